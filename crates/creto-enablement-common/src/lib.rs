@@ -1,0 +1,1 @@
+//! The Gate every action passes, and the ports it needs.

@@ -1,0 +1,1 @@
+//! End-to-end messages between agents: PQXDH, Double Ratchet, header encryption, mailbox.

@@ -1,0 +1,1 @@
+//! A human decides, once, on exactly this action.

@@ -1,0 +1,1 @@
+//! Commands in gVisor, with every connection an admitted action.

@@ -1,0 +1,1 @@
+//! One tlog-tiles transparency log per tenant, its sequencer, proofs and offline verifier.

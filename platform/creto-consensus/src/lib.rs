@@ -1,0 +1,1 @@
+//! Hybrid logical timestamps, fenced leadership and ordered sequences on the engines that have consensus.

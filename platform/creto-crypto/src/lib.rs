@@ -1,0 +1,1 @@
+//! Suites by identifier, algorithm policy and key ring.

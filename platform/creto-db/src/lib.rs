@@ -1,0 +1,1 @@
+//! One way to write: a sealed commit of steps, an audit leaf and outbox messages, on SQLite or PostgreSQL.

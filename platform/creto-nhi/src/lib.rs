@@ -1,0 +1,1 @@
+//! Non-human identity: SPIFFE identifiers, signed delegation chains, credentials and revocation.

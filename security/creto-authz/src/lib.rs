@@ -1,0 +1,1 @@
+//! Cedar with three outcomes, policy slicing and a decision cache.

@@ -1,0 +1,1 @@
+//! What an agent knew and why it acts; always untrusted text.

@@ -1,0 +1,1 @@
+//! Sealed objects: one key an object, owner and class bound as associated data.

@@ -1,0 +1,1 @@
+//! Cross-product end-to-end tests against the real binary.
