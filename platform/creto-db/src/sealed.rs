@@ -1,0 +1,82 @@
+//! The write as a value.
+
+use creto_kernel::Leaf;
+use creto_kernel::id::{LeafId, OutboxId};
+use futures::future::BoxFuture;
+
+use crate::error::StepError;
+
+/// One compare-and-set write, for both engines.
+///
+/// A step states what must hold (`UPDATE … WHERE state = 'approved'` and one row changed) and answers [`StepError::Conflict`] when it
+/// does not: then nothing of its [`Sealed`] happens. Steps of one `Sealed` run in order and see each other's writes.
+pub trait Step: Send + Sync + std::fmt::Debug {
+    /// Writes on SQLite, inside the savepoint of its `Sealed`.
+    fn sqlite(&self, tx: &rusqlite::Transaction<'_>) -> Result<(), StepError>;
+
+    /// Writes on PostgreSQL, inside the transaction of its `Sealed`.
+    fn postgres<'a>(&'a self, connection: &'a mut sqlx::PgConnection) -> BoxFuture<'a, Result<(), StepError>>;
+}
+
+/// A message that leaves with the commit and is delivered at least once by the dispatcher of its topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Deduplicates at the receiver.
+    pub id: OutboxId,
+    /// Who handles it, such as `oversight.opened`.
+    pub topic: String,
+    /// What it says.
+    pub body: serde_json::Value,
+}
+
+/// One state change: its steps, its leaf, its messages.
+#[derive(Debug)]
+pub struct Sealed {
+    pub(crate) work: Vec<Box<dyn Step>>,
+    pub(crate) leaf: Leaf,
+    pub(crate) outbox: Vec<Message>,
+}
+
+impl Sealed {
+    /// Seals a change under its leaf; the leaf alone is a change too (a refusal is recorded this way).
+    #[must_use]
+    pub fn new(leaf: Leaf) -> Self {
+        Self { work: Vec::new(), leaf, outbox: Vec::new() }
+    }
+
+    /// Adds a step.
+    #[must_use]
+    pub fn step(mut self, step: impl Step + 'static) -> Self {
+        self.work.push(Box::new(step));
+        self
+    }
+
+    /// Adds steps that another port made.
+    #[must_use]
+    pub fn steps(mut self, steps: impl IntoIterator<Item = Box<dyn Step>>) -> Self {
+        self.work.extend(steps);
+        self
+    }
+
+    /// Adds an outbox message.
+    #[must_use]
+    pub fn message(mut self, message: Message) -> Self {
+        self.outbox.push(message);
+        self
+    }
+
+    /// The leaf.
+    #[must_use]
+    pub const fn leaf(&self) -> &Leaf {
+        &self.leaf
+    }
+}
+
+/// Proof that a [`Sealed`] is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The leaf that records it.
+    pub leaf: LeafId,
+    /// Position in the database's commit order; the sequencer appends to the log in this order.
+    pub sequence: i64,
+}
