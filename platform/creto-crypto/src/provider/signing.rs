@@ -1,0 +1,67 @@
+//! Ed25519 (RFC 8032) and ML-DSA (FIPS 204), both from 32-byte seeds.
+
+use aws_lc_rs::signature::{
+    ED25519, Ed25519KeyPair, KeyPair as _, ML_DSA_44, ML_DSA_44_SIGNING, ML_DSA_65, ML_DSA_65_SIGNING, PqdsaKeyPair, UnparsedPublicKey,
+};
+
+use crate::error::CryptoError;
+
+pub(crate) struct Ed25519Pair(Ed25519KeyPair);
+
+impl Ed25519Pair {
+    pub(crate) fn from_seed(seed: &[u8]) -> Result<Self, CryptoError> {
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| CryptoError::BadKey("32-byte Ed25519 seed"))?;
+        Ok(Self(pair))
+    }
+
+    pub(crate) fn public(&self) -> &[u8] {
+        self.0.public_key().as_ref()
+    }
+
+    pub(crate) fn sign(&self, input: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        let signature = self.0.try_sign(input).map_err(|_| CryptoError::Provider("sign"))?;
+        Ok(signature.as_ref().to_vec())
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum MlDsa {
+    L44,
+    L65,
+}
+
+pub(crate) struct MlDsaPair(PqdsaKeyPair);
+
+impl MlDsaPair {
+    pub(crate) fn from_seed(level: MlDsa, seed: &[u8]) -> Result<Self, CryptoError> {
+        let algorithm = match level {
+            MlDsa::L44 => &ML_DSA_44_SIGNING,
+            MlDsa::L65 => &ML_DSA_65_SIGNING,
+        };
+        let pair = PqdsaKeyPair::from_seed(algorithm, seed).map_err(|_| CryptoError::BadKey("32-byte ML-DSA seed"))?;
+        Ok(Self(pair))
+    }
+
+    pub(crate) fn public(&self) -> &[u8] {
+        self.0.public_key().as_ref()
+    }
+
+    pub(crate) fn sign(&self, input: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        let mut signature = vec![0; self.0.algorithm().signature_len()];
+        let len = self.0.sign(input, &mut signature).map_err(|_| CryptoError::Provider("sign"))?;
+        signature.truncate(len);
+        Ok(signature)
+    }
+}
+
+pub(crate) fn verify_ed25519(public: &[u8], input: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
+    UnparsedPublicKey::new(&ED25519, public).verify(input, signature).map_err(|_| CryptoError::BadSignature)
+}
+
+pub(crate) fn verify_ml_dsa(level: MlDsa, public: &[u8], input: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
+    let algorithm = match level {
+        MlDsa::L44 => &ML_DSA_44,
+        MlDsa::L65 => &ML_DSA_65,
+    };
+    UnparsedPublicKey::new(algorithm, public).verify(input, signature).map_err(|_| CryptoError::BadSignature)
+}
