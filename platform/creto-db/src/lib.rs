@@ -2,14 +2,33 @@
 //! [`Db::commit`] accepts nothing else.
 //!
 //! INVARIANT: a state change without its audit leaf does not compile: [`Sealed`] has private fields and no constructor without a leaf.
+//! The one exception is [`Db::upkeep`], for rows that record nothing anybody decided: log positions, leases, delivery claims.
 //!
 //! INVARIANT: a [`Sealed`] is applied whole or not at all. SQLite gives each one a savepoint inside a group commit; PostgreSQL a
-//! transaction. When [`Db::commit`] returns `Ok`, it is durable.
+//! transaction. When [`Db::commit`] returns `Ok`, it is durable. A caller that stops waiting changes nothing about that.
 //!
-//! Reads do not pass here: stores run their own queries on [`Db::sqlite_read`] or [`Db::postgres`].
+//! INVARIANT: [`Committed::sequence`] is the commit order: whoever sees a sequence sees every smaller one that will ever exist.
+//!
+//! Reads are [`Db::query`]: one SQL text for both engines, rows of [`Value`]s, parsed by the store that owns the table.
 
+pub mod failpoint;
+
+mod db;
 mod error;
-mod sealed;
+mod migrate;
 
+mod postgres;
+mod sealed;
+mod sqlite;
+#[cfg(feature = "testkit")]
+pub mod testkit;
+mod value;
+mod write;
+
+pub use db::Db;
 pub use error::{DbError, StepError};
+pub use migrate::{Engine, Migration, MigrationSet};
+
 pub use sealed::{Committed, Message, Sealed, Step};
+pub use value::{Row, Sql, Value};
+pub use write::Write;

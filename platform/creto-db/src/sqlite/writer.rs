@@ -1,0 +1,205 @@
+//! The writer: one thread owns the one writing connection and commits whatever is queued in one transaction, because an fsync costs
+//! the same for one write as for a hundred.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::JoinHandle;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{execute, failure, is_unique_violation, query, step_failure};
+use crate::error::{DbError, StepError};
+use crate::failpoint;
+use crate::params;
+use crate::sealed::{Committed, Sealed};
+use crate::value::{Row, Sql, Value};
+
+/// Writes that may wait; a further caller waits for a place.
+const QUEUE_MAX: usize = 1_024;
+
+/// Writes that share one COMMIT at most: bounds how long the first of them waits.
+const BATCH_MAX: usize = 256;
+
+type Answer<T> = oneshot::Sender<Result<T, DbError>>;
+
+#[derive(Debug)]
+enum Job {
+    Commit(Box<Sealed>, Answer<Committed>),
+    Upkeep(Vec<(Sql, Vec<Value>)>, Answer<Vec<Row>>),
+}
+
+/// The handle; the thread ends when it is dropped, after what is queued is done.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    queue: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+fn stopped<E>(_: E) -> DbError {
+    DbError::InDoubt("the writer has stopped".to_owned())
+}
+
+impl Writer {
+    pub(crate) fn start(connection: Connection, commits: watch::Sender<i64>) -> Result<Self, DbError> {
+        let (queue, jobs) = mpsc::channel(QUEUE_MAX);
+        let thread = std::thread::Builder::new()
+            .name("creto-db-writer".to_owned())
+            .spawn(move || run(connection, jobs, &commits))
+            .map_err(|e| DbError::Unavailable(format!("no thread for the writer: {e}")))?;
+        Ok(Self { queue: Some(queue), thread: Some(thread) })
+    }
+
+    pub(crate) async fn commit(&self, sealed: Sealed) -> Result<Committed, DbError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Job::Commit(Box::new(sealed), answer)).await?;
+        answered.await.map_err(stopped)?
+    }
+
+    pub(crate) async fn upkeep(&self, work: Vec<(Sql, Vec<Value>)>) -> Result<Vec<Row>, DbError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Job::Upkeep(work, answer)).await?;
+        answered.await.map_err(stopped)?
+    }
+
+    async fn send(&self, job: Job) -> Result<(), DbError> {
+        match &self.queue {
+            Some(queue) => queue.send(job).await.map_err(stopped),
+            None => Err(stopped(())),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue = None;
+        // A step may hold the last handle, and then this runs on the writer's own thread, which cannot wait for itself.
+        if let Some(thread) = self.thread.take().filter(|t| t.thread().id() != std::thread::current().id()) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(mut connection: Connection, mut jobs: mpsc::Receiver<Job>, commits: &watch::Sender<i64>) {
+    let mut batch = Vec::with_capacity(BATCH_MAX);
+    while let Some(first) = jobs.blocking_recv() {
+        batch.push(first);
+        while batch.len() < BATCH_MAX
+            && let Ok(next) = jobs.try_recv()
+        {
+            batch.push(next);
+        }
+        if let Err(error) = run_batch(&mut connection, &mut batch, commits) {
+            tracing::error!(%error, "the database writer stops: its file system failed during a commit");
+            return;
+        }
+    }
+}
+
+enum Done {
+    Committed(Committed),
+    Rows(Vec<Row>),
+}
+
+/// `Err` only when the writer must not go on.
+fn run_batch(connection: &mut Connection, batch: &mut Vec<Job>, commits: &watch::Sender<i64>) -> Result<(), DbError> {
+    match apply(connection, batch) {
+        Ok(outcomes) => {
+            let last = outcomes.iter().filter_map(|o| if let Ok(Done::Committed(c)) = o { Some(c.sequence) } else { None }).max();
+            for (job, outcome) in batch.drain(..).zip(outcomes) {
+                answer(job, outcome);
+            }
+            if let Some(last) = last {
+                commits.send_replace(last);
+            }
+            Ok(())
+        }
+        Err(Broken { error, fatal }) => {
+            batch.drain(..).for_each(|job| answer(job, Err(error.clone())));
+            if fatal { Err(error) } else { Ok(()) }
+        }
+    }
+}
+
+/// Whoever stopped waiting does not get an answer; the write stands all the same.
+fn answer(job: Job, outcome: Result<Done, DbError>) {
+    match (job, outcome) {
+        (Job::Commit(_, answer), Ok(Done::Committed(committed))) => drop(answer.send(Ok(committed))),
+        (Job::Commit(_, answer), Err(error)) => drop(answer.send(Err(error))),
+        (Job::Upkeep(_, answer), Ok(Done::Rows(rows))) => drop(answer.send(Ok(rows))),
+        (Job::Upkeep(_, answer), Err(error)) => drop(answer.send(Err(error))),
+        // A job answers in its own kind; a dropped sender tells the caller that the writer failed.
+        (Job::Commit(..), Ok(Done::Rows(_))) | (Job::Upkeep(..), Ok(Done::Committed(_))) => {}
+    }
+}
+
+/// The whole transaction is gone, and everybody in it is told.
+struct Broken {
+    error: DbError,
+    fatal: bool,
+}
+
+/// After a failed fsync the kernel may have dropped the pages, and a later fsync would lie: only a new start, which reads the file
+/// again, knows what is durable.
+fn commit_failure(error: &rusqlite::Error) -> Broken {
+    match failure(error) {
+        DbError::Unavailable(said) | DbError::Corrupt(said) => Broken { error: DbError::InDoubt(said), fatal: true },
+        error => Broken { error, fatal: false },
+    }
+}
+
+fn apply(connection: &mut Connection, batch: &[Job]) -> Result<Vec<Result<Done, DbError>>, Broken> {
+    let broken = |e: &rusqlite::Error| Broken { error: failure(e), fatal: false };
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|e| broken(&e))?;
+    let mut outcomes = Vec::with_capacity(batch.len());
+    for job in batch {
+        tx.execute_batch("SAVEPOINT sealed").map_err(|e| broken(&e))?;
+        let outcome = catch_unwind(AssertUnwindSafe(|| apply_one(&tx, job)))
+            .unwrap_or_else(|_| Err(DbError::Statement("a step panicked".to_owned())));
+        // A full disk or a failed read ends the whole transaction inside SQLite; then nothing of the batch is left to commit.
+        if let Err(error) = &outcome
+            && tx.is_autocommit()
+        {
+            return Err(Broken { error: error.clone(), fatal: false });
+        }
+        let end = if outcome.is_ok() { "RELEASE sealed" } else { "ROLLBACK TO sealed; RELEASE sealed" };
+        tx.execute_batch(end).map_err(|e| broken(&e))?;
+        outcomes.push(outcome);
+    }
+    failpoint::hit(failpoint::BEFORE_COMMIT);
+    tx.commit().map_err(|e| commit_failure(&e))?;
+    failpoint::hit(failpoint::AFTER_COMMIT);
+    Ok(outcomes)
+}
+
+fn apply_one(tx: &Transaction<'_>, job: &Job) -> Result<Done, DbError> {
+    match job {
+        Job::Commit(sealed, _) => apply_sealed(tx, sealed).map(Done::Committed),
+        Job::Upkeep(work, _) => {
+            let mut rows = Vec::new();
+            for (sql, params) in work {
+                rows = query(tx, sql.sqlite, params).map_err(step_failure)?;
+            }
+            Ok(Done::Rows(rows))
+        }
+    }
+}
+
+fn apply_sealed(tx: &Transaction<'_>, sealed: &Sealed) -> Result<Committed, DbError> {
+    failpoint::hit(failpoint::BEFORE_STEPS);
+    for step in &sealed.work {
+        step.sqlite(tx).map_err(step_failure)?;
+    }
+    for message in &sealed.outbox {
+        let params = params![message.id, message.topic.as_str(), message.body.to_string()];
+        execute(tx, "INSERT INTO outbox (id, topic, body) VALUES ($1, $2, $3)", &params).map_err(step_failure)?;
+    }
+    let leaf = &sealed.leaf;
+    let body = leaf.canonical_bytes().map_err(|e| DbError::Statement(e.to_string()))?;
+    let insert = "INSERT INTO audit_leaf (id, tenant, body) VALUES ($1, $2, $3)";
+    execute(tx, insert, &params![leaf.id, &leaf.tenant, body]).map_err(|e| match e {
+        StepError::Sqlite(e) if is_unique_violation(&e) => DbError::LeafExists(leaf.id.to_string()),
+        e => step_failure(e),
+    })?;
+    failpoint::hit(failpoint::AFTER_STEPS);
+    Ok(Committed { leaf: leaf.id, sequence: tx.last_insert_rowid() })
+}

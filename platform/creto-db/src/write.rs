@@ -1,0 +1,76 @@
+//! The step most stores need: one statement, and what its outcome means.
+
+use creto_kernel::ErrorCode;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use crate::error::StepError;
+use crate::sealed::Step;
+use crate::value::{Sql, Value};
+use crate::{postgres, sqlite};
+
+/// One statement as a [`Step`].
+///
+/// ```
+/// use creto_db::{Write, params};
+/// use creto_kernel::ErrorCode;
+///
+/// let consume = Write::new("UPDATE approval SET state = 'used' WHERE id = $1 AND state = 'approved'", params!["req_1"])
+///     .exactly(1, ErrorCode::new("oversight.not_approved"), "the request is not approved, or was used before");
+/// ```
+#[derive(Debug, Clone)]
+pub struct Write {
+    sql: Sql,
+    params: Vec<Value>,
+    exactly: Option<(u64, ErrorCode, String)>,
+    unique: Option<(ErrorCode, String)>,
+}
+
+impl Write {
+    /// A statement with its parameters: `$1` is the first.
+    #[must_use]
+    pub fn new(sql: impl Into<Sql>, params: Vec<Value>) -> Self {
+        Self { sql: sql.into(), params, exactly: None, unique: None }
+    }
+
+    /// Requires that exactly `rows` rows change; any other number is a conflict under `code`.
+    #[must_use]
+    pub fn exactly(mut self, rows: u64, code: ErrorCode, message: impl Into<String>) -> Self {
+        self.exactly = Some((rows, code, message.into()));
+        self
+    }
+
+    /// Says what a violated unique constraint or primary key means: a conflict under `code`.
+    #[must_use]
+    pub fn unique(mut self, code: ErrorCode, message: impl Into<String>) -> Self {
+        self.unique = Some((code, message.into()));
+        self
+    }
+
+    fn judge(&self, changed: Result<u64, StepError>) -> Result<(), StepError> {
+        match (changed, &self.exactly, &self.unique) {
+            (Ok(changed), Some((wanted, code, message)), _) if changed != *wanted => Err(StepError::conflict(*code, message)),
+            (Ok(_), _, _) => Ok(()),
+            (Err(error), _, Some((code, message))) if is_unique_violation(&error) => Err(StepError::conflict(*code, message)),
+            (Err(error), _, _) => Err(error),
+        }
+    }
+}
+
+fn is_unique_violation(error: &StepError) -> bool {
+    match error {
+        StepError::Sqlite(e) => sqlite::is_unique_violation(e),
+        StepError::Postgres(e) => e.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation),
+        StepError::Conflict { .. } | StepError::Invalid(_) => false,
+    }
+}
+
+impl Step for Write {
+    fn sqlite(&self, tx: &rusqlite::Transaction<'_>) -> Result<(), StepError> {
+        self.judge(sqlite::execute(tx, self.sql.sqlite, &self.params))
+    }
+
+    fn postgres<'a>(&'a self, connection: &'a mut sqlx::PgConnection) -> BoxFuture<'a, Result<(), StepError>> {
+        async move { self.judge(postgres::execute(connection, self.sql.postgres, &self.params).await) }.boxed()
+    }
+}
