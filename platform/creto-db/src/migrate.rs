@@ -39,7 +39,7 @@ pub(crate) const OWN: MigrationSet = MigrationSet {
                 id TEXT NOT NULL UNIQUE,
                 tenant TEXT NOT NULL,
                 body BLOB NOT NULL,
-                log_index BIGINT
+                log_index INTEGER
             ) STRICT;
             CREATE UNIQUE INDEX audit_leaf_log ON audit_leaf (tenant, log_index) WHERE log_index IS NOT NULL;
             CREATE INDEX audit_leaf_unlogged ON audit_leaf (sequence) WHERE log_index IS NULL;
@@ -48,10 +48,10 @@ pub(crate) const OWN: MigrationSet = MigrationSet {
                 id TEXT NOT NULL UNIQUE,
                 topic TEXT NOT NULL,
                 body TEXT NOT NULL,
-                attempts BIGINT NOT NULL DEFAULT 0,
-                due BIGINT NOT NULL DEFAULT 0,
+                attempts INTEGER NOT NULL DEFAULT 0,
+                due INTEGER NOT NULL DEFAULT 0,
                 claim TEXT
-            );
+            ) STRICT;
             CREATE INDEX outbox_due ON outbox (topic, due);",
         postgres: "
             CREATE TABLE audit_leaf (

@@ -136,7 +136,7 @@ fn is_transient(error: &sqlx::Error) -> bool {
 /// The connection is gone: a broken socket, or a server that shuts down or was killed (SQLSTATE class 57P).
 fn is_disconnect(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed)
-        || state(error).is_some_and(|s| s.starts_with("57P") || s.starts_with("08"))
+        || state(error).is_some_and(|s| s.starts_with("57P") || (s.starts_with("08") && s != "08P01"))
 }
 
 /// What a PostgreSQL failure means to whoever asked (PostgreSQL manual, appendix A).
@@ -155,6 +155,7 @@ pub(crate) fn failure(error: &sqlx::Error) -> DbError {
         (_, "25006") => DbError::ReadOnly(said),
         (_, "55P03" | "40001" | "40P01" | "57014") => DbError::Busy(said),
         ("23", _) => DbError::Constraint(said),
+        (_, "08P01") => DbError::Statement(said),
         ("XX" | "F0", _) => DbError::Corrupt(said),
         ("08" | "53" | "57" | "58" | "28" | "3D", _) => DbError::Unavailable(said),
         _ => DbError::Statement(said),
