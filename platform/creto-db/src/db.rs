@@ -112,12 +112,12 @@ impl Db {
 
     /// Notes where leaves stand in their tenant's log: (sequence, index in the log), all or none.
     ///
-    /// Noting the same position again changes nothing.
+    /// A position is noted once: a leaf that has one keeps it, so that the order a log was given is never changed.
     ///
     /// # Errors
     /// `db.constraint` when another leaf of the tenant holds the index.
     pub async fn mark_sequenced(&self, positions: &[(i64, i64)]) -> Result<(), DbError> {
-        let mark = Sql::from("UPDATE audit_leaf SET log_index = $2 WHERE sequence = $1");
+        let mark = Sql::from("UPDATE audit_leaf SET log_index = $2 WHERE sequence = $1 AND log_index IS NULL");
         self.upkeep_all(positions.iter().map(|(sequence, index)| (mark, params![*sequence, *index])).collect()).await.map(|_| ())
     }
 }
