@@ -1,1 +1,22 @@
 //! The Gate every action passes, and the ports it needs.
+//!
+//! An action is admitted, done, settled. [`Gate::admit`] asks policy, waits for a human where policy says so, asks the extensions
+//! (quota, rate), and commits an intent with the money held and the approval consumed; the caller then does the effect and
+//! [`Gate::settle`] commits what came of it with the money posted. An action whose whole effect is our own state is one commit:
+//! [`Gate::commit_effect`].
+//!
+//! INVARIANT: [`Granted`] has private fields and no constructor but the Gate's: code that takes a `Granted` cannot run unadmitted.
+//!
+//! INVARIANT: while a human is asked, no transaction is open and no money is held.
+//!
+//! The ports have one implementation each in the products: metering's `Accounts` is the [`Ledger`], oversight's `Desk` the
+//! [`Approvals`]; the binary's `wiring.rs` connects them, so products never import each other.
+
+pub mod gate;
+pub mod http;
+pub mod ports;
+pub mod refusal;
+
+pub use gate::{AdmitRequest, Effect, Gate, GateOptions, Granted, Outcome, Settled};
+pub use ports::{Approvals, Extension, Lease, Ledger, LogHealth, OpenRequest, Usage, Verdict};
+pub use refusal::Refusal;

@@ -1,1 +1,21 @@
-//! Usage, budgets and prices.
+//! Metering: what agents used, what it cost, and ceilings that hold anywhere in the delegation chain.
+//!
+//! - [`Meter`] takes usage events and answers current usage and cost by delegation tree.
+//! - [`Accounts`] is the Gate's ledger: it holds money along a chain, then posts or voids it.
+//!
+//! INVARIANT: dedupe key, event, cost and audit leaf are one commit; a reading after the acknowledgement sees them all.
+//!
+//! INVARIANT: for every account, spent + held never passes its ceiling at the moment of a hold or a direct posting.
+
+mod accounts;
+pub mod core;
+mod error;
+pub mod http;
+pub mod model;
+mod service;
+mod store;
+
+pub use accounts::{Accounts, LedgerReport};
+pub use error::MeteringError;
+pub use service::{Meter, Receipt};
+pub use store::MIGRATIONS;

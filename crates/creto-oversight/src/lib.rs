@@ -1,1 +1,24 @@
-//! A human decides, once, on exactly this action.
+//! Oversight: a human decides, once, on exactly this action.
+//!
+//! - [`Desk`] is the Gate's approvals: it opens requests bound to an action's digest, waits for a decision, and has the approval
+//!   consumed by the one admission that acts on it.
+//! - [`http::endpoints`] serves the inbox, decisions, and actions that an agent asks for itself.
+//!
+//! INVARIANT: only an authenticated human with the role `approver` decides; an agent's credential never reaches a decision.
+//!
+//! INVARIANT: an approval is consumed at most once, by compare-and-set, in the commit that records the intent.
+//!
+//! INVARIANT: running out of time is a refusal. Nothing ever approves by default.
+
+mod actions;
+pub mod core;
+mod desk;
+mod error;
+pub mod http;
+pub mod model;
+mod store;
+
+pub use actions::{Actions, Admitted};
+pub use desk::Desk;
+pub use error::OversightError;
+pub use store::MIGRATIONS;

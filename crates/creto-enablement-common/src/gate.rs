@@ -1,0 +1,390 @@
+//! Admit, do, settle.
+
+mod actions;
+mod request;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use creto_authz::{Authorizer, Decision, RuleId};
+use creto_db::{Db, DbError, Sealed, Step};
+use creto_kernel::id::{AdmissionId, HoldId, LeafId, RequestId};
+use creto_kernel::{CanonicalAction, Clock, Coded, Digest, Leaf, Micros, NhiId, Phase, TenantId, Timestamp};
+
+use actions::Closing;
+pub use actions::{ActionFilter, ActionRow, ActionState, LIST_MAX, MIGRATIONS};
+pub use request::{AdmitRequest, Effect, Granted, Outcome, Settled};
+
+use crate::ports::{Approvals, Extension, Ledger, LogHealth, OpenRequest, Verdict};
+use crate::refusal::Refusal;
+
+/// Most leaves the log may be behind before the Gate closes.
+pub const LOG_LAG_MAX: u64 = 50_000;
+
+/// What a Gate is built from.
+#[derive(Debug)]
+pub struct GateOptions {
+    /// Policy.
+    pub authz: Arc<Authorizer>,
+    /// Inline limits, asked in order.
+    pub extensions: Vec<Arc<dyn Extension>>,
+    /// Money.
+    pub ledger: Arc<dyn Ledger>,
+    /// Humans.
+    pub approvals: Arc<dyn Approvals>,
+    /// The log's health.
+    pub log: Arc<dyn LogHealth>,
+    /// The database.
+    pub db: Db,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The one way to act.
+#[derive(Debug)]
+pub struct Gate {
+    options: GateOptions,
+}
+
+/// Makes the commitment to an action's digest unguessable.
+type Salt = [u8; 32];
+
+/// What a leaf holds of an action: SHA-256(salt ‖ digest). The digest itself could be guessed from few arguments.
+fn commitment(salt: &Salt, digest: Digest) -> Digest {
+    Digest::of_parts(&[salt, digest.as_bytes()])
+}
+
+enum Judgement {
+    Allow,
+    Deny(Refusal),
+    /// Every rule that asks; one request covers them all.
+    Oversight(Vec<RuleId>),
+}
+
+/// What passed policy and, where asked, a human; nothing is committed yet.
+struct Cleared {
+    admission: AdmissionId,
+    salt: Salt,
+    action: CanonicalAction,
+    digest: Digest,
+    approval: Option<RequestId>,
+    leases: Vec<crate::ports::Lease>,
+}
+
+impl Gate {
+    /// A Gate over its ports.
+    #[must_use]
+    pub const fn new(options: GateOptions) -> Self {
+        Self { options }
+    }
+
+    /// Admits an action that reaches outside our database: decides, waits for a human where policy asks for one, then commits the
+    /// intent together with the held money and the consumed approval.
+    ///
+    /// Errors: every [`Refusal`]; nothing is held then, and the refusal itself is a leaf. Cancel safe: dropping the future leaves at
+    /// most an open request behind, which a retry of the same action finds by its digest.
+    pub async fn admit(&self, request: AdmitRequest<'_>) -> Result<Granted, Refusal> {
+        let cleared = self.clear(&request).await?;
+        match self.commit_intent(&request, &cleared).await {
+            Ok(hold) => Ok(Granted {
+                admission: cleared.admission,
+                action: cleared.action,
+                digest: cleared.digest,
+                salt: cleared.salt,
+                chain: request.chain.clone(),
+                run: request.run,
+                hold,
+                approval: cleared.approval,
+                _leases: cleared.leases,
+            }),
+            Err(refusal) => Err(self.refused(&request, cleared, refusal).await),
+        }
+    }
+
+    async fn commit_intent(&self, request: &AdmitRequest<'_>, cleared: &Cleared) -> Result<Option<HoldId>, Refusal> {
+        let now = self.options.clock.now();
+        let hold = (request.reserve > Micros::ZERO).then(HoldId::generate);
+        let leaf = self
+            .leaf(request, cleared, "allow", now)
+            .at(Phase::Intent { admission: cleared.admission })
+            .fact("reserved_micros", request.reserve.get());
+        let row = ActionRow::open(cleared, request, leaf.id, now)?.holding(hold);
+        let mut sealed = Sealed::new(leaf).step(row.insert(ActionState::Intent)).steps(self.consume_steps(cleared, now));
+        if let Some(hold) = hold {
+            sealed = sealed.steps(self.options.ledger.hold(hold, request.chain, request.reserve, now).await?);
+        }
+        self.options.db.commit(sealed).await.map_err(refusal_of)?;
+        Ok(hold)
+    }
+
+    /// Records what came of an admitted action: posts the usage, releases the hold, concludes the approval.
+    ///
+    /// Errors: [`Refusal::Port`] where the database cannot serve; the intent then stays without outcome, which is IN_DOUBT.
+    pub async fn settle(&self, granted: Granted, outcome: Outcome) -> Result<Settled, Refusal> {
+        let now = self.options.clock.now();
+        let posting = self.options.ledger.settle(granted.hold, &granted.chain, granted.admission, &outcome.usage, now).await?;
+        let state = if outcome.ok { ActionState::Done } else { ActionState::Failed };
+        let action = &granted.action;
+        let mut leaf = Leaf::event(
+            LeafId::generate(),
+            now,
+            action.agent.clone(),
+            action.action.clone(),
+            action.resource.clone(),
+            if outcome.ok { "done" } else { "failed" },
+        )
+        .under(granted.chain.digest())
+        .digest("action", commitment(&granted.salt, granted.digest))
+        .at(Phase::Outcome { admission: granted.admission })
+        .fact("cost_micros", posting.cost.get());
+        if let Some(run) = granted.run {
+            leaf = leaf.fact("run", run);
+        }
+        let note = serde_json::to_string(&outcome.facts).ok();
+        leaf.facts.extend(outcome.facts);
+        leaf.digests.extend(outcome.digests);
+        let closing = Closing {
+            tenant: action.tenant.clone(),
+            admission: granted.admission,
+            from: ActionState::Intent,
+            to: state,
+            leaf: leaf.id,
+            cost: posting.cost,
+            note,
+            now,
+        };
+        let mut sealed = Sealed::new(leaf).step(closing.write()).steps(posting.steps);
+        if let Some(approval) = granted.approval {
+            sealed = sealed.steps(self.options.approvals.conclude(&action.tenant, approval, granted.admission, outcome.ok, now));
+        }
+        let committed = self.options.db.commit(sealed).await.map_err(refusal_of)?;
+        Ok(Settled { admission: granted.admission, leaf: committed.leaf, cost: posting.cost })
+    }
+
+    /// Admits and commits, in one commit, an action whose whole effect is our own state: its steps, the usage posting and the leaf
+    /// happen together or not at all.
+    pub async fn commit_effect(&self, request: AdmitRequest<'_>, effect: Effect) -> Result<Settled, Refusal> {
+        let cleared = self.clear(&request).await?;
+        match self.commit_done(&request, &cleared, effect).await {
+            Ok(settled) => Ok(settled),
+            Err(refusal) => Err(self.refused(&request, cleared, refusal).await),
+        }
+    }
+
+    async fn commit_done(&self, request: &AdmitRequest<'_>, cleared: &Cleared, effect: Effect) -> Result<Settled, Refusal> {
+        let now = self.options.clock.now();
+        let posting = self.options.ledger.settle(None, request.chain, cleared.admission, &effect.usage, now).await?;
+        let mut leaf =
+            self.leaf(request, cleared, "done", now).fact("admission", cleared.admission).fact("cost_micros", posting.cost.get());
+        leaf.facts.extend(effect.facts);
+        leaf.digests.extend(effect.digests);
+        let row = ActionRow::open(cleared, request, leaf.id, now)?.costing(posting.cost);
+        let mut sealed = Sealed::new(leaf)
+            .step(row.insert(ActionState::Done))
+            .steps(self.consume_steps(cleared, now))
+            .steps(effect.steps)
+            .steps(posting.steps);
+        if let Some(approval) = cleared.approval {
+            sealed = sealed.steps(self.options.approvals.conclude(&cleared.action.tenant, approval, cleared.admission, true, now));
+        }
+        for message in effect.messages {
+            sealed = sealed.message(message);
+        }
+        let committed = self.options.db.commit(sealed).await.map_err(refusal_of)?;
+        Ok(Settled { admission: cleared.admission, leaf: committed.leaf, cost: posting.cost })
+    }
+
+    /// Marks every intent without outcome as IN_DOUBT, each with its leaf; called once when a server starts, before it serves. Answers
+    /// how many there were.
+    pub async fn mark_in_doubt(&self, by: &NhiId) -> Result<u64, Refusal> {
+        let mut marked = 0;
+        for row in actions::intents(&self.options.db).await.map_err(refusal_of)? {
+            let now = self.options.clock.now();
+            let leaf = row.note_leaf(LeafId::generate(), by, "gate.in_doubt", "in_doubt", now)?;
+            let sealed = Sealed::new(leaf).step(row.mark_in_doubt(now));
+            self.options.db.commit(sealed).await.map_err(refusal_of)?;
+            marked += 1;
+        }
+        Ok(marked)
+    }
+
+    /// A human says what came of an action in doubt. Its held money is released; usage that was never reported is not invented.
+    pub async fn resolve_in_doubt(&self, by: &NhiId, admission: AdmissionId, happened: bool) -> Result<Settled, Refusal> {
+        let tenant = by.tenant();
+        let row = self.action(tenant, admission).await?.ok_or_else(actions::unknown)?;
+        let now = self.options.clock.now();
+        let decision = if happened { "happened" } else { "did_not_happen" };
+        let leaf = row.note_leaf(LeafId::generate(), by, "gate.resolve", decision, now)?.at(Phase::Outcome { admission });
+        let closing = Closing {
+            tenant: tenant.clone(),
+            admission,
+            from: ActionState::InDoubt,
+            to: if happened { ActionState::Done } else { ActionState::Failed },
+            leaf: leaf.id,
+            cost: Micros::ZERO,
+            note: None,
+            now,
+        };
+        let mut sealed = Sealed::new(leaf).step(closing.write());
+        if let Some(hold) = row.hold {
+            sealed = sealed.steps(self.options.ledger.void(tenant, hold, now));
+        }
+        if let Some(approval) = row.approval {
+            sealed = sealed.steps(self.options.approvals.conclude(tenant, approval, admission, happened, now));
+        }
+        let committed = self.options.db.commit(sealed).await.map_err(refusal_of)?;
+        Ok(Settled { admission, leaf: committed.leaf, cost: Micros::ZERO })
+    }
+
+    /// One action of a tenant.
+    pub async fn action(&self, tenant: &TenantId, admission: AdmissionId) -> Result<Option<ActionRow>, Refusal> {
+        actions::one(&self.options.db, tenant, admission).await.map_err(refusal_of)
+    }
+
+    /// The actions of a tenant, newest first: all of them, of one run, or in one state.
+    pub async fn actions(&self, tenant: &TenantId, filter: &ActionFilter) -> Result<Vec<ActionRow>, Refusal> {
+        actions::list(&self.options.db, tenant, filter).await.map_err(refusal_of)
+    }
+
+    /// The ledger the Gate holds money with.
+    #[must_use]
+    pub fn ledger(&self) -> &dyn Ledger {
+        &*self.options.ledger
+    }
+
+    async fn clear(&self, request: &AdmitRequest<'_>) -> Result<Cleared, Refusal> {
+        let lag = self.options.log.lag();
+        if lag > LOG_LAG_MAX {
+            return Err(Refusal::LogLagging { lag, limit: LOG_LAG_MAX });
+        }
+        let action = request.canonical();
+        let digest = action.digest().map_err(|e| Refusal::denied(e.to_string()))?;
+        let mut salt = Salt::default();
+        creto_crypto::random::fill(&mut salt).map_err(|e| Refusal::port(&e))?;
+        let mut cleared = Cleared { admission: AdmissionId::generate(), salt, action, digest, approval: None, leases: Vec::new() };
+        match self.pass(request, &mut cleared).await {
+            Ok(()) => Ok(cleared),
+            Err(refusal) => Err(self.refused(request, cleared, refusal).await),
+        }
+    }
+
+    async fn pass(&self, request: &AdmitRequest<'_>, cleared: &mut Cleared) -> Result<(), Refusal> {
+        match self.judge(request, &[]) {
+            Judgement::Allow => {}
+            Judgement::Deny(refusal) => return Err(refusal),
+            Judgement::Oversight(rules) => cleared.approval = Some(self.ask(request, cleared, &rules).await?),
+        }
+        for extension in &self.options.extensions {
+            cleared.leases.push(extension.admit(request.chain, &cleared.action, self.options.clock.now())?);
+        }
+        Ok(())
+    }
+
+    /// Asks a human and evaluates policy again once approved: what was true when the question was asked may no longer be.
+    async fn ask(&self, request: &AdmitRequest<'_>, cleared: &Cleared, rules: &[RuleId]) -> Result<RequestId, Refusal> {
+        let tenant = &cleared.action.tenant;
+        let id = match self.options.approvals.find(tenant, cleared.digest, self.options.clock.now()).await? {
+            Some(id) => id,
+            None => self.open(request, cleared, rules).await?,
+        };
+        match self.options.approvals.wait(tenant, id).await? {
+            Verdict::Approved { .. } => match self.judge(request, rules) {
+                Judgement::Allow => Ok(id),
+                Judgement::Deny(refusal) => Err(refusal),
+                Judgement::Oversight(_) => Err(Refusal::denied("policy asks for more oversight than when the request was approved")),
+            },
+            Verdict::Denied { by, comment } => Err(Refusal::DeniedByHuman { request: id, by: by.name().to_owned(), comment }),
+            Verdict::TimedOut | Verdict::Cancelled => Err(Refusal::NotDecided { request: id }),
+        }
+    }
+
+    async fn open(&self, request: &AdmitRequest<'_>, cleared: &Cleared, rules: &[RuleId]) -> Result<RequestId, Refusal> {
+        let rule = rules.iter().map(RuleId::as_str).collect::<Vec<_>>().join("+");
+        let now = self.options.clock.now();
+        let open = OpenRequest {
+            id: RequestId::generate(),
+            action: cleared.action.clone(),
+            digest: cleared.digest,
+            salt: cleared.salt,
+            rule: rule.clone(),
+            run: request.run,
+            hops: request.chain.hops().iter().map(|hop| hop.identity.clone()).collect(),
+            reason: request.reason.clone(),
+            now,
+            deadline: now.saturating_add(request.wait.min(WAIT_MAX)),
+        };
+        let leaf = self.leaf(request, cleared, "requires_oversight", now).fact("request", open.id).fact("rule", rule);
+        let sealed = Sealed::new(leaf).steps(self.options.approvals.open(&open)?);
+        self.options.db.commit(sealed).await.map_err(refusal_of)?;
+        self.options.approvals.opened();
+        Ok(open.id)
+    }
+
+    fn judge(&self, request: &AdmitRequest<'_>, approved: &[RuleId]) -> Judgement {
+        let authz = &self.options.authz;
+        let session = authz.open(request.chain);
+        let action = authz.action(&request.action);
+        let resource = authz.resource(&request.resource);
+        let context = authz.classify(&request.context);
+        let now = self.options.clock.now();
+        let decision = if approved.is_empty() {
+            authz.check(&session, &action, &resource, &context, now)
+        } else {
+            authz.check_approved(&session, &action, &resource, &context, approved, now)
+        };
+        match decision {
+            Decision::Allow => Judgement::Allow,
+            Decision::Deny(reason) => {
+                let explained = authz.evaluate(&session, &action, &resource, &context, now);
+                Judgement::Deny(Refusal::Denied { code: reason.code(), message: reason.to_string(), hint: explained.hint })
+            }
+            Decision::RequiresOversight(rule) => {
+                let rules = authz.evaluate(&session, &action, &resource, &context, now).rules;
+                Judgement::Oversight(if rules.is_empty() { vec![rule] } else { rules })
+            }
+        }
+    }
+
+    fn consume_steps(&self, cleared: &Cleared, now: Timestamp) -> Vec<Box<dyn Step>> {
+        match cleared.approval {
+            Some(approval) => self.options.approvals.consume(&cleared.action.tenant, approval, cleared.digest, cleared.admission, now),
+            None => Vec::new(),
+        }
+    }
+
+    /// Records a refusal as a leaf and gives it back. Where even that fails the refusal still stands: failing closed needs no record.
+    async fn refused(&self, request: &AdmitRequest<'_>, cleared: Cleared, refusal: Refusal) -> Refusal {
+        let now = self.options.clock.now();
+        let leaf = self.leaf(request, &cleared, "deny", now).fact("code", refusal.code());
+        let row = match ActionRow::open(&cleared, request, leaf.id, now) {
+            Ok(row) => row.refused(&refusal),
+            Err(error) => return error,
+        };
+        if let Err(error) = self.options.db.commit(Sealed::new(leaf).step(row.insert(ActionState::Refused))).await {
+            tracing::error!(%error, "a refusal could not be recorded");
+        }
+        refusal
+    }
+
+    fn leaf(&self, request: &AdmitRequest<'_>, cleared: &Cleared, decision: &str, now: Timestamp) -> Leaf {
+        let CanonicalAction { agent, action, resource, .. } = cleared.action.clone();
+        let leaf = Leaf::event(LeafId::generate(), now, agent, action, resource, decision)
+            .under(request.chain.digest())
+            .digest("action", commitment(&cleared.salt, cleared.digest));
+        match request.run {
+            Some(run) => leaf.fact("run", run),
+            None => leaf,
+        }
+    }
+}
+
+/// A database error as a refusal that keeps its code; a budget conflict is told apart because callers react to it.
+fn refusal_of(error: DbError) -> Refusal {
+    match error {
+        DbError::Conflict { code, message } if code.as_str() == "metering.budget_exceeded" => Refusal::BudgetExceeded { message },
+        other => Refusal::port(&other),
+    }
+}
+
+/// Longest wait for a human: a week.
+const WAIT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);

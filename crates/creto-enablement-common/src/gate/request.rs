@@ -1,0 +1,154 @@
+//! What callers bring to the Gate and take from it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use creto_authz::Context;
+use creto_db::{Message, Step};
+use creto_kernel::canonical::CanonicalError;
+use creto_kernel::id::{AdmissionId, HoldId, LeafId, RequestId, RunId};
+use creto_kernel::{ActionName, CanonicalAction, Digest, Micros, ResourceName};
+use creto_nhi::VerifiedChain;
+use serde_json::{Map, Value};
+
+use crate::gate::Salt;
+use crate::ports::{Lease, Usage};
+
+/// An action somebody asks to do.
+#[derive(Debug)]
+pub struct AdmitRequest<'a> {
+    /// On whose authority.
+    pub chain: &'a VerifiedChain,
+    /// What.
+    pub action: ActionName,
+    /// To what.
+    pub resource: ResourceName,
+    /// With which arguments, all of them: what a human would be shown.
+    pub arguments: Map<String, Value>,
+    /// Facts that policies may read; not part of the digest.
+    pub context: Context,
+    /// Money to hold until the action is settled; zero holds none.
+    pub reserve: Micros,
+    /// The run it belongs to.
+    pub run: Option<RunId>,
+    /// What the agent says about why. Untrusted; shown to the approver as such.
+    pub reason: Option<String>,
+    /// Longest wait for a human.
+    pub wait: Duration,
+}
+
+impl<'a> AdmitRequest<'a> {
+    /// A request with no arguments, no context, no reservation and no time to wait.
+    #[must_use]
+    pub fn new(chain: &'a VerifiedChain, action: ActionName, resource: ResourceName) -> Self {
+        Self {
+            chain,
+            action,
+            resource,
+            arguments: Map::new(),
+            context: Context::default(),
+            reserve: Micros::ZERO,
+            run: None,
+            reason: None,
+            wait: Duration::ZERO,
+        }
+    }
+
+    /// The digest an approval of this action is bound to.
+    pub fn digest(&self) -> Result<Digest, CanonicalError> {
+        self.canonical().digest()
+    }
+
+    pub(super) fn canonical(&self) -> CanonicalAction {
+        CanonicalAction {
+            tenant: self.chain.tenant().clone(),
+            agent: self.chain.leaf().clone(),
+            chain: self.chain.authority(),
+            action: self.action.clone(),
+            resource: self.resource.clone(),
+            arguments: self.arguments.clone(),
+        }
+    }
+}
+
+/// Proof that an action was admitted: its intent is durable, its money held, its approval consumed.
+///
+/// INVARIANT: only the Gate makes one. Dropping it unsettled leaves the intent without outcome, which is what happened: nobody knows.
+#[derive(Debug)]
+#[must_use = "an admitted action must be settled, or it stays in doubt"]
+pub struct Granted {
+    pub(super) admission: AdmissionId,
+    pub(super) action: CanonicalAction,
+    pub(super) digest: Digest,
+    pub(super) salt: Salt,
+    pub(super) chain: VerifiedChain,
+    pub(super) run: Option<RunId>,
+    pub(super) hold: Option<HoldId>,
+    pub(super) approval: Option<RequestId>,
+    pub(super) _leases: Vec<Lease>,
+}
+
+impl Granted {
+    /// Ties the outcome to the intent.
+    #[must_use]
+    pub const fn admission(&self) -> AdmissionId {
+        self.admission
+    }
+
+    /// What was admitted.
+    #[must_use]
+    pub const fn action(&self) -> &CanonicalAction {
+        &self.action
+    }
+
+    /// The digest that was admitted and, where a human was asked, approved.
+    #[must_use]
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The request a human approved, where one was asked.
+    #[must_use]
+    pub const fn approval(&self) -> Option<RequestId> {
+        self.approval
+    }
+}
+
+/// What came of an admitted action.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Whether it did what it was meant to.
+    pub ok: bool,
+    /// What it used.
+    pub usage: Vec<Usage>,
+    /// Quantities for the leaf: exit codes, byte counts. Never free text from outside.
+    pub facts: BTreeMap<String, String>,
+    /// Digests for the leaf.
+    pub digests: BTreeMap<String, Digest>,
+}
+
+/// The effect of an action that is all our own state.
+#[derive(Debug, Default)]
+pub struct Effect {
+    /// The writes.
+    pub steps: Vec<Box<dyn Step>>,
+    /// Messages that leave with them.
+    pub messages: Vec<Message>,
+    /// What it used.
+    pub usage: Vec<Usage>,
+    /// Quantities for the leaf.
+    pub facts: BTreeMap<String, String>,
+    /// Digests for the leaf.
+    pub digests: BTreeMap<String, Digest>,
+}
+
+/// An action that is over and on record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    /// Which.
+    pub admission: AdmissionId,
+    /// The leaf that records it.
+    pub leaf: LeafId,
+    /// What it cost.
+    pub cost: Micros,
+}

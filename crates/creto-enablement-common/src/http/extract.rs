@@ -1,0 +1,106 @@
+//! What handlers take: the authenticated caller and strict JSON bodies.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use creto_kernel::canonical::{CanonicalError, LIMITS_DEFAULT, parse_as};
+use creto_kernel::{Coded, ErrorCode, Kind};
+use creto_nhi::{Principal, VerifiedChain};
+use serde::de::DeserializeOwned;
+
+use crate::http::problem::Problem;
+
+/// Why a request was refused before any product saw it.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// No credential, or one that proves nothing.
+    #[error("the request proves no identity")]
+    Unauthenticated,
+    /// The caller's roles do not reach this endpoint.
+    #[error("`{who}` may not call this endpoint: it needs {needs}")]
+    Forbidden {
+        /// Who called.
+        who: String,
+        /// What the endpoint asks for.
+        needs: &'static str,
+    },
+    /// The caller acts for itself; this endpoint needs a delegation chain.
+    #[error("this endpoint acts under a delegation chain, and the credential carries none")]
+    NoChain,
+    /// The body is not what the endpoint takes.
+    #[error("{0}")]
+    Body(String),
+    /// The body is larger than allowed.
+    #[error("{0}")]
+    BodyTooLarge(String),
+}
+
+impl Coded for HttpError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Unauthenticated => ErrorCode::new("http.unauthenticated"),
+            Self::Forbidden { .. } => ErrorCode::new("http.forbidden"),
+            Self::NoChain => ErrorCode::new("http.no_chain"),
+            Self::Body(_) => ErrorCode::new("http.bad_body"),
+            Self::BodyTooLarge(_) => ErrorCode::new("http.body_too_large"),
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Unauthenticated => Kind::Unauthenticated,
+            Self::Forbidden { .. } | Self::NoChain => Kind::Denied,
+            Self::Body(_) => Kind::Invalid,
+            Self::BodyTooLarge(_) => Kind::TooLarge,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unauthenticated => Some("send `Authorization: Bearer <token>`; `creto key create` makes one".to_owned()),
+            Self::Forbidden { .. } => Some("use a credential with that role; `creto key create --role …` makes one".to_owned()),
+            Self::NoChain => Some("call with an agent's key or chain token".to_owned()),
+            Self::Body(_) | Self::BodyTooLarge(_) => None,
+        }
+    }
+}
+
+/// The authenticated caller, put into the request by the server's authentication layer.
+#[derive(Debug, Clone)]
+pub struct Caller(pub Principal);
+
+impl Caller {
+    /// The chain the caller acts under; refused where there is none.
+    pub fn chain(&self) -> Result<&VerifiedChain, HttpError> {
+        self.0.chain.as_ref().ok_or(HttpError::NoChain)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| HttpError::Unauthenticated.into())
+    }
+}
+
+/// A body that is strict JSON (RFC 7493) and nothing else; an unknown field is refused by its name.
+#[derive(Debug)]
+pub struct StrictJson<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for StrictJson<T> {
+    type Rejection = Problem;
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let bytes = Bytes::from_request(request, state).await.map_err(|e| {
+            if e.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
+                HttpError::BodyTooLarge(format!("the body is larger than the {} bytes allowed", LIMITS_DEFAULT.bytes_max))
+            } else {
+                HttpError::Body(e.to_string())
+            }
+        })?;
+        let value = parse_as(&bytes, LIMITS_DEFAULT).map_err(|e| match e {
+            CanonicalError::TooLarge { .. } => HttpError::BodyTooLarge(e.to_string()),
+            other => HttpError::Body(other.to_string()),
+        })?;
+        Ok(Self(value))
+    }
+}

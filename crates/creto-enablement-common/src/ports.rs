@@ -1,0 +1,175 @@
+//! What the Gate needs from the products above it.
+
+use std::fmt;
+
+use creto_db::Step;
+use creto_kernel::id::{AdmissionId, HoldId, RequestId, RunId};
+use creto_kernel::{CanonicalAction, Digest, Micros, NhiId, TenantId, Timestamp};
+use creto_nhi::VerifiedChain;
+use futures::future::BoxFuture;
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+use crate::refusal::Refusal;
+
+/// A measured quantity, priced by the ledger when it is settled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Usage {
+    /// The metric's code, such as `runtime.seconds`.
+    pub code: String,
+    /// How much, in the metric's unit.
+    pub quantity: Decimal,
+    /// The event it was sent as; `None` for what a product measured itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<serde_json::Value>,
+}
+
+impl Usage {
+    /// What a product measured itself.
+    #[must_use]
+    pub fn measured(code: &str, quantity: impl Into<Decimal>) -> Self {
+        Self { code: code.to_owned(), quantity: quantity.into(), event: None }
+    }
+}
+
+/// Steps with the cost they post.
+#[derive(Debug)]
+pub struct Posting {
+    /// To be committed with the outcome.
+    pub steps: Vec<Box<dyn Step>>,
+    /// What the usage costs.
+    pub cost: Micros,
+}
+
+/// Money along a delegation chain.
+///
+/// INVARIANT: for every account, spent + held never passes its ceiling, whatever runs at the same time: the steps are compare-and-set
+/// in the database, and the in-memory view only ever refuses earlier.
+pub trait Ledger: Send + Sync + fmt::Debug {
+    /// Steps that hold `amount` at every hop of the chain, all or nothing.
+    fn hold<'a>(
+        &'a self,
+        hold: HoldId,
+        chain: &'a VerifiedChain,
+        amount: Micros,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<Box<dyn Step>>, Refusal>>;
+
+    /// Steps that release the hold, record the usage and post its cost at every hop. Usage that costs more than was held is posted in
+    /// full: the effect has happened, and what happened is never lost.
+    fn settle<'a>(
+        &'a self,
+        hold: Option<HoldId>,
+        chain: &'a VerifiedChain,
+        admission: AdmissionId,
+        usage: &'a [Usage],
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Posting, Refusal>>;
+
+    /// Steps that release a hold and post nothing.
+    fn void(&self, tenant: &TenantId, hold: HoldId, now: Timestamp) -> Vec<Box<dyn Step>>;
+
+    /// What the tightest ceiling of the chain still allows; `None` without any ceiling.
+    fn available<'a>(&'a self, chain: &'a VerifiedChain) -> BoxFuture<'a, Result<Option<Micros>, Refusal>>;
+
+    /// What `usage` would cost now.
+    fn price<'a>(&'a self, tenant: &'a TenantId, usage: &'a [Usage]) -> BoxFuture<'a, Result<Micros, Refusal>>;
+}
+
+/// What a human is asked.
+#[derive(Clone, Debug)]
+pub struct OpenRequest {
+    /// The request's identifier.
+    pub id: RequestId,
+    /// The complete action, as it will be enforced.
+    pub action: CanonicalAction,
+    /// Its digest.
+    pub digest: Digest,
+    /// What the leaf's commitment to the digest is salted with.
+    pub salt: [u8; 32],
+    /// The policy rule that asked for a human.
+    pub rule: String,
+    /// The run it belongs to.
+    pub run: Option<RunId>,
+    /// The chain, root first, as identities: what separation of duties is checked against.
+    pub hops: Vec<NhiId>,
+    /// What the agent says about why; untrusted.
+    pub reason: Option<String>,
+    /// When it was opened.
+    pub now: Timestamp,
+    /// When it times out, which is a refusal.
+    pub deadline: Timestamp,
+}
+
+/// What a human decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Yes, to exactly this digest, once.
+    Approved {
+        /// By whom.
+        by: NhiId,
+    },
+    /// No.
+    Denied {
+        /// By whom.
+        by: NhiId,
+        /// What they said.
+        comment: Option<String>,
+    },
+    /// Nobody decided in time.
+    TimedOut,
+    /// Withdrawn.
+    Cancelled,
+}
+
+/// Humans who decide.
+pub trait Approvals: Send + Sync + fmt::Debug {
+    /// A request for this digest that is pending, or approved and not yet consumed: what a retry after a crash finds.
+    fn find<'a>(&'a self, tenant: &'a TenantId, digest: Digest, now: Timestamp) -> BoxFuture<'a, Result<Option<RequestId>, Refusal>>;
+
+    /// Steps that open a request.
+    fn open(&self, request: &OpenRequest) -> Result<Vec<Box<dyn Step>>, Refusal>;
+
+    /// Tells whoever watches that a request was opened; called after the commit.
+    fn opened(&self);
+
+    /// Resolves when the request is decided or its deadline passes; resolves at once for one already decided, so that a decision made
+    /// before the wait is never lost.
+    fn wait<'a>(&'a self, tenant: &'a TenantId, request: RequestId) -> BoxFuture<'a, Result<Verdict, Refusal>>;
+
+    /// Steps that consume the approval: compare-and-set from approved to consumed by this admission, for this digest.
+    fn consume(&self, tenant: &TenantId, request: RequestId, digest: Digest, admission: AdmissionId, now: Timestamp) -> Vec<Box<dyn Step>>;
+
+    /// Steps that record what came of a consumed approval.
+    fn conclude(&self, tenant: &TenantId, request: RequestId, admission: AdmissionId, ok: bool, now: Timestamp) -> Vec<Box<dyn Step>>;
+}
+
+/// Holds a place in an in-memory limit; dropping it gives the place back.
+pub struct Lease(#[expect(dead_code, reason = "held only to be dropped")] Box<dyn Send + Sync>);
+
+impl Lease {
+    /// Keeps `guard` until the action is settled.
+    #[must_use]
+    pub fn new(guard: impl Send + Sync + 'static) -> Self {
+        Self(Box::new(guard))
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lease")
+    }
+}
+
+/// An inline limit: quota, rate. Synchronous and in memory.
+pub trait Extension: Send + Sync + fmt::Debug {
+    /// Admits the action or refuses it.
+    fn admit(&self, chain: &VerifiedChain, action: &CanonicalAction, now: Timestamp) -> Result<Lease, Refusal>;
+}
+
+/// How far the tenant's log is behind the database.
+pub trait LogHealth: Send + Sync + fmt::Debug {
+    /// Committed leaves that are not yet in a signed tree.
+    fn lag(&self) -> u64;
+}

@@ -1,0 +1,4 @@
+//! Pure decisions about units and money: no clock, no randomness, no I/O.
+
+pub mod rate;
+pub mod tree;

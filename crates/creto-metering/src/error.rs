@@ -1,0 +1,80 @@
+//! How metering fails.
+
+use creto_db::DbError;
+use creto_enablement_common::Refusal;
+use creto_kernel::{Coded, Digest, ErrorCode, Kind};
+
+/// How a metering request fails.
+#[derive(Debug, thiserror::Error)]
+pub enum MeteringError {
+    /// A field of an event is not what it must be.
+    #[error("the event's `{field}` {problem}")]
+    BadEvent {
+        /// Which field.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The transaction identifier was used for another event.
+    #[error("transaction `{transaction}` was already used for another event: recorded {recorded}, sent {sent}")]
+    DuplicateConflict {
+        /// The identifier.
+        transaction: String,
+        /// The digest of the recorded event.
+        recorded: Digest,
+        /// The digest of the event sent now.
+        sent: Digest,
+    },
+    /// No metric has this code.
+    #[error("there is no metric `{0}`")]
+    UnknownMetric(String),
+    /// A metric's or price's definition is refused.
+    #[error("the metric is refused: {0}")]
+    BadMetric(String),
+    /// There is no such account.
+    #[error("there is no account `{0}`")]
+    UnknownAccount(String),
+    /// An amount does not fit.
+    #[error("the cost of `{0}` does not fit: it is beyond the range of an amount")]
+    CostOverflow(String),
+    /// The Gate said no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The database failed.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl Coded for MeteringError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::BadEvent { .. } => ErrorCode::new("metering.bad_event"),
+            Self::DuplicateConflict { .. } => ErrorCode::new("metering.duplicate_conflict"),
+            Self::UnknownMetric(_) => ErrorCode::new("metering.unknown_metric"),
+            Self::BadMetric(_) => ErrorCode::new("metering.bad_metric"),
+            Self::UnknownAccount(_) => ErrorCode::new("metering.unknown_account"),
+            Self::CostOverflow(_) => ErrorCode::new("metering.cost_overflow"),
+            Self::Refused(refusal) => refusal.code(),
+            Self::Db(error) => error.code(),
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::BadEvent { .. } | Self::BadMetric(_) | Self::CostOverflow(_) => Kind::Invalid,
+            Self::DuplicateConflict { .. } => Kind::Conflict,
+            Self::UnknownMetric(_) | Self::UnknownAccount(_) => Kind::NotFound,
+            Self::Refused(refusal) => refusal.kind(),
+            Self::Db(error) => error.kind(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::DuplicateConflict { .. } => Some("use a new `transaction_id` for a new event".to_owned()),
+            Self::UnknownMetric(code) => Some(format!("define it with `PUT /v1/metering/metrics/{code}`")),
+            Self::Refused(refusal) => refusal.hint(),
+            _ => None,
+        }
+    }
+}

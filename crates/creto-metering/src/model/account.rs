@@ -1,0 +1,51 @@
+//! Accounts: one for the tenant, one for the root of the chain, one for each link.
+
+use creto_kernel::{Micros, NhiId};
+use creto_nhi::VerifiedChain;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// One account that a chain's spending passes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountRef {
+    /// `tenant`, `identity:<name>` or `link:<id>`; unique in its tenant.
+    pub account: String,
+    /// Whose.
+    pub identity: NhiId,
+    /// The ceiling the link was signed with.
+    pub ceiling: Option<Micros>,
+}
+
+/// The accounts of a chain, outermost first: tenant, root, then each link. Each hop below the root spends under the link it was given,
+/// so that two delegations to the same agent have two budgets.
+#[must_use]
+pub fn of_chain(chain: &VerifiedChain) -> Vec<AccountRef> {
+    let tenant = AccountRef { account: "tenant".to_owned(), identity: chain.root().clone(), ceiling: None };
+    let hops = chain.hops().iter().map(|hop| AccountRef {
+        account: match hop.link {
+            Some(link) => format!("link:{link}"),
+            None => format!("identity:{}/{}", hop.identity.kind().as_str(), hop.identity.name()),
+        },
+        identity: hop.identity.clone(),
+        ceiling: hop.budget,
+    });
+    std::iter::once(tenant).chain(hops).collect()
+}
+
+/// An account's state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct AccountState {
+    /// Its name.
+    pub account: String,
+    /// Whose, as a SPIFFE ID.
+    pub identity: String,
+    /// Most that may be spent and held; none where absent.
+    #[schema(value_type = Option<String>)]
+    pub ceiling: Option<Micros>,
+    /// Spent so far, by this hop and everybody below it.
+    #[schema(value_type = String)]
+    pub spent: Micros,
+    /// Held for actions that are under way.
+    #[schema(value_type = String)]
+    pub held: Micros,
+}

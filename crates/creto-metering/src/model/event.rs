@@ -1,0 +1,187 @@
+//! Usage events, as collectors send them and as they are recorded.
+
+use std::time::Duration;
+
+use creto_kernel::{Digest, Timestamp, canonical};
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+
+use crate::error::MeteringError;
+
+/// Longest `transaction_id` and `external_subscription_id`, in bytes.
+pub const KEY_BYTES_MAX: usize = 255;
+/// Longest `code`, in bytes.
+pub const CODE_BYTES_MAX: usize = 128;
+/// Largest `properties`, in canonical bytes.
+pub const PROPERTIES_BYTES_MAX: usize = 64 * 1024;
+/// How far ahead of our clock a timestamp may be.
+pub const AHEAD_MAX: Duration = Duration::from_secs(3600);
+
+/// An event as it is sent: Lago's five fields.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EventInput {
+    /// The sender's identifier of this event: sent again, it is the same event.
+    pub transaction_id: String,
+    /// Whose usage it is.
+    pub external_subscription_id: String,
+    /// The metric.
+    pub code: String,
+    /// When it happened, RFC 3339 or seconds since the epoch; now, when absent.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub timestamp: Option<Value>,
+    /// What happened; a SUM metric reads its field here. Numbers may be sent as decimal strings, which keep all digits.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub properties: Map<String, Value>,
+}
+
+/// An event whose every field was checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The sender's identifier.
+    pub transaction_id: String,
+    /// Whose usage.
+    pub subscription: String,
+    /// The metric's code.
+    pub code: String,
+    /// When it happened.
+    pub occurred_at: Timestamp,
+    /// RFC 8785 text of the properties.
+    pub properties: String,
+    /// What happened.
+    pub fields: Map<String, Value>,
+    /// Over the normalised event: the same event sent twice has the same digest, another one another.
+    pub digest: Digest,
+}
+
+impl EventInput {
+    /// Checks every field.
+    pub fn parse(self, now: Timestamp) -> Result<Event, MeteringError> {
+        let transaction_id = key("transaction_id", self.transaction_id, KEY_BYTES_MAX)?;
+        let subscription = key("external_subscription_id", self.external_subscription_id, KEY_BYTES_MAX)?;
+        let code = key("code", self.code, CODE_BYTES_MAX)?;
+        let sent_at = self.timestamp.as_ref().map(moment).transpose()?;
+        if sent_at.is_some_and(|at| at > now.saturating_add(AHEAD_MAX)) {
+            return Err(bad("timestamp", "is more than an hour ahead of the server's clock"));
+        }
+        let properties = canonical::to_vec(&self.properties)
+            .ok()
+            .filter(|bytes| bytes.len() <= PROPERTIES_BYTES_MAX)
+            .and_then(|bytes| String::from_utf8(bytes).ok())
+            .ok_or_else(|| bad("properties", format!("are larger than the {PROPERTIES_BYTES_MAX} bytes allowed")))?;
+        // A retry that leaves the time to us must be the same event, so an absent timestamp is absent from the digest too.
+        let normal = json!({
+            "code": code, "external_subscription_id": subscription, "properties": self.properties,
+            "timestamp": sent_at, "transaction_id": transaction_id,
+        });
+        let digest = canonical::to_vec(&normal).map(|bytes| Digest::of(&bytes)).map_err(|e| bad("properties", e.to_string()))?;
+        Ok(Event { transaction_id, subscription, code, occurred_at: sent_at.unwrap_or(now), properties, fields: self.properties, digest })
+    }
+}
+
+impl Event {
+    /// The decimal a SUM metric reads from `field`.
+    pub fn decimal(&self, field: &str) -> Result<Decimal, MeteringError> {
+        let text = match self.fields.get(field) {
+            Some(Value::Number(number)) => number.to_string(),
+            Some(Value::String(text)) => text.clone(),
+            Some(_) => return Err(bad("properties", format!("hold `{field}`, which is neither a number nor a decimal string"))),
+            None => return Err(bad("properties", format!("lack `{field}`, which the metric sums"))),
+        };
+        let parsed = if text.contains(['e', 'E']) { Decimal::from_scientific(&text) } else { Decimal::from_str_exact(&text) };
+        parsed.map_err(|_| bad("properties", format!("hold `{field}`, which is not a decimal of at most 28 digits")))
+    }
+}
+
+fn bad(field: &'static str, problem: impl Into<String>) -> MeteringError {
+    MeteringError::BadEvent { field, problem: problem.into() }
+}
+
+fn key(field: &'static str, text: String, bytes_max: usize) -> Result<String, MeteringError> {
+    if text.is_empty() {
+        return Err(bad(field, "is empty"));
+    }
+    if text.len() > bytes_max {
+        return Err(bad(field, format!("is longer than {bytes_max} bytes")));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(bad(field, "holds control characters"));
+    }
+    Ok(text)
+}
+
+fn moment(value: &Value) -> Result<Timestamp, MeteringError> {
+    let refused = || bad("timestamp", format!("`{value}` is neither RFC 3339 nor seconds since the epoch"));
+    match value {
+        Value::String(text) => text.parse().or_else(|_| seconds(text).ok_or_else(refused)),
+        Value::Number(number) => seconds(&number.to_string()).ok_or_else(refused),
+        _ => Err(refused()),
+    }
+}
+
+fn seconds(text: &str) -> Option<Timestamp> {
+    let micros = Decimal::from_str_exact(text).ok()?.checked_mul(Decimal::from(1_000_000))?.trunc();
+    Timestamp::from_micros(micros.try_into().ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(change: impl FnOnce(&mut Value)) -> Result<Event, String> {
+        let mut body = json!({
+            "transaction_id": "t1", "external_subscription_id": "s1", "code": "tokens",
+            "timestamp": "2026-11-22T10:00:00Z", "properties": { "n": "1.5" }
+        });
+        change(&mut body);
+        let input: EventInput = serde_json::from_value(body).map_err(|e| e.to_string())?;
+        input.parse("2026-11-22T10:00:00Z".parse().unwrap()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn each_bad_field_is_refused_by_its_name() {
+        let cases: [(&str, Value, &str); 9] = [
+            ("transaction_id", json!(""), "transaction_id"),
+            ("transaction_id", json!("x".repeat(256)), "transaction_id"),
+            ("external_subscription_id", json!("a\u{0}b"), "external_subscription_id"),
+            ("code", json!(""), "code"),
+            ("timestamp", json!("yesterday"), "timestamp"),
+            ("timestamp", json!([]), "timestamp"),
+            ("timestamp", json!("2026-11-22T11:00:01Z"), "timestamp"),
+            ("properties", json!({ "a": "x".repeat(PROPERTIES_BYTES_MAX) }), "properties"),
+            ("extra", json!(1), "extra"),
+        ];
+        for (field, value, named) in cases {
+            let error = event(|body| body[field] = value.clone()).unwrap_err();
+            assert!(error.contains(named), "{field}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_same_event_has_the_same_digest_and_another_another() {
+        let digest = |change: fn(&mut Value)| event(change).unwrap().digest;
+        let same = digest(|_| {});
+        assert_eq!(digest(|b| b["timestamp"] = json!("2026-11-22T12:00:00+02:00")), same);
+        assert_eq!(digest(|b| b["timestamp"] = json!(1_795_341_600)), same);
+        for change in [
+            (|b| b["properties"]["n"] = json!("2")) as fn(&mut Value),
+            |b| b["timestamp"] = json!("2026-11-22T10:00:00.000001Z"),
+            |b| b["code"] = json!("other"),
+        ] {
+            assert_ne!(digest(change), same);
+        }
+    }
+
+    #[test]
+    fn decimals_keep_all_their_digits() {
+        let read = |n: Value| event(|b| b["properties"]["n"] = n).unwrap().decimal("n");
+        assert_eq!(read(json!("0.1234567890123456789012345678")).unwrap().to_string(), "0.1234567890123456789012345678");
+        for bad in [json!("NaN"), json!(true), json!("1.5x"), json!("1".repeat(40)), Value::Null] {
+            assert!(read(bad.clone()).is_err(), "{bad}");
+        }
+    }
+}

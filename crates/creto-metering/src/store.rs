@@ -1,0 +1,247 @@
+//! Queries, and the write steps as values. One SQL text serves both engines.
+
+use creto_db::{Db, DbError, Migration, MigrationSet, Row, Write, params};
+use creto_kernel::id::{AdmissionId, HoldId};
+use creto_kernel::{Digest, ErrorCode, Micros, NhiId, TenantId, Timestamp};
+use creto_nhi::VerifiedChain;
+use rust_decimal::Decimal;
+
+use crate::model::account::{AccountRef, AccountState};
+use crate::model::event::Event;
+use crate::model::metric::{Aggregation, Metric};
+
+/// Metering's tables.
+pub const MIGRATIONS: MigrationSet = MigrationSet {
+    name: "metering",
+    migrations: &[Migration {
+        version: 1,
+        sqlite: include_str!("../migrations/sqlite/0001_metering.sql"),
+        postgres: include_str!("../migrations/postgres/0001_metering.sql"),
+    }],
+};
+
+const BUDGET_EXCEEDED: ErrorCode = ErrorCode::new("metering.budget_exceeded");
+const HOLD_CLOSED: ErrorCode = ErrorCode::new("metering.hold_closed");
+/// A race between two senders of one transaction identifier; the service reads again and answers by the digest.
+pub(crate) const DUPLICATE: ErrorCode = ErrorCode::new("metering.duplicate_conflict");
+
+/// One event as recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Recorded {
+    pub(crate) digest: Digest,
+    pub(crate) admission: AdmissionId,
+    pub(crate) cost: Micros,
+}
+
+/// One event with what it measured and cost.
+#[derive(Debug)]
+pub(crate) struct Line<'a> {
+    pub(crate) event: &'a Event,
+    pub(crate) quantity: Decimal,
+    pub(crate) cost: Micros,
+    pub(crate) admission: AdmissionId,
+    pub(crate) received_at: Timestamp,
+}
+
+pub(crate) fn insert_event(chain: &VerifiedChain, line: &Line<'_>) -> Write {
+    Write::new(
+        "INSERT INTO meter_event (tenant, subscription, transaction_id, code, occurred_at, received_at, quantity, properties, agent, chain, \
+         admission, digest, cost_micros) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13)",
+        params![
+            chain.tenant(),
+            line.event.subscription.as_str(),
+            line.event.transaction_id.as_str(),
+            line.event.code.as_str(),
+            line.event.occurred_at,
+            line.received_at,
+            line.quantity.to_string(),
+            line.event.properties.as_str(),
+            chain.leaf(),
+            chain.digest(),
+            line.admission,
+            line.event.digest,
+            line.cost
+        ],
+    )
+    .unique(DUPLICATE, format!("transaction `{}` was already used", line.event.transaction_id))
+}
+
+pub(crate) fn open_account(tenant: &TenantId, account: &AccountRef) -> Write {
+    Write::new(
+        "INSERT INTO meter_account (tenant, account, identity, ceiling) VALUES ($1,$2,$3,$4) ON CONFLICT (tenant, account) DO NOTHING",
+        params![tenant, account.account.as_str(), &account.identity, account.ceiling],
+    )
+}
+
+pub(crate) fn hold_on(tenant: &TenantId, account: &AccountRef, amount: Micros) -> Write {
+    Write::new(
+        "UPDATE meter_account SET held = held + $1 WHERE tenant = $2 AND account = $3 AND (ceiling IS NULL OR spent + held + $1 <= ceiling)",
+        params![amount, tenant, account.account.as_str()],
+    )
+    .exactly(1, BUDGET_EXCEEDED, no_room(account, amount))
+}
+
+pub(crate) fn spend_on(tenant: &TenantId, account: &AccountRef, amount: Micros) -> Write {
+    Write::new(
+        "UPDATE meter_account SET spent = spent + $1 WHERE tenant = $2 AND account = $3 AND (ceiling IS NULL OR spent + held + $1 <= ceiling)",
+        params![amount, tenant, account.account.as_str()],
+    )
+    .exactly(1, BUDGET_EXCEEDED, no_room(account, amount))
+}
+
+/// Posts what was used under a hold: the effect has happened, so it is posted in full.
+pub(crate) fn post_on(tenant: &TenantId, account: &AccountRef, amount: Micros) -> Write {
+    Write::new(
+        "UPDATE meter_account SET spent = spent + $1 WHERE tenant = $2 AND account = $3",
+        params![amount, tenant, account.account.as_str()],
+    )
+}
+
+fn no_room(account: &AccountRef, amount: Micros) -> String {
+    format!("the budget of `{}` ({}) has no room for {amount}", account.identity.name(), account.account)
+}
+
+pub(crate) fn open_hold(tenant: &TenantId, hold: HoldId, amount: Micros, now: Timestamp) -> Write {
+    Write::new(
+        "INSERT INTO meter_hold (id, tenant, amount, state, opened_at) VALUES ($1,$2,$3,'open',$4)",
+        params![hold, tenant, amount, now],
+    )
+}
+
+pub(crate) fn hold_account(hold: HoldId, account: &AccountRef) -> Write {
+    Write::new("INSERT INTO meter_hold_account (hold, account) VALUES ($1,$2)", params![hold, account.account.as_str()])
+}
+
+/// Releases a hold at every account it was made on; only while it is open.
+pub(crate) fn close_hold(tenant: &TenantId, hold: HoldId, state: &'static str, now: Timestamp) -> [Write; 2] {
+    [
+        Write::new(
+            "UPDATE meter_account SET held = held - (SELECT amount FROM meter_hold WHERE id = $1) \
+             WHERE tenant = $2 AND account IN (SELECT account FROM meter_hold_account WHERE hold = $1)",
+            params![hold, tenant],
+        ),
+        Write::new(
+            "UPDATE meter_hold SET state = $1, closed_at = $2 WHERE id = $3 AND tenant = $4 AND state = 'open'",
+            params![state, now, hold, tenant],
+        )
+        .exactly(1, HOLD_CLOSED, "the hold was posted or voided before"),
+    ]
+}
+
+/// One line of the ledger.
+#[derive(Debug)]
+pub(crate) struct Entry<'a> {
+    pub(crate) side: &'static str,
+    pub(crate) account: &'a str,
+    pub(crate) identity: &'a NhiId,
+    pub(crate) hop: usize,
+    pub(crate) micros: Micros,
+}
+
+pub(crate) fn insert_entry(tenant: &TenantId, admission: AdmissionId, path: &str, now: Timestamp, entry: &Entry<'_>) -> Write {
+    Write::new(
+        "INSERT INTO meter_entry (tenant, admission, side, account, identity, hop, path, micros, posted_at) \
+         VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9)",
+        params![
+            tenant,
+            admission,
+            entry.side,
+            entry.account,
+            entry.identity,
+            i64::try_from(entry.hop).unwrap_or(i64::MAX),
+            path,
+            entry.micros,
+            now
+        ],
+    )
+}
+
+pub(crate) fn put_metric(tenant: &TenantId, code: &str, metric: &Metric) -> Write {
+    Write::new(
+        "INSERT INTO meter_metric (tenant, code, aggregation, field, unit_price) VALUES ($1,$2,$3,$4,$5) \
+         ON CONFLICT (tenant, code) DO UPDATE SET aggregation = excluded.aggregation, field = excluded.field, unit_price = excluded.unit_price",
+        params![tenant, code, metric.aggregation.as_str(), metric.field.as_str(), metric.unit_price.to_string()],
+    )
+}
+
+pub(crate) fn set_ceiling(tenant: &TenantId, account: &str, ceiling: Option<Micros>, unknown: ErrorCode) -> Write {
+    Write::new("UPDATE meter_account SET ceiling = $1 WHERE tenant = $2 AND account = $3", params![ceiling, tenant, account]).exactly(
+        1,
+        unknown,
+        format!("there is no account `{account}`"),
+    )
+}
+
+pub(crate) async fn recorded(db: &Db, tenant: &TenantId, event: &Event) -> Result<Option<Recorded>, DbError> {
+    let sql = "SELECT digest, admission, cost_micros FROM meter_event WHERE tenant = $1 AND subscription = $2 AND transaction_id = $3";
+    let row = db.query_optional(sql, params![tenant, event.subscription.as_str(), event.transaction_id.as_str()]).await?;
+    row.map(|row| Ok(Recorded { digest: row.parse(0)?, admission: row.parse(1)?, cost: Micros::new(row.int(2)?) })).transpose()
+}
+
+pub(crate) async fn metric(db: &Db, tenant: &TenantId, code: &str) -> Result<Option<Metric>, DbError> {
+    let sql = "SELECT aggregation, field, unit_price FROM meter_metric WHERE tenant = $1 AND code = $2";
+    let row = db.query_optional(sql, params![tenant, code]).await?;
+    row.map(|row| {
+        let aggregation = if row.text(0)? == "count" { Aggregation::Count } else { Aggregation::Sum };
+        Ok(Metric { aggregation, field: row.text(1)?.to_owned(), unit_price: row.parse(2)? })
+    })
+    .transpose()
+}
+
+pub(crate) async fn accounts(db: &Db, tenant: &TenantId) -> Result<Vec<AccountState>, DbError> {
+    let sql = "SELECT account, identity, ceiling, spent, held FROM meter_account WHERE tenant = $1 ORDER BY account";
+    db.query(sql, params![tenant]).await?.iter().map(read_account).collect()
+}
+
+pub(crate) async fn account(db: &Db, tenant: &TenantId, account: &str) -> Result<Option<AccountState>, DbError> {
+    let sql = "SELECT account, identity, ceiling, spent, held FROM meter_account WHERE tenant = $1 AND account = $2";
+    db.query_optional(sql, params![tenant, account]).await?.as_ref().map(read_account).transpose()
+}
+
+fn read_account(row: &Row) -> Result<AccountState, DbError> {
+    Ok(AccountState {
+        account: row.text(0)?.to_owned(),
+        identity: row.text(1)?.to_owned(),
+        ceiling: row.opt_int(2)?.map(Micros::new),
+        spent: Micros::new(row.int(3)?),
+        held: Micros::new(row.int(4)?),
+    })
+}
+
+/// Quantities and costs of one subscription by metric, between two moments: (code, quantities, events, cost).
+pub(crate) async fn usage_rows(
+    db: &Db,
+    tenant: &TenantId,
+    subscription: &str,
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<Vec<(String, Decimal, Micros)>, DbError> {
+    let sql = "SELECT code, quantity, cost_micros FROM meter_event \
+               WHERE tenant = $1 AND subscription = $2 AND occurred_at >= $3 AND occurred_at < $4 ORDER BY code";
+    let rows = db.query(sql, params![tenant, subscription, from, to]).await?;
+    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.parse(1)?, Micros::new(row.int(2)?)))).collect()
+}
+
+/// Debits between two moments, each with its path.
+pub(crate) async fn debits(db: &Db, tenant: &TenantId, from: Timestamp, to: Timestamp) -> Result<Vec<(String, Micros)>, DbError> {
+    let sql = "SELECT path, CAST(SUM(micros) AS BIGINT) FROM meter_entry \
+               WHERE tenant = $1 AND side = 'debit' AND posted_at >= $2 AND posted_at < $3 GROUP BY path";
+    let rows = db.query(sql, params![tenant, from, to]).await?;
+    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), Micros::new(row.int(1)?)))).collect()
+}
+
+/// Sum of one side of the ledger.
+pub(crate) async fn side_total(db: &Db, tenant: &TenantId, side: &str) -> Result<Micros, DbError> {
+    let sql = "SELECT CAST(COALESCE(SUM(micros), 0) AS BIGINT) FROM meter_entry WHERE tenant = $1 AND side = $2";
+    let row = db.query_optional(sql, params![tenant, side]).await?;
+    row.map_or(Ok(Micros::ZERO), |row| row.int(0).map(Micros::new))
+}
+
+/// Accounts whose counters disagree with the ledger and the open holds.
+pub(crate) async fn disagreements(db: &Db, tenant: &TenantId) -> Result<Vec<String>, DbError> {
+    let sql = "SELECT account FROM meter_account a WHERE tenant = $1 AND (\
+               spent <> (SELECT COALESCE(SUM(micros), 0) FROM meter_entry e WHERE e.tenant = a.tenant AND e.side = 'rollup' AND e.account = a.account) \
+               OR held <> (SELECT COALESCE(SUM(h.amount), 0) FROM meter_hold h JOIN meter_hold_account m ON m.hold = h.id \
+               WHERE h.tenant = a.tenant AND h.state = 'open' AND m.account = a.account)) ORDER BY account";
+    db.query(sql, params![tenant]).await?.iter().map(|row| row.text(0).map(str::to_owned)).collect()
+}

@@ -1,0 +1,155 @@
+//! Actions an agent asks for itself: the SDK's `@require_approval` admits, runs its function, and reports the outcome.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use creto_authz::Context;
+use creto_enablement_common::{AdmitRequest, Approvals, Gate, Granted, Outcome, Refusal, Settled};
+use creto_kernel::id::AdmissionId;
+use creto_kernel::{Clock, Digest, Micros, NhiId};
+use creto_nhi::VerifiedChain;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use crate::desk::Desk;
+use crate::error::OversightError;
+
+/// Longest time one HTTP call waits for a human; the agent calls again and finds its request by the digest.
+const CALL_WAIT_MAX: Duration = Duration::from_secs(55);
+/// How long a request waits for a human when the agent does not say.
+const REQUEST_WAIT_DEFAULT: Duration = Duration::from_secs(24 * 3600);
+/// Most admitted actions whose outcome one server waits for.
+const ADMITTED_MAX: usize = 10_000;
+
+/// An action an agent asks to do.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ActionInput {
+    /// What, such as `tool.call`.
+    pub action: String,
+    /// To what, such as `tool:pay_invoice`.
+    pub resource: String,
+    /// With which arguments, all of them.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub arguments: Map<String, Value>,
+    /// Facts that policies may read.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub context: Map<String, Value>,
+    /// Money to hold, as a decimal string.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub reserve: Option<Micros>,
+    /// Why, for the approver. Shown as untrusted.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// How long the request may wait for a human, in seconds; a day when absent.
+    #[serde(default)]
+    pub timeout_secs: Option<u32>,
+    /// How long this call waits for an answer, in seconds; at most 55.
+    #[serde(default)]
+    pub wait_secs: Option<u32>,
+}
+
+/// What asking answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Admitted {
+    /// Do it now, then report the outcome under this admission.
+    Granted {
+        /// Ties the outcome to it.
+        admission: String,
+        /// What was admitted.
+        #[schema(value_type = String)]
+        digest: Digest,
+    },
+    /// A human has not decided yet: ask again with the very same action.
+    Pending {
+        /// The request.
+        request: Option<String>,
+        /// What is asked about.
+        #[schema(value_type = String)]
+        digest: Digest,
+    },
+}
+
+/// What came of an admitted action, as its agent reports it.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OutcomeInput {
+    /// Whether it was done.
+    pub ok: bool,
+}
+
+/// Admitted actions that wait for their outcome. They live in memory on purpose: after a crash nobody knows whether the function ran, and
+/// the action is in doubt.
+#[derive(Debug, Clone)]
+pub struct Actions {
+    gate: Arc<Gate>,
+    desk: Desk,
+    clock: Arc<dyn Clock>,
+    admitted: Arc<Mutex<HashMap<AdmissionId, Granted>>>,
+}
+
+impl Actions {
+    /// Actions over the Gate.
+    #[must_use]
+    pub fn new(gate: Arc<Gate>, desk: Desk, clock: Arc<dyn Clock>) -> Self {
+        Self { gate, desk, clock, admitted: Arc::default() }
+    }
+
+    /// Asks. Cancel safe: an open request stays and is found again by its digest.
+    pub async fn ask(&self, chain: &VerifiedChain, input: ActionInput) -> Result<Admitted, OversightError> {
+        let bad = |e: &dyn std::fmt::Display| OversightError::BadAction(e.to_string());
+        let mut request = AdmitRequest::new(
+            chain,
+            input.action.parse().map_err(|e: creto_kernel::action::NameError| bad(&e))?,
+            input.resource.parse().map_err(|e: creto_kernel::action::NameError| bad(&e))?,
+        );
+        request.arguments = input.arguments;
+        request.context = Context::from_json(&input.context).map_err(|e| Refusal::port(&e))?;
+        request.reserve = input.reserve.unwrap_or(Micros::ZERO);
+        if request.reserve.is_negative() {
+            return Err(OversightError::BadAction("`reserve` is negative".to_owned()));
+        }
+        request.reason = input.reason;
+        request.wait = input.timeout_secs.map_or(REQUEST_WAIT_DEFAULT, |secs| Duration::from_secs(secs.into()));
+        if self.lock().len() >= ADMITTED_MAX {
+            return Err(Refusal::RateLimited { message: format!("{ADMITTED_MAX} admitted actions wait for their outcome") }.into());
+        }
+        let digest = request.digest().map_err(|e| bad(&e))?;
+        let wait = input.wait_secs.map_or(CALL_WAIT_MAX, |secs| Duration::from_secs(secs.into())).min(CALL_WAIT_MAX);
+        match tokio::time::timeout(wait, self.gate.admit(request)).await {
+            Ok(Ok(granted)) => {
+                let admission = granted.admission();
+                self.lock().insert(admission, granted);
+                Ok(Admitted::Granted { admission: admission.to_string(), digest })
+            }
+            Ok(Err(refusal)) => Err(refusal.into()),
+            Err(_) => {
+                let request = self.desk.find(chain.tenant(), digest, self.clock.now()).await?;
+                Ok(Admitted::Pending { request: request.map(|id| id.to_string()), digest })
+            }
+        }
+    }
+
+    /// Records what came of an admitted action; only for the agent that was admitted, once.
+    pub async fn report(&self, by: &NhiId, admission: AdmissionId, outcome: &OutcomeInput) -> Result<Settled, OversightError> {
+        let unknown = || OversightError::UnknownAdmission(admission.to_string());
+        let granted = {
+            let mut admitted = self.lock();
+            if admitted.get(&admission).is_none_or(|granted| granted.action().agent != *by) {
+                return Err(unknown());
+            }
+            admitted.remove(&admission).ok_or_else(unknown)?
+        };
+        Ok(self.gate.settle(granted, Outcome { ok: outcome.ok, ..Outcome::default() }).await?)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<AdmissionId, Granted>> {
+        self.admitted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

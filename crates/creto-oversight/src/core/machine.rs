@@ -1,0 +1,134 @@
+//! The request's state machine.
+//!
+//! ```text
+//! PENDING  → APPROVED → CONSUMED → EXECUTED | FAILED
+//! PENDING  → DENIED | TIMED_OUT | CANCELLED
+//! ```
+
+use creto_kernel::{Digest, Timestamp};
+
+use crate::error::OversightError;
+use crate::model::request::State;
+
+/// What somebody wants to happen to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// An approver says yes to exactly this digest.
+    Approve(Digest),
+    /// An approver says no.
+    Deny,
+    /// Time is up.
+    Expire,
+    /// The agent no longer wants it.
+    Cancel,
+    /// An admission uses the approval for exactly this digest.
+    Consume(Digest),
+    /// The admitted action was done, or failed.
+    Conclude {
+        /// Whether it was done.
+        ok: bool,
+    },
+}
+
+/// What a decision depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// Where the request stands.
+    pub state: State,
+    /// The action's digest.
+    pub digest: Digest,
+    /// When it times out.
+    pub deadline: Timestamp,
+}
+
+/// The next state, or why there is none.
+///
+/// INVARIANT: the first terminal event wins, and time decides by `now`, not by when a sweeper runs: at or past the deadline nothing but
+/// [`Command::Expire`] applies to a pending request.
+pub fn decide(facts: &Facts, command: Command, now: Timestamp) -> Result<State, OversightError> {
+    let late = now >= facts.deadline;
+    match (facts.state, command) {
+        (State::Pending, Command::Expire) if late => Ok(State::TimedOut),
+        (State::Pending, Command::Cancel) => Ok(State::Cancelled),
+        (State::Pending, Command::Approve(_) | Command::Deny) if late => Err(OversightError::DeadlinePassed),
+        (State::Pending, Command::Approve(digest)) => same(facts, digest, State::Approved),
+        (State::Pending, Command::Deny) => Ok(State::Denied),
+        (State::Approved, Command::Consume(digest)) => same(facts, digest, State::Consumed),
+        (State::Consumed, Command::Conclude { ok: true }) => Ok(State::Executed),
+        (State::Consumed, Command::Conclude { ok: false }) => Ok(State::Failed),
+        (state, _) => Err(OversightError::AlreadyDecided(state)),
+    }
+}
+
+fn same(facts: &Facts, digest: Digest, next: State) -> Result<State, OversightError> {
+    if facts.digest == digest {
+        Ok(next)
+    } else {
+        Err(OversightError::DigestMismatch { actual: facts.digest.to_string(), sent: digest.to_string() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn facts(state: State) -> Facts {
+        Facts { state, digest: Digest::of(b"action"), deadline: Timestamp::from_secs(100).unwrap() }
+    }
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs).unwrap()
+    }
+
+    #[test]
+    fn the_life_of_an_approved_request() {
+        let digest = Digest::of(b"action");
+        assert_eq!(decide(&facts(State::Pending), Command::Approve(digest), at(1)).unwrap(), State::Approved);
+        assert_eq!(decide(&facts(State::Approved), Command::Consume(digest), at(1)).unwrap(), State::Consumed);
+        assert_eq!(decide(&facts(State::Consumed), Command::Conclude { ok: true }, at(1)).unwrap(), State::Executed);
+    }
+
+    #[test]
+    fn another_digest_is_neither_approved_nor_consumed() {
+        let other = Digest::of(b"another");
+        assert!(matches!(decide(&facts(State::Pending), Command::Approve(other), at(1)), Err(OversightError::DigestMismatch { .. })));
+        assert!(matches!(decide(&facts(State::Approved), Command::Consume(other), at(1)), Err(OversightError::DigestMismatch { .. })));
+    }
+
+    #[test]
+    fn at_the_deadline_a_decision_is_late_even_if_the_sweeper_has_not_come() {
+        let digest = Digest::of(b"action");
+        assert!(matches!(decide(&facts(State::Pending), Command::Approve(digest), at(100)), Err(OversightError::DeadlinePassed)));
+        assert!(decide(&facts(State::Pending), Command::Expire, at(99)).is_err());
+        assert_eq!(decide(&facts(State::Pending), Command::Expire, at(100)).unwrap(), State::TimedOut);
+    }
+
+    fn any_command() -> impl Strategy<Value = Command> {
+        let digest = prop_oneof![Just(Digest::of(b"action")), Just(Digest::of(b"another"))];
+        prop_oneof![
+            digest.clone().prop_map(Command::Approve),
+            Just(Command::Deny),
+            Just(Command::Expire),
+            Just(Command::Cancel),
+            digest.prop_map(Command::Consume),
+            any::<bool>().prop_map(|ok| Command::Conclude { ok }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happens_at_most_one_consumption_and_only_after_one_approval(commands in prop::collection::vec((any_command(), 0_i64..200), 0..40)) {
+            let mut state = State::Pending;
+            let (mut approved, mut consumed) = (0, 0);
+            for (command, time) in commands {
+                if let Ok(next) = decide(&facts(state), command, at(time)) {
+                    approved += usize::from(next == State::Approved);
+                    consumed += usize::from(next == State::Consumed);
+                    state = next;
+                }
+            }
+            prop_assert!(consumed <= approved && approved <= 1);
+        }
+    }
+}

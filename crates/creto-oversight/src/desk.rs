@@ -1,0 +1,208 @@
+//! The desk: requests are opened, wait, are decided and consumed here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use creto_db::{Db, DbError, Sealed, Step};
+use creto_enablement_common::{Approvals, OpenRequest, Refusal, Verdict};
+use creto_kernel::id::{AdmissionId, LeafId, RequestId};
+use creto_kernel::{CanonicalAction, Clock, Digest, Leaf, NhiId, TenantId, Timestamp};
+use creto_nhi::{AuthMethod, Principal, Role};
+use futures::future::BoxFuture;
+use tokio::sync::watch;
+
+use crate::core::machine::{self, Command};
+use crate::error::OversightError;
+use crate::model::request::{COMMENT_BYTES_MAX, Request, State};
+use crate::store::{self, Stored};
+
+/// Longest time a waiter goes without reading the database again: what bounds the delay of a decision made through another server.
+const RECHECK_MAX: Duration = Duration::from_secs(2);
+
+/// Requests to humans, over a database.
+#[derive(Debug, Clone)]
+pub struct Desk {
+    db: Db,
+    clock: Arc<dyn Clock>,
+    server: NhiId,
+    changes: watch::Sender<u64>,
+}
+
+impl Desk {
+    /// A desk. `server` is the identity under which time-outs are recorded.
+    #[must_use]
+    pub fn new(db: Db, clock: Arc<dyn Clock>, server: NhiId) -> Self {
+        Self { db, clock, server, changes: watch::Sender::new(0) }
+    }
+
+    /// Counts up whenever a request of any tenant is opened or decided: what a live inbox waits on.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// The requests of a tenant, newest first, in one state or in all.
+    pub async fn list(&self, tenant: &TenantId, state: Option<State>) -> Result<Vec<Request>, OversightError> {
+        Ok(store::list(&self.db, tenant, state).await?.into_iter().map(|stored| stored.request).collect())
+    }
+
+    /// One request.
+    pub async fn get(&self, tenant: &TenantId, id: RequestId) -> Result<Request, OversightError> {
+        Ok(self.stored(tenant, id).await?.request)
+    }
+
+    /// Approves exactly `digest`, or denies. The decision, its leaf and the new state are one commit; the first decision wins.
+    pub async fn decide(
+        &self,
+        by: &Principal,
+        id: RequestId,
+        approve: Option<Digest>,
+        comment: Option<&str>,
+    ) -> Result<Request, OversightError> {
+        if !by.roles.has(Role::Approver) {
+            return Err(OversightError::NotAnApprover(by.identity.name().to_owned()));
+        }
+        if comment.is_some_and(|text| text.len() > COMMENT_BYTES_MAX) {
+            return Err(OversightError::CommentTooLong(COMMENT_BYTES_MAX));
+        }
+        let stored = self.stored(by.tenant(), id).await?;
+        let now = self.clock.now();
+        let to = machine::decide(&stored.facts, approve.map_or(Command::Deny, Command::Approve), now)?;
+        let how = how_proved(&by.how).to_owned();
+        let mut leaf = self.leaf(&by.identity, &stored, id, to, now)?.fact("how", &how);
+        if let Some(text) = comment {
+            leaf = leaf.digest("comment", Digest::of_parts(&[&stored.salt, text.as_bytes()]));
+        }
+        let decision = store::Decision { to, by: Some(&by.identity), how: Some(&how), comment, now };
+        match self.db.commit(Sealed::new(leaf).step(store::decide(by.tenant(), id, &decision))).await {
+            Ok(_) => self.changed(),
+            Err(DbError::Conflict { .. }) => {
+                let winner = self.stored(by.tenant(), id).await?;
+                return Err(OversightError::AlreadyDecided(winner.facts.state));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        self.get(by.tenant(), id).await
+    }
+
+    async fn stored(&self, tenant: &TenantId, id: RequestId) -> Result<Stored, OversightError> {
+        store::one(&self.db, tenant, id).await?.ok_or_else(|| OversightError::UnknownRequest(id.to_string()))
+    }
+
+    /// The request as it stands now; one whose deadline has passed is timed out first.
+    async fn current(&self, tenant: &TenantId, id: RequestId) -> Result<Stored, OversightError> {
+        let stored = self.stored(tenant, id).await?;
+        let now = self.clock.now();
+        let Ok(to) = machine::decide(&stored.facts, Command::Expire, now) else {
+            return Ok(stored);
+        };
+        let leaf = self.leaf(&self.server, &stored, id, to, now)?;
+        let decision = store::Decision { to, by: None, how: None, comment: None, now };
+        match self.db.commit(Sealed::new(leaf).step(store::decide(tenant, id, &decision))).await {
+            Ok(_) => self.changed(),
+            // Somebody decided in the same moment: the first commit won.
+            Err(DbError::Conflict { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.stored(tenant, id).await
+    }
+
+    fn leaf(&self, by: &NhiId, stored: &Stored, id: RequestId, to: State, now: Timestamp) -> Result<Leaf, OversightError> {
+        let corrupt = |problem: String| DbError::Corrupt(format!("an oversight request has a bad action: {problem}"));
+        let action: serde_json::Value = serde_json::from_str(&stored.request.action).map_err(|e| corrupt(e.to_string()))?;
+        let text = |name: &str| action.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+        let resource = text("resource").parse().map_err(|e: creto_kernel::action::NameError| corrupt(e.to_string()))?;
+        let decided = "oversight.decide".parse().map_err(|e: creto_kernel::action::NameError| corrupt(e.to_string()))?;
+        let mut leaf = Leaf::event(LeafId::generate(), now, by.clone(), decided, resource, to.as_str())
+            .fact("request", id)
+            .fact("action", text("action"))
+            .digest("action", Digest::of_parts(&[&stored.salt, stored.facts.digest.as_bytes()]));
+        leaf.tenant = text("tenant").parse().map_err(|e: creto_kernel::tenant::TenantError| corrupt(e.to_string()))?;
+        Ok(match &stored.request.run {
+            Some(run) => leaf.fact("run", run),
+            None => leaf,
+        })
+    }
+
+    async fn verdict(&self, tenant: &TenantId, id: RequestId) -> Result<Verdict, OversightError> {
+        let mut changes = self.changes.subscribe();
+        loop {
+            changes.mark_unchanged();
+            let Stored { request, facts, .. } = self.current(tenant, id).await?;
+            let decider = || request.decided_by.as_deref().and_then(|by| by.parse::<NhiId>().ok()).unwrap_or_else(|| self.server.clone());
+            match facts.state {
+                State::Approved => return Ok(Verdict::Approved { by: decider() }),
+                State::Denied => return Ok(Verdict::Denied { by: decider(), comment: request.comment.clone() }),
+                State::TimedOut => return Ok(Verdict::TimedOut),
+                State::Cancelled => return Ok(Verdict::Cancelled),
+                // Used by another attempt at the same action: this one has to ask again.
+                State::Consumed | State::Executed | State::Failed => return Ok(Verdict::Cancelled),
+                State::Pending => {
+                    let left = facts.deadline.since(self.clock.now()).min(RECHECK_MAX);
+                    // Whichever comes first: a decision here, the deadline, or the time to look for a decision made elsewhere.
+                    let _ = tokio::time::timeout(left, changes.changed()).await;
+                }
+            }
+        }
+    }
+}
+
+impl Approvals for Desk {
+    fn find<'a>(&'a self, tenant: &'a TenantId, digest: Digest, now: Timestamp) -> BoxFuture<'a, Result<Option<RequestId>, Refusal>> {
+        Box::pin(async move {
+            let found = store::open_for(&self.db, tenant, digest).await.map_err(|e| Refusal::port(&e))?;
+            let Some(stored) = found else { return Ok(None) };
+            let id: RequestId = stored.request.id.parse().map_err(|_| Refusal::port(&DbError::Corrupt("a request's id".to_owned())))?;
+            if stored.facts.state == State::Pending && now >= stored.facts.deadline {
+                self.current(tenant, id).await.map_err(|e| Refusal::port(&e))?;
+                return Ok(None);
+            }
+            Ok(Some(id))
+        })
+    }
+
+    fn open(&self, request: &OpenRequest) -> Result<Vec<Box<dyn Step>>, Refusal> {
+        let bad = |problem: String| Refusal::denied(problem);
+        let action = action_text(&request.action).map_err(bad)?;
+        let hops: Vec<&str> = request.hops.iter().map(NhiId::as_str).collect();
+        let hops = serde_json::to_string(&hops).map_err(|e| bad(e.to_string()))?;
+        Ok(vec![Box::new(store::insert(request, action, hops))])
+    }
+
+    fn opened(&self) {
+        self.changed();
+    }
+
+    fn wait<'a>(&'a self, tenant: &'a TenantId, request: RequestId) -> BoxFuture<'a, Result<Verdict, Refusal>> {
+        Box::pin(async move { self.verdict(tenant, request).await.map_err(|e| Refusal::port(&e)) })
+    }
+
+    fn consume(&self, tenant: &TenantId, request: RequestId, digest: Digest, admission: AdmissionId, _: Timestamp) -> Vec<Box<dyn Step>> {
+        vec![Box::new(store::consume(tenant, request, digest, admission))]
+    }
+
+    fn conclude(&self, tenant: &TenantId, request: RequestId, admission: AdmissionId, ok: bool, _: Timestamp) -> Vec<Box<dyn Step>> {
+        vec![Box::new(store::conclude(tenant, request, admission, ok))]
+    }
+}
+
+/// How a decider proved who they are, as the leaf and the receipt name it.
+const fn how_proved(how: &AuthMethod) -> &'static str {
+    match how {
+        AuthMethod::ApiKey(_) => "api_key",
+        AuthMethod::Proof(_) => "proof_of_possession",
+        AuthMethod::Session(_) => "session",
+        AuthMethod::LocalSocket => "local_socket",
+        AuthMethod::Sandbox => "sandbox",
+        _ => "unnamed",
+    }
+}
+
+fn action_text(action: &CanonicalAction) -> Result<String, String> {
+    let bytes = action.canonical_bytes().map_err(|e| e.to_string())?;
+    String::from_utf8(bytes).map_err(|e| e.to_string())
+}

@@ -1,0 +1,161 @@
+//! Native routes, `/v1/oversight/…` and `/v1/actions`.
+
+use std::convert::Infallible;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::Method;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use creto_enablement_common::http::{Access, Caller, Endpoint, Problem, StrictJson};
+use creto_kernel::Digest;
+use creto_kernel::id::{AdmissionId, RequestId};
+use futures::stream::{self, Stream};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::actions::{ActionInput, Actions, Admitted, OutcomeInput};
+use crate::desk::Desk;
+use crate::error::OversightError;
+use crate::model::request::{Request, State as RequestState};
+
+/// Oversight's endpoints.
+#[must_use]
+pub fn endpoints(desk: &Desk, actions: &Actions) -> Vec<Endpoint> {
+    let at_desk = || desk.clone();
+    vec![
+        Endpoint::new(Method::GET, "/v1/oversight/requests", Access::Approver, "Requests, newest first", list, at_desk())
+            .answers::<Requests>(),
+        Endpoint::new(Method::GET, "/v1/oversight/requests/{id}", Access::Approver, "One request", get, at_desk()).answers::<Request>(),
+        Endpoint::new(
+            Method::POST,
+            "/v1/oversight/requests/{id}/approve",
+            Access::Approver,
+            "Approve exactly one digest",
+            approve,
+            at_desk(),
+        )
+        .takes::<ApproveInput>()
+        .answers::<Request>(),
+        Endpoint::new(Method::POST, "/v1/oversight/requests/{id}/deny", Access::Approver, "Deny", deny, at_desk())
+            .takes::<DenyInput>()
+            .answers::<Request>(),
+        Endpoint::new(
+            Method::GET,
+            "/v1/oversight/changes",
+            Access::Approver,
+            "Server-sent events: one for each change",
+            changes,
+            at_desk(),
+        ),
+        Endpoint::new(
+            Method::POST,
+            "/v1/actions",
+            Access::Agent,
+            "Ask to do an action; waits for a human where policy asks",
+            ask,
+            actions.clone(),
+        )
+        .takes::<ActionInput>()
+        .answers::<Admitted>(),
+        Endpoint::new(Method::POST, "/v1/actions/{admission}/outcome", Access::Agent, "Report what came of it", report, actions.clone())
+            .takes::<OutcomeInput>()
+            .answers::<Reported>(),
+    ]
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Filter {
+    #[serde(default)]
+    state: Option<RequestState>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Requests {
+    requests: Vec<Request>,
+}
+
+/// An approval names the digest it approves.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ApproveInput {
+    #[schema(value_type = String)]
+    digest: Digest,
+    #[serde(default)]
+    comment: Option<String>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct DenyInput {
+    #[serde(default)]
+    comment: Option<String>,
+}
+
+/// What came of an action, on record.
+#[derive(Debug, Serialize, ToSchema)]
+struct Reported {
+    admission: String,
+    leaf: String,
+    cost: String,
+}
+
+fn request_id(text: &str) -> Result<RequestId, OversightError> {
+    text.parse().map_err(|_| OversightError::UnknownRequest(text.chars().take(80).collect()))
+}
+
+async fn list(State(desk): State<Desk>, caller: Caller, Query(filter): Query<Filter>) -> Result<Json<Requests>, Problem> {
+    Ok(Json(Requests { requests: desk.list(caller.0.tenant(), filter.state).await? }))
+}
+
+async fn get(State(desk): State<Desk>, caller: Caller, Path(id): Path<String>) -> Result<Json<Request>, Problem> {
+    Ok(Json(desk.get(caller.0.tenant(), request_id(&id)?).await?))
+}
+
+async fn approve(
+    State(desk): State<Desk>,
+    caller: Caller,
+    Path(id): Path<String>,
+    StrictJson(input): StrictJson<ApproveInput>,
+) -> Result<Json<Request>, Problem> {
+    Ok(Json(desk.decide(&caller.0, request_id(&id)?, Some(input.digest), input.comment.as_deref()).await?))
+}
+
+async fn deny(
+    State(desk): State<Desk>,
+    caller: Caller,
+    Path(id): Path<String>,
+    StrictJson(input): StrictJson<DenyInput>,
+) -> Result<Json<Request>, Problem> {
+    Ok(Json(desk.decide(&caller.0, request_id(&id)?, None, input.comment.as_deref()).await?))
+}
+
+async fn changes(State(desk): State<Desk>, _: Caller) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let events = stream::unfold((desk.changes(), true), |(mut changes, first)| async move {
+        if !first {
+            changes.changed().await.ok()?;
+        }
+        let count = *changes.borrow_and_update();
+        Some((Ok(Event::default().event("changed").data(count.to_string())), (changes, false)))
+    });
+    Sse::new(events).keep_alive(KeepAlive::default())
+}
+
+async fn ask(
+    State(actions): State<Actions>,
+    caller: Caller,
+    StrictJson(input): StrictJson<ActionInput>,
+) -> Result<Json<Admitted>, Problem> {
+    Ok(Json(actions.ask(caller.chain()?, input).await?))
+}
+
+async fn report(
+    State(actions): State<Actions>,
+    caller: Caller,
+    Path(admission): Path<String>,
+    StrictJson(outcome): StrictJson<OutcomeInput>,
+) -> Result<Json<Reported>, Problem> {
+    let id: AdmissionId = admission.parse().map_err(|_| OversightError::UnknownAdmission(admission.chars().take(80).collect()))?;
+    let settled = actions.report(&caller.0.identity, id, &outcome).await?;
+    Ok(Json(Reported { admission: settled.admission.to_string(), leaf: settled.leaf.to_string(), cost: settled.cost.to_string() }))
+}

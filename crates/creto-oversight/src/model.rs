@@ -1,0 +1,3 @@
+//! Plain types: requests and decisions.
+
+pub mod request;
