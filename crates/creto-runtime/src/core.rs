@@ -1,0 +1,7 @@
+//! Pure decisions: what a sandbox contains, where it may connect, how many wait warm. No clock, randomness, I/O or async.
+
+pub mod address;
+pub mod bundle;
+pub mod destination;
+pub mod env;
+pub mod pool;
