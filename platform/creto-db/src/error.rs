@@ -136,12 +136,9 @@ impl Coded for DbError {
     fn kind(&self) -> Kind {
         match self {
             Self::Conflict { .. } | Self::LeafExists(_) | Self::Constraint(_) => Kind::Conflict,
-            Self::Unavailable(_)
-            | Self::InDoubt(_)
-            | Self::Busy(_)
-            | Self::DiskFull(_)
-            | Self::ReadOnly(_)
-            | Self::DirectoryMissing(_) => Kind::Unavailable,
+            Self::Unavailable(_) | Self::InDoubt(_) | Self::Busy(_) | Self::DiskFull(_) | Self::ReadOnly(_) | Self::DirectoryMissing(_) => {
+                Kind::Unavailable
+            }
             Self::Corrupt(_)
             | Self::ForeignSchema(_)
             | Self::MigrationChanged { .. }
@@ -157,7 +154,9 @@ impl Coded for DbError {
             Self::Conflict { .. } | Self::Constraint(_) => return None,
             Self::LeafExists(_) => "the change under this leaf is already durable: read its result instead of repeating it".to_owned(),
             Self::Unavailable(_) => "check that the database runs and can be reached, then repeat the request".to_owned(),
-            Self::InDoubt(_) => "restart creto, then look for the leaf: if it is there the write is durable, otherwise repeat it".to_owned(),
+            Self::InDoubt(_) => {
+                "restart creto, then look for the leaf: if it is there the write is durable, otherwise repeat it".to_owned()
+            }
             Self::Busy(_) => "repeat the request; if it persists, look for a second program that holds the database".to_owned(),
             Self::DiskFull(_) => "free space on the disk of the data directory; nothing was lost, and writing resumes by itself".to_owned(),
             Self::ReadOnly(_) => {

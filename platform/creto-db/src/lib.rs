@@ -16,7 +16,7 @@ pub mod failpoint;
 mod db;
 mod error;
 mod migrate;
-
+mod outbox;
 mod postgres;
 mod sealed;
 mod sqlite;
@@ -28,7 +28,7 @@ mod write;
 pub use db::Db;
 pub use error::{DbError, StepError};
 pub use migrate::{Engine, Migration, MigrationSet};
-
+pub use outbox::{Dispatcher, Handled, Handler};
 pub use sealed::{Committed, Message, Sealed, Step};
 pub use value::{Row, Sql, Value};
 pub use write::Write;

@@ -65,9 +65,9 @@ fn value(column: ValueRef<'_>) -> Result<Value, StepError> {
         ValueRef::Null => Value::Null,
         ValueRef::Integer(integer) => Value::Integer(integer),
         ValueRef::Real(real) => return Err(StepError::Invalid(format!("a column is the real number {real}; use integers or text"))),
-        ValueRef::Text(bytes) => Value::Text(
-            std::str::from_utf8(bytes).map_err(|e| StepError::Invalid(format!("a text column is not UTF-8: {e}")))?.to_owned(),
-        ),
+        ValueRef::Text(bytes) => {
+            Value::Text(std::str::from_utf8(bytes).map_err(|e| StepError::Invalid(format!("a text column is not UTF-8: {e}")))?.to_owned())
+        }
         ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
     })
 }

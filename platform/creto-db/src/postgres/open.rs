@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio::sync::watch;
 
 use super::{execute, failure, query};
@@ -24,6 +24,8 @@ const LISTEN_RETRY_MS: u64 = 1_000;
 
 pub(super) async fn connect(url: &str) -> Result<(PgConnectOptions, PgPool), DbError> {
     let options: PgConnectOptions = url.parse().map_err(|e: sqlx::Error| failure(&e))?;
+    // A pool waits for a server that is not there; a start says at once what is wrong.
+    options.connect().await.map_err(|e| failure(&e))?.close().await.map_err(|e| failure(&e))?;
     let pool = PgPoolOptions::new()
         .max_connections(POOL_MAX)
         .acquire_timeout(Duration::from_millis(ACQUIRE_TIMEOUT_MS))

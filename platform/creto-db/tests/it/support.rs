@@ -6,10 +6,10 @@ use creto_kernel::{ErrorCode, Leaf, Timestamp};
 use futures::future::BoxFuture;
 
 /// The tests' own code for a lost race.
-pub const TAKEN: ErrorCode = ErrorCode::new("test.taken");
+pub(crate) const TAKEN: ErrorCode = ErrorCode::new("test.taken");
 
 /// One table: what a product would bring.
-pub const SETS: &[MigrationSet] = &[MigrationSet {
+pub(crate) const SETS: &[MigrationSet] = &[MigrationSet {
     name: "items",
     migrations: &[Migration {
         version: 1,
@@ -19,7 +19,7 @@ pub const SETS: &[MigrationSet] = &[MigrationSet {
 }];
 
 /// A leaf of its own.
-pub fn leaf() -> Leaf {
+pub(crate) fn leaf() -> Leaf {
     Leaf::event(
         LeafId::generate(),
         Timestamp::EPOCH,
@@ -31,29 +31,29 @@ pub fn leaf() -> Leaf {
 }
 
 /// Writes one row.
-pub fn insert(number: i64, name: &str) -> Write {
+pub(crate) fn insert(number: i64, name: &str) -> Write {
     Write::new("INSERT INTO item (number, name) VALUES ($1, $2)", params![number, name])
 }
 
 /// One row under its own leaf.
-pub fn sealed(number: i64) -> Sealed {
+pub(crate) fn sealed(number: i64) -> Sealed {
     Sealed::new(leaf().fact("number", number)).step(insert(number, "item"))
 }
 
 /// How many rows a table of these tests has.
-pub async fn count(db: &Db, table: &'static str) -> i64 {
+pub(crate) async fn count(db: &Db, table: &'static str) -> i64 {
     let sql = match table {
         "item" => "SELECT count(*) FROM item",
         "audit_leaf" => "SELECT count(*) FROM audit_leaf",
         "outbox" => "SELECT count(*) FROM outbox",
-        other => panic!("no table {other}"),
+        other => panic!("`{other}` is no table of these tests"),
     };
     db.query(sql, vec![]).await.unwrap()[0].int(0).unwrap()
 }
 
 /// A defect.
 #[derive(Debug)]
-pub struct Panics;
+pub(crate) struct Panics;
 
 impl Step for Panics {
     fn sqlite(&self, _: &rusqlite::Transaction<'_>) -> Result<(), StepError> {
