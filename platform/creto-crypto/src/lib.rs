@@ -15,12 +15,14 @@
 //! INVARIANT: only `provider` names the cryptographic library. Secrets live in [`Secret`], which wipes them and never shows them.
 
 pub mod aead;
+pub mod dh;
 pub mod encoding;
 pub mod error;
 pub mod kdf;
 pub mod kem;
 pub mod key_ring;
 pub mod keys;
+pub mod one_time;
 pub mod policy;
 mod provider;
 pub mod purpose;
@@ -32,6 +34,7 @@ pub use error::CryptoError;
 pub use kem::{KemPublicKey, KemSecretKey};
 pub use key_ring::{KeyInfo, KeyRing, MasterKey};
 pub use keys::{KeyId, PublicKey, Signature, SigningKey};
+pub use one_time::OneTimeKey;
 pub use policy::{AlgorithmPolicy, PurposeRule};
 pub use purpose::Purpose;
 pub use secret::Secret;
