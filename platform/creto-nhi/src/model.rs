@@ -1,4 +1,7 @@
-//! What a delegation is: grants, links, chains, and the proof that a chain was verified.
+//! What a delegation is: identities, grants, links, chains, the proof that a chain was verified, and who a request speaks for.
 
 pub mod chain;
 pub mod grant;
+pub mod identity;
+pub mod link;
+pub mod principal;

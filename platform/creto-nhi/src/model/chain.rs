@@ -80,6 +80,12 @@ impl VerifiedChain {
         self.effective.not_after
     }
 
+    /// This chain, ending no later than the credential it came with.
+    pub(crate) fn held_until(mut self, end: Timestamp) -> Self {
+        self.effective.not_after = self.effective.not_after.min(end);
+        self
+    }
+
     /// The revocation epoch it was verified at; a later epoch asks for verification again.
     #[must_use]
     pub const fn revocation_epoch(&self) -> u64 {

@@ -56,7 +56,8 @@ impl TryFrom<String> for Pattern {
     type Error = PatternError;
     fn try_from(text: String) -> Result<Self, PatternError> {
         let body = text.strip_suffix('*').unwrap_or(&text);
-        let fits = !text.is_empty() && text.len() <= 512 && !body.contains('*') && !text.chars().any(|c| c.is_control() || c.is_whitespace());
+        let fits =
+            !text.is_empty() && text.len() <= 512 && !body.contains('*') && !text.chars().any(|c| c.is_control() || c.is_whitespace());
         if fits { Ok(Self(text)) } else { Err(PatternError(text.chars().take(80).collect())) }
     }
 }

@@ -1,0 +1,8 @@
+//! Black-box tests of identity, delegation and credentials.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests speak by panicking")]
+
+mod authority;
+mod chains;
+mod credentials;
+mod fixture;
+mod properties;
