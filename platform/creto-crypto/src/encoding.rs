@@ -14,7 +14,8 @@ pub fn length_prefixed(parts: &[&[u8]]) -> Vec<u8> {
 }
 
 /// Takes one part of [`length_prefixed`] off the front; `None` when it is cut short.
-pub(crate) fn take_part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+#[must_use]
+pub fn take_part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (len, rest) = bytes.split_first_chunk::<8>()?;
     rest.split_at_checked(usize::try_from(u64::from_be_bytes(*len)).ok()?)
 }

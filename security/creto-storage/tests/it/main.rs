@@ -1,0 +1,4 @@
+//! Sealed objects on real files.
+
+#[cfg(test)]
+mod objects;
