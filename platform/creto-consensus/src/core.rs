@@ -1,0 +1,4 @@
+//! Pure decisions: hybrid logical time, and what a server's standby setting promises.
+
+pub(crate) mod hlc;
+pub(crate) mod standby;
