@@ -116,6 +116,7 @@ fn apt_get(scratch: &Path, words: &[&str]) -> Fallible {
         format!("Dir::State::Lists={}", scratch.join("lists").display()),
         format!("Dir::Cache={}", scratch.display()),
         "Acquire::Languages=none".to_owned(),
+        "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
     ];
     let mut command = Command::new("apt-get");
     command.arg("--quiet").current_dir(scratch.join("package"));

@@ -46,7 +46,7 @@ pub(super) fn check(files: &[File]) -> Vec<Finding> {
 fn arguments(code: &str) -> Vec<(usize, Option<String>)> {
     code.match_indices(MADE)
         .filter_map(|(at, _)| {
-            let line = code.get(..at)?.lines().count().max(1);
+            let line = code.get(..at)?.matches('\n').count() + 1;
             let rest = code.get(at + MADE.len()..)?.trim_start();
             let literal = rest.strip_prefix('"').and_then(|rest| rest.split_once('"')).map(|(literal, _)| literal.to_owned());
             Some((line, literal))

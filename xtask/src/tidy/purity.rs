@@ -65,7 +65,7 @@ fn is_core(file: &File) -> bool {
 fn grouped(code: &str) -> Vec<(usize, &'static str)> {
     code.match_indices("std::{")
         .filter_map(|(at, opening)| {
-            let line = code.get(..at)?.lines().count().max(1);
+            let line = code.get(..at)?.matches('\n').count() + 1;
             let (group, _) = code.get(at + opening.len()..)?.split_once(';')?;
             Some(GROUPED.iter().filter(move |word| source::has_word(group, word)).map(move |word| (line, *word)))
         })
