@@ -113,9 +113,6 @@ pub enum NhiError {
     /// The server does not hold the key.
     #[error("the server does not hold the key of `{0}`, so it cannot sign for it")]
     NotCustodial(NhiId),
-    /// A key that policy does not accept.
-    #[error("the key cannot be registered: {0}")]
-    KeyRefused(&'static str),
     /// Not a credential.
     #[error("the credential cannot be read")]
     CredentialMalformed,
@@ -240,7 +237,6 @@ impl NhiError {
             Self::IdentityLimit(_) => (ErrorCode::new("nhi.identity_limit"), Limited),
             Self::OtherTenant(_) => (ErrorCode::new("nhi.other_tenant"), Denied),
             Self::NotCustodial(_) => (ErrorCode::new("nhi.not_custodial"), Kind::Conflict),
-            Self::KeyRefused(_) => (ErrorCode::new("nhi.key_refused"), Invalid),
             Self::CredentialMalformed => (ErrorCode::new("nhi.credential_malformed"), Unauthenticated),
             Self::CredentialUnknown => (ErrorCode::new("nhi.credential_unknown"), Unauthenticated),
             Self::CredentialExpired(_) => (ErrorCode::new("nhi.credential_expired"), Unauthenticated),

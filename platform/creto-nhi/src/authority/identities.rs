@@ -182,7 +182,7 @@ impl Authority {
         self.known([id], []).identities.remove(id).ok_or_else(|| NhiError::IdentityUnknown(id.clone()))
     }
 
-    /// The identities of a tenant, by name.
+    /// The identities of a tenant, ordered by identifier.
     #[must_use]
     pub fn identities(&self, tenant: &TenantId) -> Vec<Arc<Identity>> {
         let state = self.0.state.read().unwrap_or_else(PoisonError::into_inner);
@@ -220,7 +220,7 @@ fn fresh_key(public: PublicKey, custodial: bool, now: Timestamp) -> IdentityKey 
     IdentityKey { id: public.key_id(), public, custodial, valid_from: now, valid_until: None, withdrawn: false }
 }
 
-/// An identity of another tenant is not there: whether it exists is not for this actor to learn.
+/// Refused before anything is looked up, so that the answer does not tell whether an identity of another tenant exists.
 pub(crate) fn check_tenant(actor: &NhiId, id: &NhiId) -> Result<(), NhiError> {
     match actor.tenant() == id.tenant() {
         true => Ok(()),

@@ -1,5 +1,5 @@
 //! Black-box tests of identity, delegation and credentials.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests speak by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests speak by panicking")]
 
 mod authority;
 mod chains;
