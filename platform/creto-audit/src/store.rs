@@ -13,8 +13,11 @@ pub trait LogStore: Send + Sync + std::fmt::Debug {
     /// Puts a file in place: afterwards it is there whole and durable, or, on an error or a crash, as it was before.
     fn write(&self, path: &str, bytes: &[u8]) -> io::Result<()>;
 
-    /// Removes a folder and the files in it; one that is not there is fine.
-    fn remove_folder(&self, path: &str) -> io::Result<()>;
+    /// The names of the files in a folder, in any order; none when it is not there.
+    fn list(&self, folder: &str) -> io::Result<Vec<String>>;
+
+    /// Removes a file that is there, and its folder when that is empty then.
+    fn remove(&self, path: &str) -> io::Result<()>;
 }
 
 /// A folder on disk, which holds the logs and nothing else. Files take shape in `<folder>.staging` beside it, on the same file system,
@@ -80,9 +83,18 @@ impl LogStore for DirStore {
         sync_folder(folder)
     }
 
-    fn remove_folder(&self, path: &str) -> io::Result<()> {
-        match fs::remove_dir_all(self.root.join(path)) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+    fn list(&self, folder: &str) -> io::Result<Vec<String>> {
+        match fs::read_dir(self.root.join(folder)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            entries => entries?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect(),
+        }
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        let file = self.root.join(path);
+        fs::remove_file(&file)?;
+        match file.parent().map(fs::remove_dir) {
+            Some(Err(e)) if e.kind() != io::ErrorKind::DirectoryNotEmpty => Err(e),
             _ => Ok(()),
         }
     }

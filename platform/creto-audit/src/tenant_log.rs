@@ -6,7 +6,7 @@ use creto_kernel::{TenantId, Timestamp};
 
 use crate::core::checkpoint::Checkpoint;
 use crate::core::edge::Edge;
-use crate::core::tile::{self, Row, TILE_WIDTH, TileError, TilePath};
+use crate::core::tile::{self, TILE_WIDTH, TileError, TilePath};
 use crate::error::AuditError;
 use crate::keys::{LogKeys, TrustedKeys};
 use crate::store::LogStore;
@@ -109,16 +109,21 @@ impl TenantLog {
         }
     }
 
-    /// Removes the partial tiles of places that filled up since the log had `before` entries: the full tile holds them all. Without
-    /// this, a log that grows one entry at a time keeps each entry 128 times.
+    /// Removes the partial tiles that wider ones replaced since the log had `before` entries. Without this, a log that grows one entry
+    /// at a time keeps each entry 128 times. A reader who still asks for a narrower one is served the prefix of the wider one.
     fn remove_outgrown(&self, before: u64) -> Result<(), AuditError> {
-        let rows = std::iter::once((Row::Entries, 0)).chain((0..tile::LEVELS_MAX).map(|level| (Row::Hashes { level }, u32::from(level))));
-        for (row, level) in rows {
-            let full = |size: u64| size.checked_shr(8 * (level + 1)).unwrap_or(0);
-            for index in full(before)..full(self.size()) {
-                let Some(path) = TilePath::new(row, index, TILE_WIDTH) else { continue };
-                let folder = format!("{}/{}", self.tenant, path.partial_folder());
-                self.store.remove_folder(&folder).map_err(|e| AuditError::io(&folder, &e))?;
+        let needed: Vec<_> = tile::rows().filter_map(|row| tile::edge_tile(row, self.size())).map(|tile| tile.to_string()).collect();
+        for row in tile::rows() {
+            for index in tile::edge_index(row, before)..=tile::edge_index(row, self.size()) {
+                let Some(place) = TilePath::new(row, index, TILE_WIDTH) else { continue };
+                let folder = place.partial_folder();
+                let there = format!("{}/{folder}", self.tenant);
+                for name in self.store.list(&there).map_err(|e| AuditError::io(&there, &e))? {
+                    if !needed.contains(&format!("{folder}/{name}")) {
+                        let outgrown = format!("{there}/{name}");
+                        self.store.remove(&outgrown).map_err(|e| AuditError::io(&outgrown, &e))?;
+                    }
+                }
             }
         }
         Ok(())

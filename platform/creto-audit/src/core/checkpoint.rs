@@ -99,8 +99,7 @@ impl Checkpoint {
     /// Reads the note text. Extension lines are refused: our logs write none, and ML-DSA-44 cosignatures do not cover them.
     pub fn parse(text: &str) -> Result<Self, CheckpointError> {
         let mut lines = text.split('\n');
-        let (Some(origin), Some(size), Some(root), Some(""), None) =
-            (lines.next(), lines.next(), lines.next(), lines.next(), lines.next())
+        let (Some(origin), Some(size), Some(root), Some(""), None) = (lines.next(), lines.next(), lines.next(), lines.next(), lines.next())
         else {
             return Err(CheckpointError("expected three lines: origin, size and root"));
         };

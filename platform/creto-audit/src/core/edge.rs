@@ -42,7 +42,7 @@ impl Edge {
     pub fn load<E: From<TileError>>(size: u64, mut read: impl FnMut(TilePath) -> Result<Vec<u8>, E>) -> Result<Self, E> {
         let frontier = Frontier::load(size, |path| Ok::<_, E>(tile::decode_hashes(&read(path)?, path.width())?))?;
         let mut edge = Self { frontier, entries: Vec::new() };
-        if let Some(path) = TilePath::new(Row::Entries, size / TILE_WIDTH, size % TILE_WIDTH) {
+        if let Some(path) = tile::edge_tile(Row::Entries, size) {
             let bytes = read(path)?;
             edge.entries = tile::decode_bundle(&bytes, path.width())?.into_iter().map(<[u8]>::to_vec).collect();
         }

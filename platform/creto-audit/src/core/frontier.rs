@@ -3,7 +3,7 @@
 use creto_kernel::Digest;
 
 use crate::core::merkle;
-use crate::core::tile::{LEVELS_MAX, Row, TILE_WIDTH, TilePath};
+use crate::core::tile::{self, LEVELS_MAX, Row, TILE_WIDTH, TilePath};
 
 /// A row of hashes that make up one tile.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl Frontier {
     /// The partial tiles, bottom up; levels without one are left out.
     pub fn partial(&self) -> impl Iterator<Item = TileRow> {
         (0..).zip(&self.levels).filter_map(|(level, hashes)| {
-            let path = partial_tile(level, self.size)?;
+            let path = tile::edge_tile(Row::Hashes { level }, self.size)?;
             Some(TileRow { path, hashes: hashes.clone() })
         })
     }
@@ -71,15 +71,10 @@ impl Frontier {
     pub fn load<E>(size: u64, mut read: impl FnMut(TilePath) -> Result<Vec<Digest>, E>) -> Result<Self, E> {
         let mut frontier = Self { size, ..Self::default() };
         for (level, hashes) in (0..).zip(&mut frontier.levels) {
-            if let Some(path) = partial_tile(level, size) {
+            if let Some(path) = tile::edge_tile(Row::Hashes { level }, size) {
                 *hashes = read(path)?;
             }
         }
         Ok(frontier)
     }
-}
-
-fn partial_tile(level: u8, size: u64) -> Option<TilePath> {
-    let hashes = size.checked_shr(8 * u32::from(level)).unwrap_or(0);
-    TilePath::new(Row::Hashes { level }, hashes / TILE_WIDTH, hashes % TILE_WIDTH)
 }

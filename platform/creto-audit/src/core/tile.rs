@@ -110,7 +110,7 @@ impl TilePath {
         Self { row: self.row, index: self.index, width: 256 }
     }
 
-    /// The folder of this place's partial tiles, ending in `.p`.
+    /// The folder of this place's partial tiles; their names are their widths.
     #[must_use]
     pub fn partial_folder(&self) -> String {
         format!("{}.p", self.full())
@@ -164,28 +164,52 @@ fn parse_loosely(text: &str) -> Option<TilePath> {
 
 /// The tiles of one row that a tree of `size` leaves has, left to right.
 fn row_tiles(row: Row, size: u64) -> impl Iterator<Item = TilePath> {
+    let full = 0..row_length(row, size) / TILE_WIDTH;
+    full.filter_map(move |index| TilePath::new(row, index, TILE_WIDTH)).chain(edge_tile(row, size))
+}
+
+/// How many hashes or entries a row of a tree of `size` leaves has: `floor(size / 256^level)`.
+const fn row_length(row: Row, size: u64) -> u64 {
     let level = match row {
-        Row::Hashes { level } => u32::from(level),
+        Row::Hashes { level } => level as u32,
         Row::Entries => 0,
     };
-    let hashes = size.checked_shr(8 * level).unwrap_or(0);
-    let partial = TilePath::new(row, hashes / TILE_WIDTH, hashes % TILE_WIDTH);
-    (0..hashes / TILE_WIDTH).filter_map(move |index| TilePath::new(row, index, TILE_WIDTH)).chain(partial)
+    match size.checked_shr(8 * level) {
+        Some(length) => length,
+        None => 0,
+    }
 }
 
 /// Every tile and bundle that a tree of `size` leaves must have.
 pub fn required(size: u64) -> impl Iterator<Item = TilePath> {
-    let rows = std::iter::once(Row::Entries).chain((0..LEVELS_MAX).map(|level| Row::Hashes { level }));
-    rows.flat_map(move |row| row_tiles(row, size))
+    rows().flat_map(move |row| row_tiles(row, size))
 }
 
 /// The tile that holds hash `position` of `level` in a tree of `size` leaves, as wide as that tree makes it; `None` past its edge.
 #[must_use]
 pub fn tile_with(level: u8, position: u64, size: u64) -> Option<TilePath> {
-    let hashes = size.checked_shr(8 * u32::from(level)).unwrap_or(0);
+    let hashes = row_length(Row::Hashes { level }, size);
     let index = position / TILE_WIDTH;
     let width = hashes.checked_sub(index * TILE_WIDTH)?.min(TILE_WIDTH);
     (position < hashes).then(|| TilePath::new(Row::Hashes { level }, index, width))?
+}
+
+/// The place at the right edge of `row` in a tree of `size` leaves: where its next hash or entry goes.
+#[must_use]
+pub const fn edge_index(row: Row, size: u64) -> u64 {
+    row_length(row, size) / TILE_WIDTH
+}
+
+/// The partial tile at the right edge of `row` in a tree of `size` leaves; `None` where the row ends in a full tile.
+#[must_use]
+pub fn edge_tile(row: Row, size: u64) -> Option<TilePath> {
+    let hashes = row_length(row, size);
+    TilePath::new(row, hashes / TILE_WIDTH, hashes % TILE_WIDTH)
+}
+
+/// Every row that a tree can have.
+pub fn rows() -> impl Iterator<Item = Row> {
+    std::iter::once(Row::Entries).chain((0..LEVELS_MAX).map(|level| Row::Hashes { level }))
 }
 
 /// The bundle that holds entry `index` in a tree of `size` leaves; `None` past its edge.
@@ -219,6 +243,22 @@ pub fn decode_bundle(bytes: &[u8], width: usize) -> Result<Vec<&[u8]>, TileError
         rest = after;
     }
     if rest.is_empty() { Ok(entries) } else { Err(stop(entries.len(), rest)) }
+}
+
+/// The first `width` entries or hashes of a wider file: what the narrower file at its place holds. `None` where it is too short.
+#[must_use]
+pub fn prefix(row: Row, bytes: &[u8], width: usize) -> Option<&[u8]> {
+    match row {
+        Row::Hashes { .. } => bytes.get(..width.checked_mul(HASH_BYTES)?),
+        Row::Entries => {
+            let mut end = 0;
+            for _ in 0..width {
+                let (length, _) = bytes.get(end..)?.split_first_chunk::<2>()?;
+                end += 2 + usize::from(u16::from_be_bytes(*length));
+            }
+            bytes.get(..end)
+        }
+    }
 }
 
 /// The bytes of a tile.
@@ -299,6 +339,11 @@ mod tests {
         for (cut, width) in [(bytes.len(), 2), (bytes.len(), 4), (bytes.len() - 1, 3), (1, 1), (0, 1)] {
             assert!(decode_bundle(&bytes[..cut], width).is_err(), "{cut} {width}");
         }
+        assert_eq!(
+            [0, 1, 2, 4].map(|width| prefix(Row::Entries, &bytes, width)),
+            [Some(&bytes[..0]), Some(&bytes[..3]), Some(&bytes[..5]), None]
+        );
+        assert_eq!(prefix(Row::Hashes { level: 0 }, &[0; 64], 1).map(<[u8]>::len), Some(32));
         assert_eq!(encode_bundle([vec![0; 65_536].as_slice()]), Err(TileError::EntryTooLarge(65_536)));
         assert!(decode_hashes(&[0; 64], 1).is_err() && decode_hashes(&[0; 63], 2).is_err());
     }
