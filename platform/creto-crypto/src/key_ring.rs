@@ -4,7 +4,8 @@
 //! was rotated out no longer signs and its secret is destroyed; what it signed before its grace ended verifies for as long as the ring
 //! lives. Sealing keys that were rotated out still open what they sealed.
 //!
-//! INVARIANT: a key file appears whole or not at all, and the first writer of a place wins: processes that share a directory agree.
+//! INVARIANT: a key file appears whole or not at all, and the first writer of a place wins: processes that share a directory never make
+//! two keys for one place. Each learns of another's keys when it opens the ring or first needs that place.
 
 mod files;
 mod master;

@@ -98,6 +98,18 @@ fn ml_kem_768_refuses_damaged_expanded_keys() {
 }
 
 #[test]
+fn a_stored_ml_kem_key_whose_public_half_was_damaged_is_refused_when_it_is_loaded() {
+    let mut secret = from_seed(&[7; 64]);
+    assert!(KemSecretKey::from_secret_bytes(KemSuite::MlKem768, &secret).is_ok());
+    // Inside the encapsulation key, and inside its stored hash.
+    for at in [1_152, 2_335, 2_336, 2_367] {
+        secret[at] ^= 1;
+        assert!(KemSecretKey::from_secret_bytes(KemSuite::MlKem768, &secret).is_err(), "byte {at}");
+        secret[at] ^= 1;
+    }
+}
+
+#[test]
 fn ml_kem_768_keys_are_the_published_ones() {
     let mut keys = 0;
     for group in mlkem::TestSet::load(mlkem::TestName::MlKem768KeyGenSeed).unwrap().test_groups {
