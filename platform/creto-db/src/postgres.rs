@@ -133,10 +133,10 @@ fn is_transient(error: &sqlx::Error) -> bool {
     matches!(state(error).as_deref(), Some("40001" | "40P01"))
 }
 
-/// The connection is gone: a broken socket, or a server that shuts down or was killed (SQLSTATE class 57P).
+/// The connection is gone: a broken socket, a server that shuts down or was killed (57P), a session that stood still (25P03).
 fn is_disconnect(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed)
-        || state(error).is_some_and(|s| s.starts_with("57P") || (s.starts_with("08") && s != "08P01"))
+        || state(error).is_some_and(|s| s.starts_with("57P") || s == "25P03" || (s.starts_with("08") && s != "08P01"))
 }
 
 /// What a PostgreSQL failure means to whoever asked (PostgreSQL manual, appendix A).

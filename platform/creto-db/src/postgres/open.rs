@@ -19,6 +19,12 @@ const POOL_MAX: u32 = 12;
 /// How long a caller waits for a free connection.
 const ACQUIRE_TIMEOUT_MS: u64 = 10_000;
 
+/// How long a writer may stand still inside a transaction before the server ends its session.
+const WRITER_IDLE_MAX_MS: u64 = 10_000;
+
+/// How long a writer waits for the others, and for the end of one that stands still.
+const LOCK_WAIT_MAX_MS: u64 = 30_000;
+
 /// How long the listener waits before it connects again.
 const LISTEN_RETRY_MS: u64 = 1_000;
 
@@ -40,6 +46,14 @@ pub(super) async fn connect(url: &str) -> Result<(PgConnectOptions, PgPool), DbE
 pub(super) async fn prepare_session(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let waits = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
     sqlx::query(waits).execute(connection).await.map(|_| ())
+}
+
+/// A process that is paused in the middle of a commit holds the commit lock: the server ends its session, and nobody waits for ever.
+pub(super) async fn prepare_writer(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    prepare_session(connection).await?;
+    let bounds = "SELECT set_config('idle_in_transaction_session_timeout', $1, false), set_config('lock_timeout', $2, false)";
+    let (idle, lock) = (format!("{WRITER_IDLE_MAX_MS}ms"), format!("{LOCK_WAIT_MAX_MS}ms"));
+    sqlx::query(bounds).bind(idle).bind(lock).execute(connection).await.map(|_| ())
 }
 
 pub(super) async fn migrate(pool: &PgPool, sets: &[MigrationSet]) -> Result<(), DbError> {

@@ -11,7 +11,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::open::{prepare_session, raise};
+use super::open::{prepare_writer, raise};
 use super::{RETRIES_MAX, execute, failure, is_disconnect, is_transient, query};
 use crate::error::{DbError, StepError};
 use crate::failpoint;
@@ -83,8 +83,8 @@ struct Session {
 enum Broken {
     /// Nothing is durable; another attempt may succeed.
     Before(sqlx::Error),
-    /// The connection was lost during COMMIT.
-    During(sqlx::Error),
+    /// The connection was lost during COMMIT; if it happened, these are the outcomes.
+    During(sqlx::Error, Outcomes),
     /// Nothing is durable, and another attempt would fail the same way.
     For(DbError),
 }
@@ -97,9 +97,9 @@ impl Session {
                 Ok(outcomes) => return Ok(outcomes),
                 Err(Broken::For(error)) => return Err(error),
                 Err(Broken::Before(error)) => last = failure(&error),
-                Err(Broken::During(error)) => match self.recover(work).await {
-                    Ok(Some(outcomes)) => return Ok(outcomes),
-                    Ok(None) => last = failure(&error),
+                Err(Broken::During(error, outcomes)) => match self.happened(&outcomes).await {
+                    Ok(true) => return Ok(outcomes),
+                    Ok(false) => last = failure(&error),
                     Err(_) => return Err(DbError::InDoubt(error.to_string())),
                 },
             }
@@ -129,32 +129,24 @@ impl Session {
             Some(connection) => connection,
             None => {
                 let mut connection = self.options.connect().await?;
-                prepare_session(&mut connection).await?;
+                prepare_writer(&mut connection).await?;
                 connection
             }
         };
         Ok(self.connection.insert(connection))
     }
 
-    /// After a connection was lost during COMMIT: the leaves tell whether it happened. `None`: it did not.
+    /// After a connection was lost during COMMIT: one leaf of the batch tells whether it happened.
     ///
     /// The lock comes first: once it is ours, the lost transaction has ended one way or the other.
-    async fn recover(&mut self, work: &[Sealed]) -> Result<Option<Outcomes>, StepError> {
+    async fn happened(&mut self, outcomes: &Outcomes) -> Result<bool, StepError> {
+        let Some(committed) = outcomes.iter().flatten().next() else { return Ok(true) };
         let connection = self.connected().await?;
         let mut tx = connection.begin().await?;
         query(&mut tx, LOCK, &[]).await?;
-        let mut outcomes = Vec::with_capacity(work.len());
-        for sealed in work {
-            let found = query(&mut tx, "SELECT sequence FROM audit_leaf WHERE id = $1", &params![sealed.leaf.id]).await?;
-            outcomes.push(found.first().and_then(|row| row.int(0).ok()).map(|sequence| Committed { leaf: sealed.leaf.id, sequence }));
-        }
+        let found = query(&mut tx, "SELECT 1 FROM audit_leaf WHERE id = $1", &params![committed.leaf]).await?;
         tx.rollback().await?;
-        if outcomes.iter().all(Option::is_none) {
-            return Ok(None);
-        }
-        // Some committed, so the batch did; what is missing among them had been refused before COMMIT.
-        let refused = || DbError::Busy("the write was refused while the connection was lost; repeat it to learn why".to_owned());
-        Ok(Some(outcomes.into_iter().map(|found| found.ok_or_else(refused)).collect()))
+        Ok(!found.is_empty())
     }
 }
 
@@ -180,7 +172,9 @@ async fn attempt(connection: &mut PgConnection, work: &[Sealed]) -> Result<Outco
         query(&mut tx, announce, &params![last.to_string()]).await.map_err(before)?;
     }
     failpoint::hit(failpoint::BEFORE_COMMIT);
-    tx.commit().await.map_err(|e| if is_disconnect(&e) { Broken::During(e) } else { Broken::Before(e) })?;
+    if let Err(error) = tx.commit().await {
+        return Err(if is_disconnect(&error) { Broken::During(error, outcomes) } else { Broken::Before(error) });
+    }
     failpoint::hit(failpoint::AFTER_COMMIT);
     Ok(outcomes)
 }

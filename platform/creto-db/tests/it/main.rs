@@ -5,6 +5,7 @@
 mod conformance;
 mod crash;
 mod files;
+mod lost_commit;
 mod outbox;
 mod postgres;
 mod support;

@@ -1,6 +1,8 @@
 //! What only a server can do to us: lost connections, other processes, schemas of others.
 
 use crate::support::{SETS, count, insert, leaf, sealed};
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use creto_db::testkit::Schema;
 use creto_db::{Db, Migration, MigrationSet, Sealed, Step, StepError, Write, params};
 use creto_kernel::Coded;
@@ -9,7 +11,7 @@ use sqlx::{Connection as _, PgConnection};
 
 /// Ends the server's side of the writer's connection the first time it runs, as a failover or an administrator would.
 #[derive(Debug, Default)]
-struct EndsConnectionOnce(std::sync::atomic::AtomicBool);
+struct EndsConnectionOnce(AtomicBool);
 
 impl Step for EndsConnectionOnce {
     fn sqlite(&self, _: &rusqlite::Transaction<'_>) -> Result<(), StepError> {
@@ -18,7 +20,7 @@ impl Step for EndsConnectionOnce {
 
     fn postgres<'a>(&'a self, connection: &'a mut PgConnection) -> BoxFuture<'a, Result<(), StepError>> {
         Box::pin(async move {
-            if !self.0.swap(true, std::sync::atomic::Ordering::SeqCst) {
+            if !self.0.swap(true, Ordering::SeqCst) {
                 sqlx::query("SELECT pg_terminate_backend(pg_backend_pid())").execute(connection).await?;
             }
             Ok(())
@@ -87,9 +89,52 @@ async fn commits_wait_for_the_disk_even_where_the_server_would_not() {
     let db = Db::open_postgres(&url, SETS).await.unwrap();
     let shown = db.query("SELECT current_setting('synchronous_commit')", vec![]).await.unwrap();
     assert_eq!(shown[0].text(0).unwrap(), "on");
-    let note = Write::new("INSERT INTO item (number, name) SELECT $1, current_setting('synchronous_commit')", params![1_i64]);
-    db.commit(Sealed::new(leaf()).step(note)).await.unwrap();
+    let note = "INSERT INTO item (number, name) SELECT $1, current_setting('synchronous_commit')";
+    db.commit(Sealed::new(leaf()).step(Write::new(note, params![1_i64]))).await.unwrap();
     let noted = db.query("SELECT name FROM item", vec![]).await.unwrap();
     assert_eq!(noted[0].text(0).unwrap(), "on", "the writer's session too");
+    schema.drop().await;
+}
+
+/// Stands still inside the commit for longer than the writer may, once.
+#[derive(Debug, Default)]
+struct StandsStillOnce(AtomicBool);
+
+impl Step for StandsStillOnce {
+    fn sqlite(&self, _: &rusqlite::Transaction<'_>) -> Result<(), StepError> {
+        Ok(())
+    }
+
+    fn postgres<'a>(&'a self, connection: &'a mut PgConnection) -> BoxFuture<'a, Result<(), StepError>> {
+        Box::pin(async move {
+            if !self.0.swap(true, Ordering::SeqCst) {
+                // The bound is lowered for this session, so that the test does not take the real ten seconds.
+                sqlx::query("SET idle_in_transaction_session_timeout = 1").execute(&mut *connection).await?;
+                while sqlx::query("SELECT 1").execute(&mut *connection).await.is_ok() {
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                }
+                sqlx::query("SELECT 1").execute(connection).await?;
+            }
+            Ok(())
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_writer_that_stands_still_loses_the_commit_lock_and_starts_again() {
+    let Some(schema) = Schema::create().await else { return };
+    let (still, other) = (Db::open_postgres(&schema.url, SETS).await.unwrap(), Db::open_postgres(&schema.url, SETS).await.unwrap());
+    let work = Sealed::new(leaf()).step(insert(1, "one")).step(StandsStillOnce::default()).step(insert(2, "two"));
+    let (still, other) = tokio::join!(still.commit(work), other.commit(sealed(3)));
+    let mut sequences = [still.unwrap().sequence, other.unwrap().sequence];
+    sequences.sort_unstable();
+    assert_eq!(sequences, [1, 2]);
+    let bounds = Write::new(
+        "INSERT INTO item (number, name) SELECT $1, current_setting('idle_in_transaction_session_timeout') || current_setting('lock_timeout')",
+        params![4_i64],
+    );
+    let db = Db::open_postgres(&schema.url, SETS).await.unwrap();
+    db.commit(Sealed::new(leaf()).step(bounds)).await.unwrap();
+    assert_eq!(db.query("SELECT name FROM item WHERE number = 4", vec![]).await.unwrap()[0].text(0).unwrap(), "10s30s");
     schema.drop().await;
 }
