@@ -1,0 +1,14 @@
+//! Black-box tests of the protocol, the agent's stores and the server's service.
+
+#[path = "messaging/common.rs"]
+mod common;
+#[path = "messaging/forgery.rs"]
+mod forgery;
+#[path = "messaging/machine.rs"]
+mod machine;
+#[path = "messaging/stores.rs"]
+mod stores;
+#[path = "messaging/vectors.rs"]
+mod vectors;
+#[path = "messaging/wire.rs"]
+mod wire;
