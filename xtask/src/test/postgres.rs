@@ -16,13 +16,13 @@ set -eu
 bin=$1 port=$2
 folder=$(mktemp --directory --tmpdir creto-postgres.XXXXXXXX)
 trap 'trap - EXIT; "$bin/pg_ctl" --pgdata "$folder/data" --mode immediate stop >/dev/null 2>&1 || :; rm -rf "$folder"' EXIT
-trap : INT TERM HUP
+trap : INT TERM HUP PIPE
 cd "$folder"
 "$bin/initdb" --pgdata data --username postgres --auth trust --encoding UTF8 --no-sync >initdb.log 2>&1 || { cat initdb.log >&2; exit 1; }
 "$bin/pg_ctl" --pgdata data --log server.log --wait --options \
   "-p $port -k $folder -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=200" start >pg_ctl.log 2>&1 \
   || { cat pg_ctl.log server.log >&2; exit 1; }
-echo ready
+echo ready || :
 read -r _ || :
 "#;
 
