@@ -99,6 +99,7 @@ pub(crate) fn now() -> Timestamp {
 /// The `number`th leaf of a tenant; `variant` tells apart leaves of one number.
 pub(crate) fn leaf(tenant: &str, number: u32, variant: u8) -> Leaf {
     let mut id = [variant; 16];
+    id[0] = tenant.as_bytes()[0];
     id[12..].copy_from_slice(&number.to_be_bytes());
     let actor = format!("spiffe://creto.local/tenant/{tenant}/agent/researcher").parse().unwrap();
     let (action, resource) = ("runtime.exec".parse().unwrap(), "sandbox:default".parse().unwrap());
