@@ -3,6 +3,7 @@
 use creto_kernel::id::MessageId;
 use creto_messaging::agent::{Records, prepare_encrypt, read};
 use creto_messaging::core::ratchet::{SKIP_MAX, SKIPPED_TTL};
+use creto_messaging::model::ids::DeviceId;
 use creto_messaging::{Cadence, Mode, Outgoing};
 use proptest::prelude::*;
 
@@ -112,37 +113,28 @@ fn two_processes_on_one_session_cannot_both_advance_it() {
 
 #[test]
 fn a_used_one_time_key_opens_no_second_session() {
-    let mut pair = Pair::introduced(10, Cadence::CLASSIC);
-    let first = pair.to_bob(b"hello");
-    let before_first = records(&pair.bob);
-    receive(&pair.bob, &first.envelope).unwrap();
-    // A second initiator was handed the same one-time keys by a directory that lies.
-    let mut bundle = None;
-    for seed in 0..1 {
-        let carol = agent(Records::default(), Cadence::CLASSIC);
-        carol.enrol(&nhi("carol"), creto_messaging::model::ids::DeviceId::from_bytes([3; 16]), &mut Stream::new(seed)).unwrap();
-        bundle = Some(carol);
-    }
-    let carol = bundle.unwrap();
-    let publisher = agent(before_first, Cadence::CLASSIC);
-    let publication = publisher.publication(1, &mut pair.entropy).unwrap();
-    let bytes = bundle_of(&publication).to_bytes();
-    carol.open_session(&nhi("bob"), &bytes, None, Mode::Accountable, authorization(), &mut pair.entropy).unwrap();
-    let opening = carol.send(&nhi("bob"), MessageId::generate(), b"again", &authorization(), &mut pair.entropy).unwrap();
-    receive(&publisher, &opening.envelope).unwrap();
-    let dave = agent(Records::default(), Cadence::CLASSIC);
-    dave.enrol(&nhi("dave"), creto_messaging::model::ids::DeviceId::from_bytes([4; 16]), &mut Stream::new(44)).unwrap();
-    dave.open_session(&nhi("bob"), &bytes, None, Mode::Accountable, authorization(), &mut pair.entropy).unwrap();
-    let second = dave.send(&nhi("bob"), MessageId::generate(), b"again", &authorization(), &mut pair.entropy).unwrap();
-    assert_eq!(code(receive(&publisher, &second.envelope)), "messaging.unknown_prekey");
+    let entropy = &mut Stream::new(10);
+    let bob = agent(Records::default(), Cadence::CLASSIC);
+    bob.enrol(&nhi("bob"), DeviceId::from_bytes([2; 16]), entropy).unwrap();
+    // A directory that lies hands the same one-time keys to two initiators.
+    let bundle = bundle_of(&bob.publication(1, entropy).unwrap()).to_bytes();
+    let mut open = |name: &str| {
+        let initiator = agent(Records::default(), Cadence::CLASSIC);
+        initiator.enrol(&nhi(name), DeviceId::from_bytes([3; 16]), entropy).unwrap();
+        initiator.open_session(&nhi("bob"), &bundle, None, Mode::Accountable, authorization(), entropy).unwrap();
+        initiator.send(&nhi("bob"), MessageId::generate(), b"hello", &authorization(), entropy).unwrap()
+    };
+    let (first, second) = (open("carol"), open("dave"));
+    receive(&bob, &first.envelope).unwrap();
+    assert_eq!(code(receive(&bob, &second.envelope)), "messaging.unknown_prekey");
 }
 
 #[test]
 fn an_opening_without_one_time_keys_is_accepted_once_even_after_its_session_is_lost() {
     let (alice, bob) = (agent(Records::default(), Cadence::CLASSIC), agent(Records::default(), Cadence::CLASSIC));
     let entropy = &mut Stream::new(11);
-    alice.enrol(&nhi("alice"), creto_messaging::model::ids::DeviceId::from_bytes([1; 16]), entropy).unwrap();
-    bob.enrol(&nhi("bob"), creto_messaging::model::ids::DeviceId::from_bytes([2; 16]), entropy).unwrap();
+    alice.enrol(&nhi("alice"), DeviceId::from_bytes([1; 16]), entropy).unwrap();
+    bob.enrol(&nhi("bob"), DeviceId::from_bytes([2; 16]), entropy).unwrap();
     let bundle = bundle_of(&bob.publication(0, entropy).unwrap()).to_bytes();
     let session = alice.open_session(&nhi("bob"), &bundle, None, Mode::Accountable, authorization(), entropy).unwrap();
     assert!(session.used_last_resort());
@@ -164,7 +156,7 @@ fn simultaneous_openings_both_deliver() {
     let (alice, bob) = (agent(Records::default(), Cadence::CLASSIC), agent(Records::default(), Cadence::CLASSIC));
     let entropy = &mut Stream::new(12);
     for (agent, name) in [(&alice, "alice"), (&bob, "bob")] {
-        agent.enrol(&nhi(name), creto_messaging::model::ids::DeviceId::from_bytes([1; 16]), entropy).unwrap();
+        agent.enrol(&nhi(name), DeviceId::from_bytes([1; 16]), entropy).unwrap();
     }
     let of_alice = bundle_of(&alice.publication(1, entropy).unwrap()).to_bytes();
     let of_bob = bundle_of(&bob.publication(1, entropy).unwrap()).to_bytes();
@@ -185,6 +177,7 @@ proptest! {
     fn texts_of_every_length_arrive_unchanged(text in prop::collection::vec(any::<u8>(), 0..65_536)) {
         let mut pair = Pair::introduced(13, Cadence::CLASSIC);
         let sealed = pair.to_bob(&text);
-        prop_assert_eq!(receive(&pair.bob, &sealed.envelope).unwrap().text.as_bytes(), &text);
+        let received = receive(&pair.bob, &sealed.envelope).unwrap();
+        prop_assert_eq!(received.text.as_bytes(), &text);
     }
 }
