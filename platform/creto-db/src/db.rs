@@ -13,7 +13,7 @@ use crate::sealed::{Committed, Sealed};
 use crate::sqlite::{self, Readers, Writer};
 use crate::value::{Row, Sql, Value};
 
-/// The database. Clones share it; the last one to go waits until what is queued is durable.
+/// The database. Clones share it. What is queued when the last one goes is still committed; on SQLite, going waits for that.
 #[derive(Debug, Clone)]
 pub struct Db(Arc<Inner>);
 
@@ -66,9 +66,10 @@ impl Db {
     /// Applies a sealed write, whole or not at all, and answers when it is durable. Dropping the future does not undo it.
     ///
     /// # Errors
-    /// The step's own code when a requirement does not hold; `db.leaf_exists`; `db.busy`, `db.disk_full`, `db.unavailable` when the
-    /// engine cannot serve.
+    /// The step's own code when a requirement does not hold; `db.leaf_exists`; `db.leaf_too_large`; `db.busy`, `db.disk_full`,
+    /// `db.unavailable` when the engine cannot serve.
     pub async fn commit(&self, sealed: Sealed) -> Result<Committed, DbError> {
+        sealed.check_leaf()?;
         match &self.0.backend {
             Backend::Sqlite { writer, .. } => writer.commit(sealed).await,
             Backend::Postgres(postgres) => postgres.commit(sealed).await,

@@ -48,6 +48,12 @@ pub enum DbError {
     /// A leaf with this identifier is already recorded.
     #[error("a leaf with this identifier is already recorded: {0}")]
     LeafExists(String),
+    /// The leaf is larger than a log entry can be.
+    #[error("a leaf of {bytes} bytes is larger than the 65535 a log entry can have")]
+    LeafTooLarge {
+        /// Its canonical size.
+        bytes: usize,
+    },
     /// A constraint of the schema refused the write, and the step did not say what that means.
     #[error("the schema refused the write: {0}")]
     Constraint(String),
@@ -116,6 +122,7 @@ impl Coded for DbError {
         match self {
             Self::Conflict { code, .. } => *code,
             Self::LeafExists(_) => ErrorCode::new("db.leaf_exists"),
+            Self::LeafTooLarge { .. } => ErrorCode::new("db.leaf_too_large"),
             Self::Constraint(_) => ErrorCode::new("db.constraint"),
             Self::Unavailable(_) => ErrorCode::new("db.unavailable"),
             Self::InDoubt(_) => ErrorCode::new("db.in_doubt"),
@@ -136,6 +143,7 @@ impl Coded for DbError {
     fn kind(&self) -> Kind {
         match self {
             Self::Conflict { .. } | Self::LeafExists(_) | Self::Constraint(_) => Kind::Conflict,
+            Self::LeafTooLarge { .. } => Kind::TooLarge,
             Self::Unavailable(_) | Self::InDoubt(_) | Self::Busy(_) | Self::DiskFull(_) | Self::ReadOnly(_) | Self::DirectoryMissing(_) => {
                 Kind::Unavailable
             }
@@ -152,6 +160,7 @@ impl Coded for DbError {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Conflict { .. } | Self::Constraint(_) => return None,
+            Self::LeafTooLarge { .. } => "bind large content to the leaf by its digest and keep the content elsewhere".to_owned(),
             Self::LeafExists(_) => "the change under this leaf is already durable: read its result instead of repeating it".to_owned(),
             Self::Unavailable(_) => "check that the database runs and can be reached, then repeat the request".to_owned(),
             Self::InDoubt(_) => {

@@ -29,6 +29,6 @@ pub use db::Db;
 pub use error::{DbError, StepError};
 pub use migrate::{Engine, Migration, MigrationSet};
 pub use outbox::{Dispatcher, Handled, Handler};
-pub use sealed::{Committed, Message, Sealed, Step};
+pub use sealed::{Committed, LEAF_BYTES_MAX, Message, Sealed, Step};
 pub use value::{Row, Sql, Value};
 pub use write::Write;

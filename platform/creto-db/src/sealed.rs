@@ -4,7 +4,10 @@ use creto_kernel::Leaf;
 use creto_kernel::id::{LeafId, OutboxId};
 use futures::future::BoxFuture;
 
-use crate::error::StepError;
+use crate::error::{DbError, StepError};
+
+/// Largest leaf in canonical form, in bytes: a tlog-tiles entry bundle gives an entry's length in 16 bits.
+pub const LEAF_BYTES_MAX: usize = 65_535;
 
 /// One compare-and-set write, for both engines.
 ///
@@ -63,6 +66,12 @@ impl Sealed {
     pub fn message(mut self, message: Message) -> Self {
         self.outbox.push(message);
         self
+    }
+
+    /// A leaf that no log entry can hold is refused before anything depends on it: once stored it could never be sealed.
+    pub(crate) fn check_leaf(&self) -> Result<(), DbError> {
+        let bytes = self.leaf.canonical_bytes().map_err(|e| DbError::Statement(e.to_string()))?.len();
+        if bytes > LEAF_BYTES_MAX { Err(DbError::LeafTooLarge { bytes }) } else { Ok(()) }
     }
 
     /// The leaf.

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use creto_audit::{AuditError, DirSource, DirStore, LogKeys, LogReader, Options, Sequencer, Verifier, verify_dir};
+use creto_audit::{AuditError, DirSource, DirStore, ENTRY_BYTES_MAX, LogKeys, LogReader, Options, Sequencer, Verifier, verify_dir};
 use creto_crypto::{AlgorithmPolicy, KeyRing, MasterKey};
 use creto_db::{Db, Sealed, params, testkit};
-use creto_kernel::SystemClock;
+use creto_kernel::{Coded as _, Kind, SystemClock};
 
 use crate::support::{self, MemStore, grow, tenant, trusted};
 
@@ -167,4 +167,20 @@ async fn a_stopped_sequencer_closes_admission() {
     state.wait_for(|now| now.stopped).await.unwrap();
     assert!(matches!(sequencer.admit(&tenant("acme")), Err(AuditError::Stopped)));
     assert!(matches!(sequencer.flush().await, Err(AuditError::Stopped)));
+}
+
+#[tokio::test]
+async fn a_leaf_that_no_log_can_hold_is_refused_before_it_is_stored() {
+    testkit::each_engine(&[], async |db| {
+        let sized = |extra: usize| support::leaf("acme", 1, 1).fact("note", "x".repeat(extra));
+        let room = ENTRY_BYTES_MAX - sized(0).canonical_bytes().unwrap().len();
+        let refused = db.commit(Sealed::new(sized(room + 1))).await.unwrap_err();
+        assert_eq!((refused.code().as_str(), refused.kind()), ("db.leaf_too_large", Kind::TooLarge));
+        db.commit(Sealed::new(sized(room))).await.unwrap();
+        let (store, keys) = (MemStore::default(), support::keys());
+        Sequencer::start_with(options(&db, &store, &keys)).stop().await.unwrap();
+        let report = Verifier::new(&store, &trusted(&keys)).settle(Duration::ZERO).all().await.unwrap();
+        assert_eq!(report.logs[0].size, 1);
+    })
+    .await;
 }
