@@ -14,8 +14,10 @@ pub mod egress;
 pub mod error;
 pub mod link;
 pub mod pool;
-#[expect(unreachable_pub, dead_code, reason = "the same file is compiled into the agent, which uses the other half")]
-mod wire;
+pub mod service;
+#[doc(hidden)]
+pub mod wire;
 
 pub use container::{ContainerRuntime, Sandbox, SandboxPlan};
 pub use error::RuntimeError;
+pub use service::{RunEnd, RunError, RunEvent, RunHandle, RunReport, RunSpec, Runtime, RuntimeOptions};

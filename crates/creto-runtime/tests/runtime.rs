@@ -1,7 +1,8 @@
 //! Black-box tests against a real runsc.
 
+#[cfg(test)]
 mod runtime {
-    pub mod support;
+    mod support;
 
     mod commands;
     mod egress;

@@ -63,6 +63,12 @@ impl Env {
         self.0.get(name).map(String::as_str)
     }
 
+    /// The names, in order.
+    #[must_use]
+    pub fn names(&self) -> Vec<&str> {
+        self.0.keys().map(String::as_str).collect()
+    }
+
     /// `NAME=value` strings, in order of names.
     #[must_use]
     pub fn pairs(&self) -> Vec<Vec<u8>> {

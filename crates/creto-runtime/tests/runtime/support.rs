@@ -9,13 +9,13 @@ use creto_runtime::link::{Exec, ExecEvent, ExecSpec, Exit};
 use creto_runtime::{Sandbox, SandboxPlan};
 
 /// A runtime, and the folder it lives in.
-pub struct Host {
-    pub runtime: RunscRuntime,
-    pub folder: tempfile::TempDir,
+pub(super) struct Host {
+    pub(super) runtime: RunscRuntime,
+    pub(super) folder: tempfile::TempDir,
 }
 
 /// `None` where this machine has no runsc, which is said aloud and fails in CI.
-pub async fn host() -> Option<Host> {
+pub(super) async fn host() -> Option<Host> {
     if let Err(error) = locate(None, None) {
         println!("SKIPPED runsc: {error}");
         assert!(std::env::var_os("CI").is_none(), "CI must have runsc: {error}");
@@ -35,14 +35,14 @@ pub async fn host() -> Option<Host> {
 }
 
 impl Host {
-    pub async fn sandbox(&self) -> Sandbox {
+    pub(super) async fn sandbox(&self) -> Sandbox {
         let sandbox = self.runtime.start(&SandboxPlan::default()).await.unwrap();
         sandbox.bind(vec![b"PATH=/usr/local/bin:/usr/bin:/bin".to_vec(), b"HOME=/home/agent".to_vec()]).await.unwrap();
         sandbox
     }
 
     /// What is left of any sandbox on this host: folders, and processes that name this host's folder.
-    pub fn left(&self) -> Vec<String> {
+    pub(super) fn left(&self) -> Vec<String> {
         let folders = std::fs::read_dir(self.folder.path().join("sandboxes")).unwrap().flatten().map(|e| e.path().display().to_string());
         let needle = self.folder.path().display().to_string();
         let processes = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
@@ -54,27 +54,27 @@ impl Host {
 }
 
 #[derive(Debug, Default)]
-pub struct Output {
-    pub stdout: Vec<u8>,
-    pub stderr: Vec<u8>,
-    pub exit: Option<Exit>,
+pub(super) struct Output {
+    pub(super) stdout: Vec<u8>,
+    pub(super) stderr: Vec<u8>,
+    pub(super) exit: Option<Exit>,
 }
 
 impl Output {
-    pub fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 }
 
-pub fn argv(words: &[&str]) -> ExecSpec {
+pub(super) fn argv(words: &[&str]) -> ExecSpec {
     ExecSpec { argv: words.iter().map(|word| word.as_bytes().to_vec()).collect(), ..ExecSpec::default() }
 }
 
-pub fn shell(script: &str) -> ExecSpec {
+pub(super) fn shell(script: &str) -> ExecSpec {
     argv(&["sh", "-c", script])
 }
 
-pub async fn finish(mut exec: Exec) -> Output {
+pub(super) async fn finish(mut exec: Exec) -> Output {
     let mut output = Output::default();
     let all = async {
         while output.exit.is_none() {
@@ -89,6 +89,6 @@ pub async fn finish(mut exec: Exec) -> Output {
     output
 }
 
-pub async fn run(sandbox: &Sandbox, spec: ExecSpec) -> Output {
+pub(super) async fn run(sandbox: &Sandbox, spec: ExecSpec) -> Output {
     finish(sandbox.exec(spec).await.unwrap()).await
 }

@@ -1,0 +1,146 @@
+//! Egress judged by the Gate.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use creto_authz::Context;
+use creto_enablement_common::{AdmitRequest, Gate, Granted, Outcome, Refusal, Usage};
+use creto_kernel::id::RunId;
+use creto_kernel::{Coded, Micros};
+use creto_nhi::VerifiedChain;
+use futures::future::BoxFuture;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::egress::{EgressAdmission, EgressForm, EgressJudge, EgressOutcome, EgressRequest, EgressVerdict, SandboxContext};
+use crate::error::RuntimeError;
+use crate::service::{RunSpec, action};
+
+/// Most places a report lists; further ones are counted in the log only.
+const REACHED_MAX: usize = 1000;
+
+/// One connection that was asked for.
+#[derive(Clone, Debug, Serialize)]
+pub struct Reached {
+    /// Where to.
+    pub destination: String,
+    /// Whether it was admitted.
+    pub allowed: bool,
+    /// Why not, or what went wrong.
+    pub message: Option<String>,
+    /// Bytes that left the sandbox.
+    pub bytes_up: u64,
+    /// Bytes that came in.
+    pub bytes_down: u64,
+}
+
+pub(super) struct GateJudge {
+    gate: Arc<Gate>,
+    chain: VerifiedChain,
+    run: RunId,
+    allow_hosts: Vec<String>,
+    reserve: Micros,
+    wait: Duration,
+    reason: Option<String>,
+    record: Mutex<Record>,
+}
+
+#[derive(Default)]
+struct Record {
+    reached: Vec<Reached>,
+    cost: Option<Micros>,
+}
+
+/// What an admitted connection keeps until it closes.
+struct Open {
+    granted: Granted,
+    destination: String,
+}
+
+impl GateJudge {
+    pub(super) fn new(gate: Arc<Gate>, chain: VerifiedChain, spec: &RunSpec) -> Self {
+        Self {
+            gate,
+            chain,
+            run: spec.run,
+            allow_hosts: spec.allow_hosts.iter().map(ToString::to_string).collect(),
+            reserve: spec.egress_reserve,
+            wait: spec.wait,
+            reason: spec.reason.clone(),
+            record: Mutex::default(),
+        }
+    }
+
+    /// What was reached so far, and what it cost.
+    pub(super) fn record(&self) -> (Vec<Reached>, Micros) {
+        let record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        (record.reached.clone(), record.cost.unwrap_or(Micros::ZERO))
+    }
+
+    fn note(&self, reached: Reached, cost: Micros) {
+        let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        record.cost = record.cost.unwrap_or(Micros::ZERO).checked_add(cost).or(Some(Micros::MAX));
+        if record.reached.len() < REACHED_MAX {
+            record.reached.push(reached);
+        }
+    }
+
+    async fn admit(&self, asked: &EgressRequest) -> Result<Granted, Refusal> {
+        let malformed = |error: RuntimeError| Refusal::port(&error);
+        let name = action("runtime.egress").map_err(malformed)?;
+        let resource =
+            asked.destination.resource().ok_or_else(|| malformed(RuntimeError::Invalid("the destination is too long".to_owned())))?;
+        let mut request = AdmitRequest::new(&self.chain, name, resource);
+        request.context = Context::default().allow_hosts(&self.allow_hosts).map_err(|error| Refusal::port(&error))?;
+        // An approval is for the place and the way of speaking, not for one path: a person can judge the former.
+        let form = if asked.form == EgressForm::Tunnel { "tunnel" } else { "http" };
+        request.arguments.insert("form".to_owned(), json!(form));
+        request.reserve = self.reserve;
+        request.run = Some(self.run);
+        request.wait = self.wait;
+        request.reason.clone_from(&self.reason);
+        self.gate.admit(request).await
+    }
+}
+
+impl EgressJudge for GateJudge {
+    fn judge<'a>(&'a self, _: &'a SandboxContext, asked: &'a EgressRequest) -> BoxFuture<'a, EgressVerdict> {
+        Box::pin(async move {
+            let destination = asked.destination.to_string();
+            match self.admit(asked).await {
+                Ok(granted) => EgressVerdict::Allow(EgressAdmission(Box::new(Open { granted, destination }))),
+                Err(refusal) => {
+                    let message = refusal.to_string();
+                    let reached = Reached { destination, allowed: false, message: Some(message.clone()), bytes_up: 0, bytes_down: 0 };
+                    self.note(reached, Micros::ZERO);
+                    EgressVerdict::Deny { message, hint: refusal.hint() }
+                }
+            }
+        })
+    }
+
+    fn closed<'a>(&'a self, _: &'a SandboxContext, admission: EgressAdmission, outcome: EgressOutcome) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let Ok(open) = admission.0.downcast::<Open>() else { return };
+            let Open { granted, destination } = *open;
+            let bytes = outcome.bytes_up.saturating_add(outcome.bytes_down);
+            let mut recorded = Outcome { ok: outcome.address.is_some(), ..Outcome::default() };
+            recorded.usage.push(Usage::measured("runtime.egress_bytes", bytes));
+            recorded.facts.insert("bytes_up".to_owned(), outcome.bytes_up.to_string());
+            recorded.facts.insert("bytes_down".to_owned(), outcome.bytes_down.to_string());
+            recorded.facts.insert("duration_ms".to_owned(), outcome.duration.as_millis().to_string());
+            if let Some(address) = outcome.address {
+                recorded.facts.insert("address".to_owned(), address.to_string());
+            }
+            let cost = match self.gate.settle(granted, recorded).await {
+                Ok(settled) => settled.cost,
+                Err(error) => {
+                    tracing::error!(%error, %destination, "a connection's outcome could not be recorded; it is in doubt");
+                    Micros::ZERO
+                }
+            };
+            let (bytes_up, bytes_down) = (outcome.bytes_up, outcome.bytes_down);
+            self.note(Reached { destination, allowed: true, message: outcome.error, bytes_up, bytes_down }, cost);
+        })
+    }
+}
