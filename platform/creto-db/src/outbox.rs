@@ -127,11 +127,9 @@ impl Dispatcher {
         if claimed.is_empty() {
             return Ok(false);
         }
-        // Side by side: one slow receiver does not use up the lease of the others.
-        let deliveries = claimed.iter().map(|c| async move { (c, handler.handle(&c.message).await) });
-        for (claimed, handled) in futures::future::join_all(deliveries).await {
-            self.settle(claimed, handled).await?;
-        }
+        // Side by side: one slow receiver does not use up the lease of the others, and acknowledgements share a commit.
+        let deliveries = claimed.iter().map(|c| async move { self.settle(c, handler.handle(&c.message).await).await });
+        futures::future::join_all(deliveries).await.into_iter().collect::<Result<(), _>>()?;
         Ok(true)
     }
 

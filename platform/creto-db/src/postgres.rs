@@ -1,4 +1,4 @@
-//! PostgreSQL: a pool for reads and upkeep, one writer task with group commit, and a listener for what other processes commit.
+//! PostgreSQL: a pool for reads, which cannot write, a pool for upkeep, one writer task with group commit, and a listener for what other processes commit.
 
 mod open;
 mod rows;
@@ -23,7 +23,8 @@ const RETRIES_MAX: u32 = 8;
 
 #[derive(Debug)]
 pub(crate) struct Postgres {
-    pool: PgPool,
+    readers: PgPool,
+    upkeep: PgPool,
     writer: Writer,
     listener: tokio::task::AbortHandle,
 }
@@ -36,10 +37,10 @@ impl Drop for Postgres {
 
 impl Postgres {
     pub(crate) async fn open(url: &str, sets: &[MigrationSet], commits: watch::Sender<i64>) -> Result<Self, DbError> {
-        let (options, pool) = open::connect(url).await?;
-        open::migrate(&pool, sets).await?;
-        let listener = open::listen(&pool, commits.clone()).await?;
-        Ok(Self { pool, writer: Writer::start(options, commits), listener })
+        let open::Opened { options, readers, upkeep } = open::connect(url).await?;
+        open::migrate(&upkeep, sets).await?;
+        let listener = open::listen(&upkeep, commits.clone()).await?;
+        Ok(Self { readers, upkeep, writer: Writer::start(options, commits), listener })
     }
 
     pub(crate) async fn commit(&self, sealed: Sealed) -> Result<Committed, DbError> {
@@ -47,7 +48,7 @@ impl Postgres {
     }
 
     pub(crate) async fn query(&self, sql: &'static str, params: &[Value]) -> Result<Vec<Row>, DbError> {
-        let mut connection = self.pool.acquire().await.map_err(|e| failure(&e))?;
+        let mut connection = self.readers.acquire().await.map_err(|e| failure(&e))?;
         query(&mut connection, sql, params).await.map_err(step_failure)
     }
 
@@ -63,7 +64,7 @@ impl Postgres {
     }
 
     async fn upkeep_once(&self, work: &[(Sql, Vec<Value>)]) -> Result<Vec<Row>, StepError> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.upkeep.acquire().await?;
         let mut tx = connection.begin().await?;
         let mut rows = Vec::new();
         for (sql, params) in work {

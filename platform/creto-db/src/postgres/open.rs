@@ -13,8 +13,11 @@ use crate::migrate::{self, Applied, Engine, MigrationSet};
 use crate::params;
 use crate::sqlite::step_failure;
 
-/// Connections for reads and upkeep; the writer and the listener have their own.
-const POOL_MAX: u32 = 12;
+/// Connections for reads; the writer has its own.
+const READERS_MAX: u32 = 8;
+
+/// Connections for upkeep, and one for the listener.
+const UPKEEP_MAX: u32 = 5;
 
 /// How long a caller waits for a free connection.
 const ACQUIRE_TIMEOUT_MS: u64 = 10_000;
@@ -28,18 +31,33 @@ const LOCK_WAIT_MAX_MS: u64 = 30_000;
 /// How long the listener waits before it connects again.
 const LISTEN_RETRY_MS: u64 = 1_000;
 
-pub(super) async fn connect(url: &str) -> Result<(PgConnectOptions, PgPool), DbError> {
+pub(super) struct Opened {
+    pub(super) options: PgConnectOptions,
+    pub(super) readers: PgPool,
+    pub(super) upkeep: PgPool,
+}
+
+pub(super) async fn connect(url: &str) -> Result<Opened, DbError> {
     let options: PgConnectOptions = url.parse().map_err(|e: sqlx::Error| failure(&e))?;
     // A pool waits for a server that is not there; a start says at once what is wrong.
     options.connect().await.map_err(|e| failure(&e))?.close().await.map_err(|e| failure(&e))?;
-    let pool = PgPoolOptions::new()
-        .max_connections(POOL_MAX)
-        .acquire_timeout(Duration::from_millis(ACQUIRE_TIMEOUT_MS))
-        .after_connect(|connection, _| prepare_session(connection).boxed())
-        .connect_with(options.clone())
-        .await
-        .map_err(|e| failure(&e))?;
-    Ok((options, pool))
+    let upkeep = pool(UPKEEP_MAX).after_connect(|connection, _| prepare_session(connection).boxed());
+    let readers = pool(READERS_MAX).after_connect(|connection, _| prepare_reader(connection).boxed());
+    Ok(Opened {
+        readers: readers.connect_with(options.clone()).await.map_err(|e| failure(&e))?,
+        upkeep: upkeep.connect_with(options.clone()).await.map_err(|e| failure(&e))?,
+        options,
+    })
+}
+
+fn pool(connections_max: u32) -> PgPoolOptions {
+    PgPoolOptions::new().max_connections(connections_max).acquire_timeout(Duration::from_millis(ACQUIRE_TIMEOUT_MS))
+}
+
+/// A query never changes anything, also where its text would. The settings are otherwise the writer's, so that asking for them is truthful.
+async fn prepare_reader(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    prepare_session(connection).await?;
+    sqlx::query("SET default_transaction_read_only = on").execute(connection).await.map(|_| ())
 }
 
 /// A commit that does not wait for the disk is not durable: where the server's default is `off`, this session waits all the same.
