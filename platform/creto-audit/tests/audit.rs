@@ -4,6 +4,9 @@
 #[path = "audit/crash.rs"]
 mod crash;
 #[cfg(test)]
+#[path = "audit/decoders.rs"]
+mod decoders;
+#[cfg(test)]
 #[path = "audit/reading.rs"]
 mod reading;
 #[cfg(test)]
