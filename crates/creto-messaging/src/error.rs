@@ -2,6 +2,7 @@
 
 use creto_crypto::CryptoError;
 use creto_db::DbError;
+use creto_enablement_common::Refusal;
 use creto_kernel::{Coded, ErrorCode, Kind, NhiId};
 
 use crate::model::bundle::{PrekeyId, PrekeyKind};
@@ -126,6 +127,9 @@ pub enum MessagingError {
     /// The recipient's mailbox is full.
     #[error("the mailbox of `{0}` is full")]
     MailboxFull(NhiId),
+    /// The Gate said no.
+    #[error(transparent)]
+    Refused(Refusal),
     /// Cryptography failed.
     #[error(transparent)]
     Crypto(#[from] CryptoError),
@@ -163,6 +167,7 @@ impl Coded for MessagingError {
             Self::StockFull { .. } => ErrorCode::new("messaging.stock_full"),
             Self::MessageConflict(_) => ErrorCode::new("messaging.message_conflict"),
             Self::MailboxFull(_) => ErrorCode::new("messaging.mailbox_full"),
+            Self::Refused(refusal) => refusal.code(),
             Self::Crypto(error) => error.code(),
             Self::Db(error) => error.code(),
         }
@@ -179,14 +184,13 @@ impl Coded for MessagingError {
             | Self::NotAccountable
             | Self::NotYours { .. } => Kind::Denied,
             Self::NotEnrolled | Self::UnknownSession | Self::UnknownPrekey { .. } | Self::KeyLost | Self::NoBundle(_) => Kind::NotFound,
-            Self::OpeningReplayed
-            | Self::Duplicate
-            | Self::ChainExhausted
-            | Self::StaleState { .. }
-            | Self::MessageConflict(_) => Kind::Conflict,
+            Self::OpeningReplayed | Self::Duplicate | Self::ChainExhausted | Self::StaleState { .. } | Self::MessageConflict(_) => {
+                Kind::Conflict
+            }
             Self::SkipLimit { .. } | Self::RateLimited { .. } | Self::StockFull { .. } | Self::MailboxFull(_) => Kind::Limited,
             Self::Corrupt(_) => Kind::Internal,
             Self::Store(_) => Kind::Unavailable,
+            Self::Refused(refusal) => refusal.kind(),
             Self::Crypto(error) => error.kind(),
             Self::Db(error) => error.kind(),
         }
@@ -203,6 +207,7 @@ impl Coded for MessagingError {
             Self::UnknownPrekey { .. } | Self::SkipLimit { .. } | Self::ChainExhausted => {
                 Some("fetch the peer's keys again and open a new session".to_owned())
             }
+            Self::Refused(refusal) => refusal.hint(),
             Self::Crypto(error) => error.hint(),
             Self::Db(error) => error.hint(),
             _ => None,

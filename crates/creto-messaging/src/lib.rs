@@ -20,6 +20,7 @@ pub mod core;
 mod entropy;
 pub mod error;
 pub mod model;
+pub mod service;
 pub mod store;
 
 pub use agent::{Agent, AgentPolicy, Delta, FileStore, MemoryStore, Pending, Received, SealedMessage, SessionStore};
@@ -29,3 +30,5 @@ pub use core::suite::Entropy;
 pub use entropy::SystemEntropy;
 pub use error::MessagingError;
 pub use model::{Authorization, Bundle, Envelope, IdentityKeyId, Mode, Publication, Purpose, SessionId};
+pub use service::Messaging;
+pub use store::MIGRATIONS;

@@ -6,6 +6,8 @@ mod common;
 mod forgery;
 #[path = "messaging/machine.rs"]
 mod machine;
+#[path = "messaging/server.rs"]
+mod server;
 #[path = "messaging/stores.rs"]
 mod stores;
 #[path = "messaging/vectors.rs"]

@@ -47,10 +47,8 @@ impl<T> Pending<T> {
 /// The change that stores a session opened by [`handshake::initiate`], and pins the peer's key.
 pub fn prepare_session(session: Session, at: Timestamp) -> Pending<()> {
     let session = Arc::new(session);
-    let changes = vec![
-        Change::Pin(session.peer().clone(), session.peer_key()),
-        Change::Session { expected: None, session: session.clone() },
-    ];
+    let changes =
+        vec![Change::Pin(session.peer().clone(), session.peer_key()), Change::Session { expected: None, session: session.clone() }];
     Pending { delta: Delta { at, changes }, session, value: () }
 }
 
@@ -76,10 +74,7 @@ pub fn prepare_encrypt(
 pub fn prepare_decrypt(session: &Session, envelope: &Envelope, now: Timestamp) -> Result<Pending<Arc<Received>>, MessagingError> {
     let (next, text) = session.open(envelope, now)?;
     let (next, received) = received(next, envelope, text, now);
-    let changes = vec![
-        Change::Session { expected: Some(session.revision()), session: next.clone() },
-        Change::Inbox(received.clone()),
-    ];
+    let changes = vec![Change::Session { expected: Some(session.revision()), session: next.clone() }, Change::Inbox(received.clone())];
     Ok(Pending { delta: Delta { at: now, changes }, session: next, value: received })
 }
 
@@ -109,12 +104,7 @@ pub fn prepare_accept(
     Ok(Pending { delta: Delta { at: now, changes }, session, value: received })
 }
 
-fn received(
-    session: Session,
-    envelope: &Envelope,
-    text: crate::core::session::Plaintext,
-    at: Timestamp,
-) -> (Arc<Session>, Arc<Received>) {
+fn received(session: Session, envelope: &Envelope, text: crate::core::session::Plaintext, at: Timestamp) -> (Arc<Session>, Arc<Received>) {
     let received = Received {
         message: envelope.message(),
         sender: session.peer().clone(),

@@ -202,9 +202,7 @@ impl Records {
                 Err(MessagingError::UnknownPrekey { kind: *kind, id: *id })
             }
             Change::Opening(id, _) if self.openings.contains_key(id) => Err(MessagingError::OpeningReplayed),
-            Change::Pin(peer, key) if self.pin(peer).is_some_and(|pin| pin != *key) => {
-                Err(MessagingError::IdentityChanged(peer.clone()))
-            }
+            Change::Pin(peer, key) if self.pin(peer).is_some_and(|pin| pin != *key) => Err(MessagingError::IdentityChanged(peer.clone())),
             Change::Inbox(received) if self.inbox.contains_key(&received.message) => Err(MessagingError::Duplicate),
             Change::AddPrekey(_, id, _) if id.0 < self.next_prekey => Err(MessagingError::StaleState { expected: id.0.into() }),
             Change::Identity(_) if self.identity.is_some() => Err(MessagingError::StaleState { expected: 0 }),

@@ -171,14 +171,8 @@ pub fn initiate(
     let agreed = [Some(&dh1), Some(&dh2), Some(&dh3), dh4.as_ref(), Some(&shared)];
     let derived = derive(&agreed.iter().flatten().map(|secret| secret.expose()).collect::<Vec<_>>(), &transcript)?;
     let ratchet = Ratchet::initiator(derived.root, signed, derived.initiator_header, derived.responder_header, now, entropy)?;
-    let opening = Opening {
-        statement: own.statement.clone(),
-        ephemeral: ephemeral.public(),
-        prekeys,
-        kem_ciphertext,
-        authorization,
-        signature,
-    };
+    let opening =
+        Opening { statement: own.statement.clone(), ephemeral: ephemeral.public(), prekeys, kem_ciphertext, authorization, signature };
     Ok(Session {
         id: SessionId::new(transcript),
         role: Role::Initiator,

@@ -29,11 +29,7 @@ pub fn pad(text: &mut Vec<u8>) {
 /// The text's length inside its padding; refuses every padding but the one [`pad`] makes.
 pub fn text_bytes(padded: &[u8]) -> Result<usize, MessagingError> {
     let length = padded.iter().rposition(|&byte| byte != 0).ok_or(MessagingError::Undecryptable)?;
-    if padded.get(length) == Some(&0x80) && padded_bytes(length) == padded.len() {
-        Ok(length)
-    } else {
-        Err(MessagingError::Undecryptable)
-    }
+    if padded.get(length) == Some(&0x80) && padded_bytes(length) == padded.len() { Ok(length) } else { Err(MessagingError::Undecryptable) }
 }
 
 #[cfg(test)]

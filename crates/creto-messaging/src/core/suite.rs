@@ -6,7 +6,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use creto_crypto::one_time::OneTimeKey;
-use creto_crypto::{AeadSuite, CryptoError, KemPublicKey, KemSecretKey, KemSuite, PublicKey, Secret, SignSuite, Signature, SigningKey, dh, kdf};
+use creto_crypto::{
+    AeadSuite, CryptoError, KemPublicKey, KemSecretKey, KemSuite, PublicKey, Secret, SignSuite, Signature, SigningKey, dh, kdf,
+};
 use creto_kernel::{NhiId, Timestamp};
 use zeroize::Zeroizing;
 

@@ -191,8 +191,7 @@ impl Bundle {
         let bundle = Self {
             signed: Prekey::decode(&mut input, suite, PrekeyKind::AgreementSigned)?,
             last_resort: Prekey::decode(&mut input, suite, PrekeyKind::KemLastResort)?,
-            agreement_once: input
-                .optional("agreement_once", |input| Prekey::decode(input, suite, PrekeyKind::AgreementOnce))?,
+            agreement_once: input.optional("agreement_once", |input| Prekey::decode(input, suite, PrekeyKind::AgreementOnce))?,
             kem_once: input.optional("kem_once", |input| Prekey::decode(input, suite, PrekeyKind::KemOnce))?,
             statement,
         };

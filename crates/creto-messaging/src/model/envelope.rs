@@ -179,9 +179,8 @@ impl Opening {
             prekeys: PrekeysNamed::decode(input)?,
             kem_ciphertext: input.take(sizes.kem_ciphertext, "encapsulation")?.to_vec(),
             authorization: Authorization::decode(input)?,
-            signature: input.optional("transcript signature", |input| {
-                input.take(sizes.signature, "transcript signature").map(<[u8]>::to_vec)
-            })?,
+            signature: input
+                .optional("transcript signature", |input| input.take(sizes.signature, "transcript signature").map(<[u8]>::to_vec))?,
             statement,
         })
     }

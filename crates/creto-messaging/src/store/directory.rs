@@ -85,15 +85,7 @@ pub fn publish(publication: &Publication, now: Timestamp) -> Vec<Write> {
              VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (tenant, nhi) DO UPDATE SET key_id = excluded.key_id, \
              statement = excluded.statement, signed_prekey = excluded.signed_prekey, last_resort = excluded.last_resort, \
              published = excluded.published",
-            params![
-                tenant,
-                nhi,
-                &key_id,
-                statement.to_bytes(),
-                publication.signed.to_bytes(),
-                publication.last_resort.to_bytes(),
-                now
-            ],
+            params![tenant, nhi, &key_id, statement.to_bytes(), publication.signed.to_bytes(), publication.last_resort.to_bytes(), now],
         ),
         Write::new(
             "DELETE FROM messaging_prekey WHERE tenant = $1 AND nhi = $2 AND (key_id <> $3 OR not_after <= $4)",

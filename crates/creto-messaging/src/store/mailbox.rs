@@ -69,17 +69,7 @@ pub fn enqueue(envelope: &Envelope, digest: Digest, now: Timestamp) -> [Write; 3
         Write::new(
             "INSERT INTO messaging_message (tenant, sender, message, recipient, digest, bytes, body, accepted, expires) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-            params![
-                tenant,
-                sender,
-                envelope.message(),
-                recipient,
-                digest,
-                length,
-                bytes,
-                now,
-                envelope.authorization().expires
-            ],
+            params![tenant, sender, envelope.message(), recipient, digest, length, bytes, now, envelope.authorization().expires],
         )
         .unique(MESSAGE_CONFLICT, format!("message id `{}` was used before", envelope.message())),
     ]

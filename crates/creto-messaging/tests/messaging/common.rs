@@ -10,19 +10,17 @@ use creto_messaging::agent::{Records, SealedMessage, read};
 use creto_messaging::core::suite::Entropy;
 use creto_messaging::model::bundle::{Bundle, Publication};
 use creto_messaging::model::ids::DeviceId;
-use creto_messaging::{
-    Agent, AgentPolicy, Authorization, Cadence, MemoryStore, MessagingError, Mode, Purpose, Received, SessionStore,
-};
+use creto_messaging::{Agent, AgentPolicy, Authorization, Cadence, MemoryStore, MessagingError, Mode, Purpose, Received, SessionStore};
 
 /// A stream of SHA-256(seed ‖ counter); a recorded encapsulation where there is one.
-pub struct Stream {
+pub(crate) struct Stream {
     seed: u64,
     counter: u64,
-    pub kem: Option<(Vec<u8>, Vec<u8>)>,
+    pub(crate) kem: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Stream {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { seed, counter: 0, kem: None }
     }
 }
@@ -49,15 +47,15 @@ impl Entropy for Stream {
     }
 }
 
-pub fn nhi(name: &str) -> NhiId {
+pub(crate) fn nhi(name: &str) -> NhiId {
     format!("spiffe://creto.local/tenant/default/agent/{name}").parse().unwrap()
 }
 
-pub fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     "2026-11-22T10:00:00Z".parse().unwrap()
 }
 
-pub fn authorization() -> Authorization {
+pub(crate) fn authorization() -> Authorization {
     Authorization {
         decision: Digest::of(b"decision"),
         policy: Digest::of(b"policy"),
@@ -66,19 +64,19 @@ pub fn authorization() -> Authorization {
     }
 }
 
-pub type MemoryAgent = Agent<Arc<MemoryStore>>;
+pub(crate) type MemoryAgent = Agent<Arc<MemoryStore>>;
 
-pub fn agent(records: Records, cadence: Cadence) -> MemoryAgent {
+pub(crate) fn agent(records: Records, cadence: Cadence) -> MemoryAgent {
     let policy = AgentPolicy { cadence, allow_deniable: true };
     Agent::new(Arc::new(MemoryStore::new(records)), Arc::new(ManualClock::at(now())), policy)
 }
 
-pub fn records<S: SessionStore>(agent: &Agent<S>) -> Records {
+pub(crate) fn records<S: SessionStore>(agent: &Agent<S>) -> Records {
     read(agent.store(), Clone::clone).unwrap()
 }
 
 /// The bundle a directory would make of a publication.
-pub fn bundle_of(publication: &Publication) -> Bundle {
+pub(crate) fn bundle_of(publication: &Publication) -> Bundle {
     Bundle {
         statement: publication.statement.clone(),
         signed: publication.signed.clone(),
@@ -99,29 +97,29 @@ static INTRODUCED: LazyLock<(Records, Records)> = LazyLock::new(|| {
     (records(&alice), records(&bob))
 });
 
-pub struct Pair {
-    pub alice: MemoryAgent,
-    pub bob: MemoryAgent,
-    pub entropy: Stream,
+pub(crate) struct Pair {
+    pub(crate) alice: MemoryAgent,
+    pub(crate) bob: MemoryAgent,
+    pub(crate) entropy: Stream,
 }
 
 impl Pair {
-    pub fn introduced(seed: u64, cadence: Cadence) -> Self {
+    pub(crate) fn introduced(seed: u64, cadence: Cadence) -> Self {
         let (alice, bob) = INTRODUCED.clone();
         Self { alice: agent(alice, cadence), bob: agent(bob, cadence), entropy: Stream::new(seed) }
     }
 
-    pub fn to_bob(&mut self, text: &[u8]) -> SealedMessage {
+    pub(crate) fn to_bob(&mut self, text: &[u8]) -> SealedMessage {
         self.alice.send(&nhi("bob"), MessageId::generate(), text, &authorization(), &mut self.entropy).unwrap()
     }
 
-    pub fn to_alice(&mut self, text: &[u8]) -> SealedMessage {
+    pub(crate) fn to_alice(&mut self, text: &[u8]) -> SealedMessage {
         self.bob.send(&nhi("alice"), MessageId::generate(), text, &authorization(), &mut self.entropy).unwrap()
     }
 }
 
 /// Receives, and checks that a refusal changed nothing.
-pub fn receive(agent: &MemoryAgent, envelope: &[u8]) -> Result<Arc<Received>, MessagingError> {
+pub(crate) fn receive(agent: &MemoryAgent, envelope: &[u8]) -> Result<Arc<Received>, MessagingError> {
     let before = records(agent).to_bytes();
     let result = agent.receive(envelope);
     if result.is_err() {
@@ -130,6 +128,6 @@ pub fn receive(agent: &MemoryAgent, envelope: &[u8]) -> Result<Arc<Received>, Me
     result
 }
 
-pub fn code<T: std::fmt::Debug>(result: Result<T, MessagingError>) -> &'static str {
+pub(crate) fn code<T: std::fmt::Debug>(result: Result<T, MessagingError>) -> &'static str {
     result.unwrap_err().code().as_str()
 }
