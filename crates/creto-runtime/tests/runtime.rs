@@ -9,4 +9,5 @@ mod runtime {
     mod lifetime;
     mod ordinary_user;
     mod pool;
+    mod service;
 }

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::container::SandboxPlan;
 use crate::container::files::AGENT_FINGERPRINT;
 use crate::container::profile::Profile;
 use crate::container::runsc::{Found, INSTALL_HINT, Launcher, START_TIME_MAX};
+use crate::container::{Sandbox, SandboxPlan};
 use crate::core::bundle::Limits;
 use crate::error::RuntimeError;
+use crate::link::{ExecEvent, ExecSpec};
 
 /// How long a faster platform may take beyond twice what ptrace took: systrap hangs for ever on some kernels.
 const FASTER_PLATFORM_EXTRA: Duration = Duration::from_secs(2);
@@ -97,13 +98,30 @@ async fn platform(launcher: &Launcher, base: Profile, flags: &str) -> Result<Pro
     Ok(base)
 }
 
-/// Starts a sandbox, ends it, and tells whether it needs the shim and how long it took.
+/// Starts a sandbox, executes something in it, ends it, and tells whether it needs the shim and how long it took.
 async fn attempt(launcher: &Launcher, profile: &Profile, limit: Duration, limits: Limits) -> Result<(bool, Duration), RuntimeError> {
     let plan = SandboxPlan { mounts: Vec::new(), limits };
     let sandbox = launcher.launch(profile, &plan, limit).await?;
     let answer = (sandbox.statx_broken, sandbox.cold_start());
+    // A platform may carry one process and hang at the second.
+    let executed = tokio::time::timeout(limit, execute(&sandbox)).await;
     sandbox.destroy().await;
-    Ok(answer)
+    match executed {
+        Ok(executed) => executed.map(|()| answer),
+        Err(_) => Err(RuntimeError::StartFailed("a command in it did not end in time".to_owned())),
+    }
+}
+
+async fn execute(sandbox: &Sandbox) -> Result<(), RuntimeError> {
+    let command = ["/bin/sh", "-c", "/bin/true"].map(|word| word.as_bytes().to_vec()).to_vec();
+    let mut exec = match sandbox.exec(ExecSpec { argv: command, env: Vec::new(), cwd: None }).await {
+        Ok(exec) => exec,
+        // A host without a shell: its sandboxes have none either, and work.
+        Err(RuntimeError::ExecFailed { .. }) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    while !matches!(exec.next().await?, ExecEvent::Exited(_)) {}
+    Ok(())
 }
 
 fn help(binary: &Path) -> String {

@@ -120,3 +120,24 @@ pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use creto_kernel::Coded;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_missing_component_is_refused_by_name_and_never_replaced() {
+        for (isolation, needs) in [(Isolation::Kata, kata_needs()), (Isolation::Sgx, sgx_needs())] {
+            let options = RunscOptions { binary: None, tools_dir: None, state_dir: PathBuf::from("/nonexistent") };
+            let error = open(isolation, options).await.err().unwrap();
+            assert_eq!(error.code().as_str(), "runtime.unavailable");
+            let hint = error.hint().unwrap();
+            let named = needs.iter().find(|need| !need.present).is_none_or(|need| hint == need.hint);
+            assert!(named || !isolation.built_in(), "{error}: {hint}");
+        }
+    }
+}
