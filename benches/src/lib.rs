@@ -58,7 +58,7 @@ pub struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<32} {:>14} {:>5} {:>9}  {:<28} {:<28} met", "id", "ours", "unit", "ratio", "peer", "goal")?;
+        writeln!(f, "{:<32} {:>14} {:>5} {:>9}  {:<38} {:<34} met", "id", "ours", "unit", "ratio", "peer", "goal")?;
         for row in &self.rows {
             let ratio = row.ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
             let peer = match (&row.peer, row.peer_value) {
@@ -73,7 +73,7 @@ impl fmt::Display for Report {
                 Some(false) => "NO",
                 None => "",
             };
-            writeln!(f, "{:<32} {:>14.1} {:>5} {:>9}  {:<28} {:<28} {met}", row.id, row.ours, row.unit, ratio, peer, goal)?;
+            writeln!(f, "{:<32} {:>14.1} {:>5} {:>9}  {:<38} {:<34} {met}", row.id, row.ours, row.unit, ratio, peer, goal)?;
         }
         Ok(())
     }
