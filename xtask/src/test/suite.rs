@@ -138,9 +138,10 @@ fn clippy(workspace: &Workspace, surroundings: &Surroundings, budget: Duration) 
     one_check(&mut surroundings.cargo(workspace, &words)?, budget)
 }
 
-/// The binary that the black-box tests start.
+/// Every target at once, so that the binary which black-box tests start has the features the tests are built with, and nothing is
+/// compiled twice.
 fn build(workspace: &Workspace, surroundings: &Surroundings, budget: Duration) -> Fallible<Outcome> {
-    one_check(&mut surroundings.cargo(workspace, &["build", "--package", "creto", "--locked"])?, budget)
+    one_check(&mut surroundings.cargo(workspace, &["build", "--workspace", "--all-targets", "--locked"])?, budget)
 }
 
 fn nextest(workspace: &Workspace, surroundings: &Surroundings, budget: Duration) -> Fallible<Outcome> {
