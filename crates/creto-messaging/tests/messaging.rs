@@ -1,4 +1,5 @@
 //! Black-box tests of the protocol, the agent's stores and the server's service.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests speak by panicking")]
 
 #[path = "messaging/common.rs"]
 mod common;

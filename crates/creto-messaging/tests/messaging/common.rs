@@ -109,11 +109,11 @@ impl Pair {
         Self { alice: agent(alice, cadence), bob: agent(bob, cadence), entropy: Stream::new(seed) }
     }
 
-    pub(crate) fn to_bob(&mut self, text: &[u8]) -> SealedMessage {
+    pub(crate) fn alice_says(&mut self, text: &[u8]) -> SealedMessage {
         self.alice.send(&nhi("bob"), MessageId::generate(), text, &authorization(), &mut self.entropy).unwrap()
     }
 
-    pub(crate) fn to_alice(&mut self, text: &[u8]) -> SealedMessage {
+    pub(crate) fn bob_says(&mut self, text: &[u8]) -> SealedMessage {
         self.bob.send(&nhi("alice"), MessageId::generate(), text, &authorization(), &mut self.entropy).unwrap()
     }
 }

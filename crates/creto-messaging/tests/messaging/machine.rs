@@ -84,7 +84,7 @@ impl World {
             return;
         }
         let text: Vec<u8> = (0..length).map(|i| (i % 251) as u8).collect();
-        let sealed = if from_alice { self.pair.to_bob(&text) } else { self.pair.to_alice(&text) };
+        let sealed = if from_alice { self.pair.alice_says(&text) } else { self.pair.bob_says(&text) };
         let side = self.side(from_alice);
         if std::mem::take(&mut side.answered) {
             side.turn += 1;
@@ -98,6 +98,8 @@ impl World {
     fn deliver(&mut self, sent: &Sent) {
         let to_alice = !sent.from_alice;
         let result = receive(self.agent(to_alice), &sent.bytes);
+        // Taken at once, so that the ratchet and not the inbox is what recognises a duplicate.
+        self.agent(to_alice).take(sent.message).unwrap();
         let side = self.side(to_alice);
         // Five earlier chains are kept; a message of an older one is lost, and said to be.
         let forgotten = side.newest_turn_read.saturating_sub(sent.turn) > 5;

@@ -26,7 +26,7 @@ fn a_conversation_survives_a_restart_between_any_two_steps() {
     open(&alice_path).open_session(&nhi("bob"), &bundle, None, Mode::Accountable, authorization(), entropy).unwrap();
     for round in 0..3_u8 {
         let sealed = open(&alice_path).send(&nhi("bob"), MessageId::generate(), &[round], &authorization(), entropy).unwrap();
-        assert_eq!(open(&alice_path).outbox().unwrap(), [sealed.clone()], "what was sealed is sent after a crash");
+        assert_eq!(open(&alice_path).outbox().unwrap(), std::slice::from_ref(&sealed), "what was sealed is sent after a crash");
         open(&alice_path).sent(sealed.message).unwrap();
         assert_eq!(open(&bob_path).receive(&sealed.envelope).unwrap().text.as_bytes(), [round]);
         let kept = open(&bob_path).inbox().unwrap();

@@ -33,9 +33,9 @@ fn check(bytes: &[u8]) {
 
 fn genuine() -> Vec<Vec<u8>> {
     let mut pair = Pair::introduced(20, Cadence::CLASSIC);
-    let opening = pair.to_bob(b"one");
-    let skipped = pair.to_bob(b"two");
-    let third = pair.to_bob(b"three");
+    let opening = pair.alice_says(b"one");
+    let skipped = pair.alice_says(b"two");
+    let third = pair.alice_says(b"three");
     pair.bob.receive(&opening.envelope).unwrap();
     pair.bob.receive(&third.envelope).unwrap();
     let session = records(&pair.bob).session_with(&nhi("alice")).unwrap().to_bytes().to_vec();
