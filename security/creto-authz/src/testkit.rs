@@ -92,9 +92,9 @@ pub fn unsliceable(policies: usize) -> String {
 pub fn plain_cedar(authorizer: &Authorizer, past: &PastRequest) -> Option<impl Fn() -> Response + use<>> {
     let compiled = authorizer.decider.tenant(past.session.tenant()).in_force().compiled?;
     let asked = asked(past)?;
-    let [principal, action, resource] = [asked.principal, asked.action, asked.resource].map(|node| node.uid.clone());
+    let [principal, action, resource] = [asked.principal, asked.action, asked.resource].map(|node| node.uid().clone());
     let request = Request::new(principal, action, resource, asked.situation.plain.clone(), None).ok()?;
-    let nodes = [asked.principal, asked.action, asked.resource].map(|node| node.entity.clone());
+    let nodes = [asked.principal, asked.action, asked.resource].map(|node| node.entity());
     let entities = Entities::from_entities(nodes, None).ok()?;
     let cedar = cedar_policy::Authorizer::new();
     Some(move || cedar.is_authorized(&request, &compiled.all, &entities))
@@ -154,9 +154,9 @@ pub fn conforms(authorizer: &Authorizer, past: &PastRequest) -> Result<(), Strin
     let asked = asked(past).ok_or_else(missing)?;
     let nodes = [asked.principal, asked.action, asked.resource];
     for context in [&asked.situation.plain, &asked.situation.approved] {
-        let [principal, action, resource] = nodes.map(|node| node.uid.clone());
+        let [principal, action, resource] = nodes.map(|node| node.uid().clone());
         Request::new(principal, action, resource, context.clone(), Some(&compiled.schema)).map_err(|e| e.to_string())?;
     }
-    let entities = nodes.into_iter().filter(|node| node.uid != asked.action.uid).map(|node| node.entity.clone());
+    let entities = nodes.into_iter().filter(|node| node.uid() != asked.action.uid()).map(|node| node.entity());
     Entities::from_entities(entities, Some(&compiled.schema)).map(drop).map_err(|e| e.to_string())
 }

@@ -1,9 +1,9 @@
 //! From one sliced policy set and one request to one of three outcomes.
 
-use cedar_policy::{Authorizer, Decision as CedarDecision, Entities, PolicyId, PolicySet, Request, Response};
+use cedar_policy::{Authorizer, Decision as CedarDecision, PolicyId, PolicySet, Request, Response};
 
 use crate::core::compile::Compiled;
-use crate::core::entities::{Node, Situation};
+use crate::core::entities::{self, Node, Situation};
 use crate::model::decision::{Decision, DenyReason, RuleId};
 
 /// Everything Cedar is asked about.
@@ -58,13 +58,13 @@ pub(crate) fn decide(policies: &Compiled, asked: Asked<'_>, approved: &[RuleId])
 /// stay denied, and an annotated forbid over a permit is how a default deny becomes a question.
 pub(crate) fn decide_over(policies: &Compiled, set: &PolicySet, asked: Asked<'_>, approved: &[RuleId]) -> Judged {
     let nodes = [asked.principal, asked.action, asked.resource];
-    let entities = match Entities::from_entities(nodes.map(|node| node.entity.clone()), None) {
+    let entities = match entities::store(nodes) {
         Ok(entities) => entities,
         Err(error) => return Judged::broken(error),
     };
     let ask = |lifted: bool| {
         let context = if lifted { &asked.situation.approved } else { &asked.situation.plain };
-        let [principal, action, resource] = nodes.map(|node| node.uid.clone());
+        let [principal, action, resource] = nodes.map(|node| node.uid().clone());
         Request::new(principal, action, resource, context.clone(), None)
             .map(|request| Authorizer::new().is_authorized(&request, set, &entities))
             .map_err(|error| error.to_string())

@@ -1,9 +1,12 @@
 //! Names to Cedar entities. An entity is a pure function of its name (and, for a principal, of its chain's identities).
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use cedar_policy::{Context as CedarContext, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression as Expr};
+use cedar_policy::{Context as CedarContext, Entities, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression as Expr};
+use cedar_policy_core::entities as core_entities;
 use creto_kernel::{ActionName, NhiId, NhiKind, ResourceName};
 
 use crate::error::AuthzError;
@@ -15,12 +18,63 @@ pub(crate) const PRODUCTS: [&str; 10] =
 /// The group of an application's own actions.
 pub(crate) const APPLICATION: &str = "application";
 
+/// An entity's identifier with its hash, which a miss would otherwise compute a dozen times.
+#[derive(Debug, Clone)]
+pub(crate) struct Named {
+    pub(crate) uid: EntityUid,
+    pub(crate) hash: u64,
+}
+
+impl From<EntityUid> for Named {
+    fn from(uid: EntityUid) -> Self {
+        let mut hasher = DefaultHasher::new();
+        uid.hash(&mut hasher);
+        Self { hash: hasher.finish(), uid }
+    }
+}
+
+impl PartialEq for Named {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && self.uid == other.uid
+    }
+}
+
 /// One entity with everything it is `in`.
+///
+/// INVARIANT: `ancestors` is complete: an ancestor's ancestors are listed too.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
-    pub(crate) uid: EntityUid,
-    pub(crate) ancestors: Vec<EntityUid>,
-    pub(crate) entity: Entity,
+    pub(crate) named: Named,
+    pub(crate) ancestors: Vec<Named>,
+    entity: Arc<cedar_policy_core::ast::Entity>,
+}
+
+impl Node {
+    pub(crate) const fn uid(&self) -> &EntityUid {
+        &self.named.uid
+    }
+
+    #[cfg(feature = "testkit")]
+    pub(crate) fn entity(&self) -> Entity {
+        cedar_policy_core::ast::Entity::clone(&self.entity).into()
+    }
+}
+
+/// What Cedar looks attributes and ancestors up in.
+///
+/// The public constructor copies every entity and computes the transitive closure anew, which costs as much as evaluating. The closure
+/// holds by the invariant of [`Node`], so cedar's own core is told so and shares the entities.
+pub(crate) fn store(nodes: [&Node; 3]) -> Result<Entities, AuthzError> {
+    let entities = nodes.map(|node| node.entity.clone());
+    core_entities::Entities::new()
+        .add_entities(
+            entities,
+            None::<&core_entities::NoEntitiesSchema>,
+            core_entities::TCComputation::AssumeAlreadyComputed,
+            cedar_policy_core::extensions::Extensions::all_available(),
+        )
+        .map(Entities::from)
+        .map_err(|e| cedar(&e))
 }
 
 /// The two Cedar contexts of one [`Context`].
@@ -47,7 +101,8 @@ fn text(value: &str) -> Expr {
 
 fn node(uid: EntityUid, attributes: Attributes, ancestors: Vec<EntityUid>) -> Result<Node, AuthzError> {
     let entity = Entity::new(uid.clone(), attributes, ancestors.iter().cloned().collect::<HashSet<_>>()).map_err(|e| cedar(&e))?;
-    Ok(Node { uid, ancestors, entity })
+    let ancestors = ancestors.into_iter().map(Named::from).collect();
+    Ok(Node { named: uid.into(), ancestors, entity: Arc::new(entity.as_ref().clone()) })
 }
 
 /// The Cedar type of an identity.
@@ -190,7 +245,7 @@ mod tests {
 
     fn host_node(name: &str) -> (String, Vec<String>) {
         let node = resource(&name.parse().unwrap()).unwrap();
-        (node.uid.to_string(), node.ancestors.iter().map(ToString::to_string).collect())
+        (node.uid().to_string(), node.ancestors.iter().map(|ancestor| ancestor.uid.to_string()).collect())
     }
 
     #[test]

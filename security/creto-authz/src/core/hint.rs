@@ -20,7 +20,7 @@ pub(crate) struct Wanted<'a> {
 /// The policy line that permits it for everybody who acts on the root's authority.
 pub(crate) fn policy_line(wanted: Wanted<'_>) -> Option<String> {
     let root = principal_uid(wanted.root).ok()?;
-    let (action, resource) = (&wanted.action.uid, &wanted.resource.uid);
+    let (action, resource) = (wanted.action.uid(), wanted.resource.uid());
     let scope = format!("principal in {root}, action == {action}, resource == {resource}");
     let tag: String = Digest::of(scope.as_bytes()).to_string().chars().take(8).collect();
     Some(format!("@id(\"allow.{}.{tag}\") permit ({scope});", wanted.action_name))
@@ -61,6 +61,6 @@ fn no_permit(wanted: Wanted<'_>) -> Option<String> {
     if wanted.action_name != "runtime.egress" {
         return Some(always);
     }
-    let host = wanted.resource.uid.id().unescaped();
+    let host = wanted.resource.uid().id().unescaped();
     Some(format!("for one run: `creto run --allow-host {host} -- …`; for always, {always}"))
 }

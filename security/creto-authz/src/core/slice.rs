@@ -9,21 +9,21 @@
 
 use std::collections::HashMap;
 
-use cedar_policy::{ActionConstraint, EntityTypeName, EntityUid, Policy, PrincipalConstraint, ResourceConstraint};
+use cedar_policy::{ActionConstraint, EntityTypeName, Policy, PrincipalConstraint, ResourceConstraint};
 
-use crate::core::entities::Node;
+use crate::core::entities::{Named, Node};
 
 #[derive(Debug)]
 enum Bound {
     Any,
     Is(EntityTypeName),
-    Eq(EntityUid),
-    In(EntityUid),
-    IsIn(EntityTypeName, EntityUid),
+    Eq(Named),
+    In(Named),
+    IsIn(EntityTypeName, Named),
 }
 
 impl Bound {
-    fn entity(&self) -> Option<&EntityUid> {
+    fn entity(&self) -> Option<&Named> {
         match self {
             Self::Any | Self::Is(_) => None,
             Self::Eq(uid) | Self::In(uid) | Self::IsIn(_, uid) => Some(uid),
@@ -33,22 +33,29 @@ impl Bound {
     fn fits(&self, node: &Node) -> bool {
         match self {
             Self::Any => true,
-            Self::Is(name) => node.uid.type_name() == name,
-            Self::Eq(uid) => node.uid == *uid,
-            Self::In(uid) => is_in(node, uid),
-            Self::IsIn(name, uid) => node.uid.type_name() == name && is_in(node, uid),
+            Self::Is(name) => node.uid().type_name() == name,
+            Self::Eq(named) => node.named == *named,
+            Self::In(named) => is_in(node, named),
+            Self::IsIn(name, named) => node.uid().type_name() == name && is_in(node, named),
         }
     }
 }
 
-fn is_in(node: &Node, uid: &EntityUid) -> bool {
-    node.uid == *uid || node.ancestors.contains(uid)
+fn is_in(node: &Node, named: &Named) -> bool {
+    node.named == *named || node.ancestors.contains(named)
+}
+
+#[derive(Debug)]
+enum ActionBound {
+    Any,
+    Eq(Named),
+    In(Vec<Named>),
 }
 
 #[derive(Debug)]
 struct Scope {
     principal: Bound,
-    action: ActionConstraint,
+    action: ActionBound,
     resource: Bound,
 }
 
@@ -57,38 +64,43 @@ impl Scope {
         let principal = match policy.principal_constraint() {
             PrincipalConstraint::Any => Bound::Any,
             PrincipalConstraint::Is(name) => Bound::Is(name),
-            PrincipalConstraint::Eq(uid) => Bound::Eq(uid),
-            PrincipalConstraint::In(uid) => Bound::In(uid),
-            PrincipalConstraint::IsIn(name, uid) => Bound::IsIn(name, uid),
+            PrincipalConstraint::Eq(uid) => Bound::Eq(uid.into()),
+            PrincipalConstraint::In(uid) => Bound::In(uid.into()),
+            PrincipalConstraint::IsIn(name, uid) => Bound::IsIn(name, uid.into()),
         };
         let resource = match policy.resource_constraint() {
             ResourceConstraint::Any => Bound::Any,
             ResourceConstraint::Is(name) => Bound::Is(name),
-            ResourceConstraint::Eq(uid) => Bound::Eq(uid),
-            ResourceConstraint::In(uid) => Bound::In(uid),
-            ResourceConstraint::IsIn(name, uid) => Bound::IsIn(name, uid),
+            ResourceConstraint::Eq(uid) => Bound::Eq(uid.into()),
+            ResourceConstraint::In(uid) => Bound::In(uid.into()),
+            ResourceConstraint::IsIn(name, uid) => Bound::IsIn(name, uid.into()),
         };
-        Self { principal, action: policy.action_constraint(), resource }
+        let action = match policy.action_constraint() {
+            ActionConstraint::Any => ActionBound::Any,
+            ActionConstraint::Eq(uid) => ActionBound::Eq(uid.into()),
+            ActionConstraint::In(uids) => ActionBound::In(uids.into_iter().map(Named::from).collect()),
+        };
+        Self { principal, action, resource }
     }
 
     fn fits(&self, principal: &Node, action: &Node, resource: &Node) -> bool {
         let action_fits = match &self.action {
-            ActionConstraint::Any => true,
-            ActionConstraint::Eq(uid) => action.uid == *uid,
-            ActionConstraint::In(uids) => uids.iter().any(|uid| is_in(action, uid)),
+            ActionBound::Any => true,
+            ActionBound::Eq(named) => action.named == *named,
+            ActionBound::In(list) => list.iter().any(|named| is_in(action, named)),
         };
         action_fits && self.principal.fits(principal) && self.resource.fits(resource)
     }
 
     /// The places it could be filed: each a set of entities of which a fitting request has at least one.
-    fn places(&self) -> Vec<(Role, Vec<EntityUid>)> {
-        let one = |role, bound: &Bound| bound.entity().map(|uid| (role, vec![uid.clone()]));
+    fn places(&self) -> Vec<(Role, Vec<u64>)> {
+        let one = |role, bound: &Bound| bound.entity().map(|named| (role, vec![named.hash]));
         let action = match &self.action {
-            ActionConstraint::Any => None,
-            ActionConstraint::Eq(uid) => Some(vec![uid.clone()]),
-            ActionConstraint::In(uids) => Some(uids.clone()),
+            ActionBound::Any => None,
+            ActionBound::Eq(named) => Some(vec![named.hash]),
+            ActionBound::In(list) => Some(list.iter().map(|named| named.hash).collect()),
         };
-        [one(Role::Principal, &self.principal), one(Role::Resource, &self.resource), action.map(|uids| (Role::Action, uids))]
+        [one(Role::Principal, &self.principal), one(Role::Resource, &self.resource), action.map(|hashes| (Role::Action, hashes))]
             .into_iter()
             .flatten()
             .collect()
@@ -102,7 +114,8 @@ enum Role {
     Resource,
 }
 
-type Files = HashMap<EntityUid, Vec<u32>>;
+/// By the hash of an identifier: identifiers that share one share a file, and the scope check tells them apart.
+type Files = HashMap<u64, Vec<u32>>;
 
 /// The index over one policy set.
 #[derive(Debug)]
@@ -118,13 +131,13 @@ impl Slicer {
     /// Indexes policies by their position.
     pub(crate) fn new<'a>(policies: impl Iterator<Item = &'a Policy>) -> Self {
         let scopes: Vec<Scope> = policies.map(Scope::of).collect();
-        let mut named: HashMap<(Role, EntityUid), u32> = HashMap::new();
-        for (role, uids) in scopes.iter().flat_map(Scope::places) {
-            for uid in uids {
-                *named.entry((role, uid)).or_default() += 1;
+        let mut named: HashMap<(Role, u64), u32> = HashMap::new();
+        for (role, hashes) in scopes.iter().flat_map(Scope::places) {
+            for hash in hashes {
+                *named.entry((role, hash)).or_default() += 1;
             }
         }
-        let crowd = |role: Role, uids: &[EntityUid]| uids.iter().filter_map(|uid| named.get(&(role, uid.clone()))).sum::<u32>();
+        let crowd = |role: Role, hashes: &[u64]| hashes.iter().filter_map(|&hash| named.get(&(role, hash))).sum::<u32>();
         let mut slicer = Self {
             by_principal: Files::new(),
             by_action: Files::new(),
@@ -133,8 +146,8 @@ impl Slicer {
             scopes: Vec::new(),
         };
         for (position, scope) in (0_u32..).zip(&scopes) {
-            match scope.places().into_iter().min_by_key(|(role, uids)| crowd(*role, uids)) {
-                Some((role, uids)) => uids.into_iter().for_each(|uid| slicer.file(role, uid, position)),
+            match scope.places().into_iter().min_by_key(|(role, hashes)| crowd(*role, hashes)) {
+                Some((role, hashes)) => hashes.into_iter().for_each(|hash| slicer.file(role, hash, position)),
                 None => slicer.unfiled.push(position),
             }
         }
@@ -142,13 +155,13 @@ impl Slicer {
         slicer
     }
 
-    fn file(&mut self, role: Role, uid: EntityUid, position: u32) {
+    fn file(&mut self, role: Role, hash: u64, position: u32) {
         let files = match role {
             Role::Principal => &mut self.by_principal,
             Role::Action => &mut self.by_action,
             Role::Resource => &mut self.by_resource,
         };
-        files.entry(uid).or_default().push(position);
+        files.entry(hash).or_default().push(position);
     }
 
     /// How many policies there are.
@@ -171,8 +184,8 @@ impl Slicer {
             if files.is_empty() {
                 continue;
             }
-            for uid in std::iter::once(&node.uid).chain(&node.ancestors) {
-                if let Some(positions) = files.get(uid) {
+            for named in std::iter::once(&node.named).chain(&node.ancestors) {
+                if let Some(positions) = files.get(&named.hash) {
                     keep(positions);
                 }
             }

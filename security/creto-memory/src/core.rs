@@ -1,0 +1,3 @@
+//! Pure decisions.
+
+pub(crate) mod words;

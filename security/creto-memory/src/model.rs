@@ -1,0 +1,4 @@
+//! What is remembered.
+
+pub(crate) mod item;
+pub(crate) mod untrusted;

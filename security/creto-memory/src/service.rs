@@ -1,0 +1,173 @@
+//! The use cases.
+
+use std::sync::Arc;
+
+use creto_db::{Db, Sealed};
+use creto_kernel::id::LeafId;
+use creto_kernel::{ActionName, Clock, Digest, Leaf, NhiId, ResourceName, TenantId, Timestamp};
+
+use crate::error::MemoryError;
+use crate::model::item::{Change, ChangeKind, Item, MemoryId, NewItem, SOURCE_BYTES_MAX, Search, TEXT_BYTES_MAX};
+use crate::model::untrusted::Untrusted;
+use crate::store;
+
+/// What agents remember.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    db: Db,
+    clock: Arc<dyn Clock>,
+}
+
+impl Memory {
+    /// A memory over the database.
+    #[must_use]
+    pub fn new(db: Db, clock: Arc<dyn Clock>) -> Self {
+        Self { db, clock }
+    }
+
+    /// Records an item of `author`, acting under the chain with this digest. Where it supersedes another, that one ends in the same
+    /// commit.
+    ///
+    /// Errors: `memory.invalid`, `memory.too_large`; `memory.not_found` and `memory.not_valid` for the superseded item.
+    pub async fn put(&self, author: &NhiId, chain: Option<Digest>, new: NewItem) -> Result<Item, MemoryError> {
+        let now = self.clock.now();
+        let valid_from = new.valid_from.unwrap_or(now);
+        check(&new, valid_from)?;
+        let text = new.text.raw().to_owned();
+        let mut salt = [0; 32];
+        creto_crypto::random::fill(&mut salt).map_err(|e| MemoryError::below(&e))?;
+        let item = Item {
+            id: MemoryId::generate(),
+            author: author.clone(),
+            source: Untrusted::new(new.source),
+            text: Some(new.text),
+            valid_from,
+            valid_to: new.valid_to,
+            action: new.action,
+            supersedes: new.supersedes,
+            recorded_at: now,
+            leaf: LeafId::generate(),
+        };
+        let tenant = author.tenant();
+        let mut leaf = leaf(item.leaf, "memory.put", author, author, now)?
+            .digest("text", Digest::of_parts(&[&salt, text.as_bytes()]))
+            .fact("item", item.id);
+        leaf.chain = chain;
+        if let Some(action) = item.action {
+            leaf = leaf.digest("reason_of", action);
+        }
+        if let Some(old) = item.supersedes {
+            leaf = leaf.fact("supersedes", old);
+        }
+        let mut sealed = Sealed::new(leaf).step(store::insert(tenant, &item, &text, &salt)).step(store::change(
+            tenant,
+            item.id,
+            ChangeKind::Put,
+            author,
+            now,
+            item.leaf,
+        ));
+        if let Some(old) = item.supersedes {
+            self.existing(tenant, old).await?;
+            sealed = sealed.step(store::end(tenant, old, valid_from)).step(store::change(
+                tenant,
+                old,
+                ChangeKind::Invalidated,
+                author,
+                now,
+                item.leaf,
+            ));
+        }
+        self.db.commit(sealed).await?;
+        Ok(item)
+    }
+
+    /// Items that have every word and held at the moment asked for, latest first. A search without words finds nothing.
+    pub async fn search(&self, tenant: &TenantId, search: &Search) -> Result<Vec<Item>, MemoryError> {
+        let at = search.at.unwrap_or_else(|| self.clock.now());
+        Ok(store::search(&self.db, tenant, &search.text, search.author.as_ref(), at, search.limit).await?)
+    }
+
+    /// One item, valid or not.
+    pub async fn get(&self, tenant: &TenantId, id: MemoryId) -> Result<Option<Item>, MemoryError> {
+        Ok(store::by_id(&self.db, tenant, id).await?)
+    }
+
+    /// What happened to an item, oldest first.
+    ///
+    /// Errors: `memory.not_found`.
+    pub async fn history(&self, tenant: &TenantId, id: MemoryId) -> Result<Vec<Change>, MemoryError> {
+        self.existing(tenant, id).await?;
+        Ok(store::history(&self.db, tenant, id).await?)
+    }
+
+    /// Ends an item's validity; it stays readable.
+    ///
+    /// Errors: `memory.not_found`, `memory.not_valid` where it does not hold at that moment.
+    pub async fn invalidate(&self, by: &NhiId, chain: Option<Digest>, id: MemoryId, at: Option<Timestamp>) -> Result<(), MemoryError> {
+        let (now, tenant) = (self.clock.now(), by.tenant());
+        let step = store::end(tenant, id, at.unwrap_or(now));
+        self.change(by, chain, id, ChangeKind::Invalidated, "memory.invalidate", now, step).await
+    }
+
+    /// Erases an item's text and the salt of its digest. What is left says that something was recorded, by whom and when, not what.
+    ///
+    /// Errors: `memory.not_found`, `memory.forgotten` where it was erased before.
+    pub async fn forget(&self, by: &NhiId, chain: Option<Digest>, id: MemoryId) -> Result<(), MemoryError> {
+        let step = store::erase(by.tenant(), id);
+        self.change(by, chain, id, ChangeKind::Forgotten, "memory.forget", self.clock.now(), step).await
+    }
+
+    /// The reasons recorded for an action, by the action's digest, oldest first: what an approver is shown, as untrusted text.
+    pub async fn reasoning(&self, tenant: &TenantId, action: Digest) -> Result<Vec<Item>, MemoryError> {
+        Ok(store::by_action(&self.db, tenant, action).await?)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the two callers differ in exactly these")]
+    async fn change(
+        &self,
+        by: &NhiId,
+        chain: Option<Digest>,
+        id: MemoryId,
+        kind: ChangeKind,
+        action: &str,
+        now: Timestamp,
+        step: creto_db::Write,
+    ) -> Result<(), MemoryError> {
+        let item = self.existing(by.tenant(), id).await?;
+        let leaf_id = LeafId::generate();
+        let mut leaf = leaf(leaf_id, action, by, &item.author, now)?.fact("item", id);
+        leaf.chain = chain;
+        let sealed = Sealed::new(leaf).step(step).step(store::change(by.tenant(), id, kind, by, now, leaf_id));
+        self.db.commit(sealed).await?;
+        Ok(())
+    }
+
+    async fn existing(&self, tenant: &TenantId, id: MemoryId) -> Result<Item, MemoryError> {
+        store::by_id(&self.db, tenant, id).await?.ok_or(MemoryError::NotFound(id))
+    }
+}
+
+fn check(new: &NewItem, valid_from: Timestamp) -> Result<(), MemoryError> {
+    let (source, text) = (&new.source, new.text.raw());
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(MemoryError::TooLarge { actual: text.len(), limit: TEXT_BYTES_MAX });
+    }
+    if text.is_empty() || text.contains('\0') {
+        return Err(MemoryError::Invalid("the text is empty or has a NUL character".to_owned()));
+    }
+    if source.is_empty() || source.len() > SOURCE_BYTES_MAX || source.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err(MemoryError::Invalid(format!("the source does not fit: 1 to {SOURCE_BYTES_MAX} bytes without spaces")));
+    }
+    if new.valid_to.is_some_and(|to| to <= valid_from) {
+        return Err(MemoryError::Invalid(format!("the item would end before it starts, at {valid_from}")));
+    }
+    Ok(())
+}
+
+fn leaf(id: LeafId, action: &str, by: &NhiId, author: &NhiId, now: Timestamp) -> Result<Leaf, MemoryError> {
+    let name = |e: creto_kernel::action::NameError| MemoryError::Invalid(e.to_string());
+    let action: ActionName = action.parse().map_err(name)?;
+    let resource: ResourceName = format!("memory:{author}").parse().map_err(name)?;
+    Ok(Leaf::event(id, now, by.clone(), action, resource, "done"))
+}
