@@ -10,6 +10,7 @@ use creto_authz::{Authorizer, Decision, RuleId};
 use creto_db::{Db, DbError, Sealed, Step};
 use creto_kernel::id::{AdmissionId, HoldId, LeafId, RequestId};
 use creto_kernel::{CanonicalAction, Clock, Coded, Digest, Leaf, Micros, NhiId, Phase, TenantId, Timestamp};
+use creto_nhi::{Authority, NhiError, VerifiedChain};
 
 use actions::Closing;
 pub use actions::{ActionFilter, ActionRow, ActionState, LIST_MAX, MIGRATIONS};
@@ -24,6 +25,8 @@ pub const LOG_LAG_MAX: u64 = 50_000;
 /// What a Gate is built from.
 #[derive(Debug)]
 pub struct GateOptions {
+    /// Chains that were verified before the latest revocation are verified again here.
+    pub authority: Authority,
     /// Policy.
     pub authz: Arc<Authorizer>,
     /// Inline limits, asked in order.
@@ -269,7 +272,7 @@ impl Gate {
     }
 
     async fn pass(&self, request: &AdmitRequest<'_>, cleared: &mut Cleared) -> Result<(), Refusal> {
-        match self.judge(request, &[]) {
+        match self.judge(request, &[]).await? {
             Judgement::Allow => {}
             Judgement::Deny(refusal) => return Err(refusal),
             Judgement::Oversight(rules) => cleared.approval = Some(self.ask(request, cleared, &rules).await?),
@@ -288,7 +291,7 @@ impl Gate {
             None => self.open(request, cleared, rules).await?,
         };
         match self.options.approvals.wait(tenant, id).await? {
-            Verdict::Approved { .. } => match self.judge(request, rules) {
+            Verdict::Approved { .. } => match self.judge(request, rules).await? {
                 Judgement::Allow => Ok(id),
                 Judgement::Deny(refusal) => Err(refusal),
                 Judgement::Oversight(_) => Err(Refusal::denied("policy asks for more oversight than when the request was approved")),
@@ -320,9 +323,27 @@ impl Gate {
         Ok(open.id)
     }
 
-    fn judge(&self, request: &AdmitRequest<'_>, approved: &[RuleId]) -> Judgement {
+    /// The chain as it stands now: one verified before the latest revocation is verified again, so that a revocation reaches a run that
+    /// is under way and stops nobody else's.
+    async fn standing(&self, chain: &VerifiedChain) -> Result<VerifiedChain, Refusal> {
+        let authority = &self.options.authority;
+        if chain.revocation_epoch() == authority.revocation_epoch() {
+            return Ok(chain.clone());
+        }
+        let invalid = |error: &NhiError| Refusal::ChainInvalid { message: error.to_string() };
+        match authority.chain(chain.tenant(), chain.digest()).await.map_err(|e| invalid(&e))? {
+            Some(links) => authority.verify(&links, self.options.clock.now()).map_err(|e| invalid(&e)),
+            None if chain.hops().len() == 1 => authority.direct(chain.root()).map_err(|e| invalid(&e)),
+            None => Err(Refusal::ChainInvalid {
+                message: "the chain is not registered and something was revoked since it was verified".to_owned(),
+            }),
+        }
+    }
+
+    async fn judge(&self, request: &AdmitRequest<'_>, approved: &[RuleId]) -> Result<Judgement, Refusal> {
+        let chain = self.standing(request.chain).await?;
         let authz = &self.options.authz;
-        let session = authz.open(request.chain);
+        let session = authz.open(&chain);
         let action = authz.action(&request.action);
         let resource = authz.resource(&request.resource);
         let context = authz.classify(&request.context);
@@ -332,7 +353,7 @@ impl Gate {
         } else {
             authz.check_approved(&session, &action, &resource, &context, approved, now)
         };
-        match decision {
+        Ok(match decision {
             Decision::Allow => Judgement::Allow,
             Decision::Deny(reason) => {
                 let explained = authz.evaluate(&session, &action, &resource, &context, now);
@@ -342,7 +363,7 @@ impl Gate {
                 let rules = authz.evaluate(&session, &action, &resource, &context, now).rules;
                 Judgement::Oversight(if rules.is_empty() { vec![rule] } else { rules })
             }
-        }
+        })
     }
 
     fn consume_steps(&self, cleared: &Cleared, now: Timestamp) -> Vec<Box<dyn Step>> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A moment: microseconds since 1970-01-01T00:00:00Z, from year 0 to year 9999.
+/// A moment: microseconds since 1970-01-01T00:00:00Z, from the year 0 to the end of 9999-12-30.
 ///
 /// Text form is RFC 3339 in UTC with six fractional digits, `2026-11-22T10:00:00.000000Z`, so that text order is time order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -19,12 +19,13 @@ pub struct Timestamp(i64);
 pub struct TimestampError(String);
 
 const MICROS_MIN: i64 = -62_167_219_200_000_000;
-const MICROS_MAX: i64 = 253_402_300_799_999_999;
+// The last moment that has a text form in every zone, which is where the calendar library ends.
+const MICROS_MAX: i64 = 253_402_207_199_999_999;
 
 impl Timestamp {
     /// 1970-01-01T00:00:00Z.
     pub const EPOCH: Self = Self(0);
-    /// The last representable moment, 9999-12-31T23:59:59.999999Z.
+    /// The last representable moment, 9999-12-30T21:59:59.999999Z.
     pub const MAX: Self = Self(MICROS_MAX);
 
     /// A moment by its microseconds since the Unix epoch; `None` outside the years 0 to 9999.
@@ -165,6 +166,11 @@ mod tests {
         for bad in ["", "yesterday", "2026-13-01T00:00:00Z", "10000-01-01T00:00:00Z", "2026-11-22T10:00:00"] {
             assert!(bad.parse::<Timestamp>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_last_moment_has_a_text_form() {
+        assert_eq!(Timestamp::MAX.to_string().parse::<Timestamp>().unwrap(), Timestamp::MAX);
     }
 
     #[test]

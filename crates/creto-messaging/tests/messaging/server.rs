@@ -123,6 +123,7 @@ impl World {
         let epochs = authority.clone();
         let authorizer = Arc::new(Authorizer::start(db.clone(), Arc::new(move || epochs.revocation_epoch()), clock.clone()).await.unwrap());
         let gate = Arc::new(Gate::new(GateOptions {
+            authority: authority.clone(),
             authz: authorizer.clone(),
             extensions: Vec::new(),
             ledger: Arc::new(FreeOfCharge),

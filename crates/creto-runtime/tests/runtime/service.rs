@@ -98,6 +98,7 @@ async fn governed() -> Option<Governed> {
     let authority = world.authority.clone();
     let authz = Authorizer::start(db.clone(), Arc::new(move || authority.revocation_epoch()), world.clock.clone()).await.unwrap();
     let gate = Arc::new(Gate::new(GateOptions {
+        authority: world.authority.clone(),
         authz: Arc::new(authz),
         extensions: Vec::new(),
         ledger: Arc::new(Nothing),
