@@ -1,0 +1,82 @@
+//! What can be typed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Govern what agents do: who, on whose authority, at what cost, with a human in the loop, and provably.
+#[derive(Debug, Parser)]
+#[command(name = "creto", version, about, max_term_width = 110)]
+pub(crate) struct Cli {
+    /// Where everything is kept [default: $XDG_DATA_HOME/creto, else ~/.local/share/creto].
+    #[arg(long, global = true, env = "CRETO_DATA", value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Answer as JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Act as this human of the tenant; only over the owner's socket.
+    #[arg(long = "as", global = true, value_name = "HUMAN")]
+    pub(crate) act_as: Option<String>,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a command in a sandbox, governed and on record.
+    Run(RunArgs),
+    /// Serve HTTP, the console and the local sockets.
+    Serve(ServeArgs),
+}
+
+/// `creto serve`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Where to serve HTTP, such as 127.0.0.1:8340; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// A configuration file (TOML).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// `creto run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The agent that runs it; made on first use.
+    #[arg(long, value_name = "NAME", default_value = "agent")]
+    pub(crate) agent: String,
+    /// The human on whose authority; the local one when absent.
+    #[arg(long, value_name = "HUMAN")]
+    pub(crate) on_behalf_of: Option<String>,
+    /// Run under this delegation chain instead (a token from `creto agent delegate`).
+    #[arg(long, value_name = "TOKEN", conflicts_with_all = ["agent", "on_behalf_of", "budget"])]
+    pub(crate) chain: Option<String>,
+    /// Most it may spend, such as 2.50.
+    #[arg(long, value_name = "AMOUNT")]
+    pub(crate) budget: Option<String>,
+    /// A host it may reach, `HOST` or `HOST:PORT`; may be repeated.
+    #[arg(long = "allow-host", value_name = "H")]
+    pub(crate) allow_hosts: Vec<String>,
+    /// A folder it may see at the same path, read-only unless `:rw`; may be repeated.
+    #[arg(long = "mount", value_name = "DIR[:rw]")]
+    pub(crate) mounts: Vec<String>,
+    /// A variable it gets; may be repeated.
+    #[arg(long = "env", value_name = "NAME=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// Longest time it may take, such as 90s, 10m or 2h.
+    #[arg(long, value_name = "D", default_value = "1h")]
+    pub(crate) timeout: String,
+    /// Why, for whoever is asked to approve something.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// Do not print the summary at the end.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+    /// The command and its arguments.
+    #[arg(trailing_var_arg = true, required = true, value_name = "CMD")]
+    pub(crate) argv: Vec<String>,
+}

@@ -1,0 +1,206 @@
+//! `creto run`: streams a governed run and exits as its command does.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::Method;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use serde_json::{Map, Value, json};
+use tokio::io::AsyncReadExt as _;
+
+use crate::cli::RunArgs;
+use crate::client::Connection;
+use crate::commands::Session;
+use crate::failure::Failure;
+
+/// Longest line of the event stream: a chunk of output in base64 and some names.
+const LINE_BYTES_MAX: usize = 4 << 20;
+/// How much of our standard input is sent at once.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Runs, streams, and tells at the end what it cost, what it reached, what was decided, and where that is proven.
+pub(crate) async fn run(session: &Session, args: RunArgs) -> Result<ExitCode, Failure> {
+    let quiet = args.quiet;
+    let body = serde_json::to_vec(&request(args)?).map_err(|e| Failure::protocol(e.to_string()))?;
+    let body = Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync();
+    let answer = session.client.stream(Method::POST, "/v1/runs", body).await?;
+    let mut lines = Lines { body: answer.into_body(), buffer: Vec::new() };
+    let mut interrupted = Box::pin(tokio::signal::ctrl_c());
+    let mut feeding = None;
+    let summary = loop {
+        let event = tokio::select! {
+            event = lines.next() => event?,
+            // Closing the connection ends the run; where the server is our own, closing it waits for that end.
+            _ = &mut interrupted => return Ok(ExitCode::from(130)),
+        };
+        let event = event.ok_or_else(|| Failure::protocol("the run's events broke off before its end"))?;
+        let text = |name: &str| event.get(name).and_then(Value::as_str);
+        let kind = text("event").unwrap_or_default();
+        if kind == "finished" {
+            break event;
+        }
+        if kind == "started" {
+            feeding = text("run").map(|run| tokio::spawn(feed(session.client.connection(), run.to_owned())));
+        }
+        let data = || text("data").and_then(|text| STANDARD.decode(text).ok()).unwrap_or_default();
+        match kind {
+            _ if session.json => println!("{event}"),
+            "stdout" => write_all(&mut std::io::stdout(), &data())?,
+            "stderr" => write_all(&mut std::io::stderr(), &data())?,
+            _ => {}
+        }
+    };
+    if let Some(feeding) = feeding {
+        feeding.abort();
+    }
+    if session.json {
+        println!("{summary}");
+    } else if !quiet {
+        eprint!("{}", describe(&summary));
+    }
+    let code = summary.get("exit_code").and_then(Value::as_i64).unwrap_or(1);
+    Ok(ExitCode::from(u8::try_from(code & 0xff).unwrap_or(1)))
+}
+
+fn request(args: RunArgs) -> Result<Value, Failure> {
+    let mut env = Map::new();
+    for pair in &args.env {
+        let (name, value) =
+            pair.split_once('=').ok_or_else(|| Failure::usage(format!("`--env {pair}` has no value"), "write `--env NAME=VALUE`"))?;
+        env.insert(name.to_owned(), json!(value));
+    }
+    let timeout = duration(&args.timeout)?;
+    let mut body = json!({
+        "argv": args.argv, "allow_hosts": args.allow_hosts, "mounts": args.mounts, "env": env,
+        "timeout_secs": timeout.as_secs(), "stdin": true,
+    });
+    let optional = [("reason", args.reason), ("budget", args.budget), ("on_behalf_of", args.on_behalf_of), ("chain", args.chain.clone())];
+    if let Some(fields) = body.as_object_mut() {
+        fields.extend(optional.into_iter().filter_map(|(name, value)| value.map(|value| (name.to_owned(), json!(value)))));
+        if args.chain.is_none() {
+            fields.insert("agent".to_owned(), json!(args.agent));
+        }
+    }
+    Ok(body)
+}
+
+fn duration(text: &str) -> Result<Duration, Failure> {
+    let refused = || Failure::usage(format!("`{text}` is not a duration"), "write a number and s, m or h, such as `--timeout 90s`");
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let number: u64 = number.parse().map_err(|_| refused())?;
+    let unit = match unit {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err(refused()),
+    };
+    number.checked_mul(unit).filter(|secs| (1..=30 * 24 * 3600).contains(secs)).map(Duration::from_secs).ok_or_else(refused)
+}
+
+/// Sends our standard input to the command until either ends; the server ends the command's input when we do.
+async fn feed(connection: Connection, run: String) {
+    let bytes = futures::stream::unfold(tokio::io::stdin(), |mut stdin| async move {
+        let mut chunk = vec![0; CHUNK_BYTES];
+        match stdin.read(&mut chunk).await {
+            Ok(0) | Err(_) => None,
+            Ok(read) => {
+                chunk.truncate(read);
+                Some((Ok(Frame::data(Bytes::from(chunk))), stdin))
+            }
+        }
+    });
+    // A command that does not read its input to the end is no failure of ours.
+    let _ = connection.send(Method::POST, &format!("/v1/runs/{run}/stdin"), StreamBody::new(bytes).boxed_unsync()).await;
+}
+
+/// Lines of JSON out of a streamed body.
+struct Lines {
+    body: Incoming,
+    buffer: Vec<u8>,
+}
+
+impl Lines {
+    async fn next(&mut self) -> Result<Option<Value>, Failure> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                return serde_json::from_slice(&line).map(Some).map_err(|e| Failure::protocol(format!("an event cannot be read: {e}")));
+            }
+            if self.buffer.len() > LINE_BYTES_MAX {
+                return Err(Failure::protocol("an event is too long"));
+            }
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Ok(frame)) => {
+                    if let Some(data) = frame.data_ref() {
+                        self.buffer.extend_from_slice(data);
+                    }
+                }
+                Some(Err(e)) => return Err(Failure::protocol(format!("the run's events broke off: {e}"))),
+            }
+        }
+    }
+}
+
+fn write_all(to: &mut impl std::io::Write, bytes: &[u8]) -> Result<(), Failure> {
+    to.write_all(bytes).and_then(|()| to.flush()).map_err(|e| Failure::start(format!("the output cannot be written: {e}")))
+}
+
+/// The summary for a reader.
+fn describe(summary: &Value) -> String {
+    let text = |name: &str| summary.get(name).and_then(Value::as_str).unwrap_or("?").to_owned();
+    let mut out = String::from("── creto ──\n");
+    let mut line = |name: &str, value: String| out.push_str(&format!("{name:>9}  {value}\n"));
+    line("run", text("run"));
+    line("authority", summary.get("hops").and_then(Value::as_array).map_or_else(String::new, |hops| names(hops).join(" → ")));
+    line("cost", text("cost"));
+    line("took", format!("{} ms, {}", summary.get("duration_ms").unwrap_or(&Value::Null), text("runtime")));
+    for reached in summary.get("reached").and_then(Value::as_array).into_iter().flatten() {
+        let field = |name: &str| reached.get(name).and_then(Value::as_str).unwrap_or_default();
+        let number = |name: &str| reached.get(name).and_then(Value::as_u64).unwrap_or_default();
+        if reached.get("allowed").and_then(Value::as_bool).unwrap_or(false) {
+            line("reached", format!("{}  {} B up, {} B down", field("destination"), number("bytes_up"), number("bytes_down")));
+        } else {
+            line("refused", format!("{}  {}", field("destination"), field("message")));
+        }
+    }
+    for request in summary.get("requests").and_then(Value::as_array).into_iter().flatten() {
+        let field = |name: &str| request.get(name).and_then(Value::as_str).unwrap_or_default();
+        line("asked", format!("{}  {} by {}  ({})", field("id"), field("state"), short(field("decided_by")), field("rule")));
+    }
+    if let Some(audit) = summary.get("audit").filter(|audit| audit.is_object()) {
+        let number = |name: &str| audit.get(name).and_then(Value::as_u64).unwrap_or_default();
+        line("proof", format!("log entries {}–{} of {}; check with `creto audit verify`", number("from"), number("to"), number("size")));
+    }
+    if let Some(limits) = summary.get("limits").and_then(Value::as_str) {
+        line("limits", limits.to_owned());
+    }
+    out
+}
+
+fn names(hops: &[Value]) -> Vec<String> {
+    hops.iter().filter_map(Value::as_str).map(|hop| short(hop).to_owned()).collect()
+}
+
+fn short(identity: &str) -> &str {
+    identity.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("nobody")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_numbers_with_a_unit() {
+        for (text, secs) in [("90", 90), ("90s", 90), ("10m", 600), ("2h", 7200)] {
+            assert_eq!(duration(text).unwrap().as_secs(), secs, "{text}");
+        }
+        for bad in ["", "s", "0", "1d", "-1s", "99999999999999999999h", "31000000h", "1.5h"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

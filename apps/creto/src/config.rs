@@ -1,0 +1,87 @@
+//! Configuration: one directory, one optional file, a flag for what is changed often.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use creto_kernel::TenantId;
+use serde::Deserialize;
+
+use crate::failure::Failure;
+
+/// Everything a server is started with.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// Where everything is kept.
+    pub(crate) data: PathBuf,
+    /// Where HTTP is served; `None` serves only the local sockets.
+    pub(crate) listen: Option<SocketAddr>,
+    /// The rest.
+    pub(crate) file: ConfigFile,
+}
+
+/// What the configuration file may say. Unknown names are refused.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ConfigFile {
+    /// Where HTTP is served, unless the flag says otherwise.
+    pub(crate) listen: Option<SocketAddr>,
+    /// The trust domain of all identities.
+    pub(crate) trust_domain: String,
+    /// The tenant of the local human.
+    pub(crate) tenant: TenantId,
+    /// PostgreSQL's URL; the embedded SQLite file when absent.
+    pub(crate) postgres: Option<String>,
+    /// The `runsc` to use; the newest found when absent.
+    pub(crate) runsc: Option<PathBuf>,
+    /// The tools folder.
+    pub(crate) tools_dir: Option<PathBuf>,
+    /// Sandboxes kept warm.
+    pub(crate) warm_sandboxes: usize,
+}
+
+impl Default for ConfigFile {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            trust_domain: "creto.local".to_owned(),
+            #[expect(clippy::unwrap_used, reason = "a literal that is a DNS label")]
+            tenant: "default".parse().unwrap(),
+            postgres: None,
+            runsc: None,
+            tools_dir: None,
+            warm_sandboxes: 0,
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file, if one is named, and applies the flag.
+    pub(crate) fn load(data: Option<PathBuf>, listen: Option<SocketAddr>, file: Option<&Path>) -> Result<Self, Failure> {
+        let file = match file {
+            None => ConfigFile::default(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(|e| {
+                    Failure::usage(format!("the configuration `{}` cannot be read: {e}", path.display()), "name a file that exists")
+                })?;
+                toml::from_str(&text).map_err(|e| {
+                    Failure::usage(
+                        format!("the configuration `{}` is refused: {}", path.display(), e.message()),
+                        "see docs/sdd/07-deployment-design.md",
+                    )
+                })?
+            }
+        };
+        Ok(Self { data: data.map_or_else(data_dir, Ok)?, listen: listen.or(file.listen), file })
+    }
+}
+
+/// `$CRETO_DATA` is read by the command line; this is what holds without it.
+fn data_dir() -> Result<PathBuf, Failure> {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
+    std::env::var_os("XDG_DATA_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .or_else(home)
+        .map(|base| base.join("creto"))
+        .ok_or_else(|| Failure::usage("there is no home directory to keep data in", "name one with `--data DIR`"))
+}

@@ -1,0 +1,150 @@
+//! What listens: HTTP for everybody, a local socket for the owner, an internal socket for sandboxes.
+//!
+//! One router serves all three; what differs is how a caller proves who they are ([`auth`]).
+
+mod auth;
+mod console;
+mod identity;
+mod log;
+mod policy;
+mod session;
+mod system;
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use creto_enablement_common::http::Endpoints;
+use creto_kernel::ErrorCode;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::runs::Runs;
+use crate::wiring::House;
+
+use auth::{Auth, Channel};
+
+pub(crate) use auth::RUN_TOKEN;
+
+/// Largest request body of any endpoint.
+const BODY_BYTES_MAX: usize = 8 << 20;
+/// The owner's socket, in the data directory.
+pub(crate) const LOCAL_SOCKET: &str = "creto.sock";
+const INTERNAL_SOCKET: &str = "internal.sock";
+
+/// A server that answers.
+#[derive(Debug)]
+pub(crate) struct Server {
+    /// Where HTTP is served, with the port that was chosen.
+    pub(crate) address: Option<SocketAddr>,
+    house: Arc<House>,
+    runs: Runs,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<io::Result<()>>,
+    sockets: [PathBuf; 2],
+}
+
+/// Every route of a server.
+pub(crate) fn endpoints(house: &Arc<House>, runs: &Runs) -> Endpoints {
+    Endpoints::new()
+        .and(system::endpoints(house))
+        .and(session::endpoints(house))
+        .and(identity::endpoints(house))
+        .and(policy::endpoints(house))
+        .and(log::endpoints(house))
+        .and(crate::runs::http::endpoints(runs))
+        .and(creto_metering::http::endpoints(&house.meter))
+        .and(creto_oversight::http::endpoints(&house.desk, &house.actions))
+}
+
+impl Server {
+    /// Opens the house and starts to listen. When it returns, every socket answers.
+    pub(crate) async fn start(config: &Config) -> Result<Self, Failure> {
+        let house = Arc::new(House::open(config).await?);
+        let runs = Runs::new(Arc::clone(&house));
+        let all = endpoints(&house, &runs);
+        let document = all.openapi("creto", env!("CARGO_PKG_VERSION"));
+        let router = all.into_router().merge(system::document(document)).merge(console::router());
+        let router = router.layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+        let (stop, stopping) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let guarded = |channel: Channel| {
+            let auth = Auth { house: Arc::clone(&house), runs: runs.clone(), channel };
+            router.clone().layer(from_fn_with_state(auth, auth::authenticate))
+        };
+        let sockets = [house.data.join(LOCAL_SOCKET), house.data.join(INTERNAL_SOCKET)];
+        for (path, channel) in sockets.iter().zip([Channel::Local, Channel::Sandbox]) {
+            let listener = bind_unix(path)?;
+            let serve = axum::serve(listener, guarded(channel).into_make_service_with_connect_info::<auth::Peer>());
+            tasks.spawn(serve.with_graceful_shutdown(stopped(stopping.clone())).into_future());
+        }
+        let mut address = None;
+        if let Some(wanted) = config.listen {
+            let listener = TcpListener::bind(wanted).await.map_err(|e| cannot_listen(wanted, &e))?;
+            address = Some(listener.local_addr().map_err(|e| cannot_listen(wanted, &e))?);
+            let serve = axum::serve(listener, guarded(Channel::Network).into_make_service());
+            tasks.spawn(serve.with_graceful_shutdown(stopped(stopping)).into_future());
+        }
+        Ok(Self { address, house, runs, stop, tasks, sockets })
+    }
+
+    /// The owner's socket.
+    pub(crate) fn local_socket(&self) -> &Path {
+        let [local, _] = &self.sockets;
+        local
+    }
+
+    /// Stops: no new requests, runs ended and settled, the log flushed.
+    pub(crate) async fn stop(mut self) -> Result<(), Failure> {
+        self.runs.end_all().await;
+        self.stop.send_replace(true);
+        // A client that never closes its connection does not hold up the stop.
+        let _ = tokio::time::timeout(STOP_TIME, async { while self.tasks.join_next().await.is_some() {} }).await;
+        self.tasks.shutdown().await;
+        for socket in &self.sockets {
+            // Gone already is what we want.
+            let _ = std::fs::remove_file(socket);
+        }
+        self.house.close().await
+    }
+}
+
+const STOP_TIME: std::time::Duration = std::time::Duration::from_secs(5);
+
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    // An error means the server is gone, which is a stop too.
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+fn cannot_listen(wanted: SocketAddr, error: &io::Error) -> Failure {
+    Failure::new(
+        ErrorCode::new("app.listen_failed"),
+        format!("cannot listen on `{wanted}`: {error}"),
+        Some("choose another with `--listen ADDR`; port 0 takes a free one"),
+    )
+}
+
+/// Binds a socket that only the owner may open. We own the directory's lock, so a socket that is there is a dead one.
+fn bind_unix(path: &Path) -> Result<UnixListener, Failure> {
+    let refused = |e: io::Error| {
+        Failure::new(
+            ErrorCode::new("app.listen_failed"),
+            format!("cannot listen on `{}`: {e}", path.display()),
+            Some("socket paths are at most 107 bytes: choose a shorter `--data DIR`"),
+        )
+    };
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(refused(e)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(refused)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(refused)?;
+    Ok(listener)
+}

@@ -1,0 +1,276 @@
+//! The only file that names concrete adapters: which engine, which runtime, which clock stands behind which port.
+
+use std::fmt;
+use std::fs::{self, File, TryLockError};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use creto_audit::{DirSource, LogReader, Sequencer, TrustedKeys};
+use creto_authz::Authorizer;
+use creto_crypto::{AlgorithmPolicy, KeyRing, MasterKey};
+use creto_db::{Db, MigrationSet};
+use creto_enablement_common::{Gate, GateOptions, LogHealth};
+use creto_kernel::{Clock, ErrorCode, NhiId, NhiKind, SystemClock, TenantId, Timestamp};
+use creto_memory::Memory;
+use creto_messaging::Messaging;
+use creto_metering::{Accounts, Meter};
+use creto_nhi::{Authority, Credentials, Role};
+use creto_oversight::{Actions, Desk};
+use creto_runtime::container::runsc::RunscOptions;
+use creto_runtime::container::selection::{self, Isolation};
+use creto_runtime::core::pool::PoolTarget;
+use creto_runtime::egress::{EgressLimits, SystemResolver};
+use creto_runtime::pool::WarmPool;
+use creto_runtime::{Runtime, RuntimeError, RuntimeOptions};
+
+use crate::config::Config;
+use crate::failure::Failure;
+
+/// The identity the server itself acts under.
+const SERVER_NAME: &str = "creto";
+/// How long the first operator key lives.
+const ADMIN_KEY_YEARS: u64 = 10;
+
+/// Every service of one server, over one data directory.
+pub(crate) struct House {
+    pub(crate) data: PathBuf,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) tenant: TenantId,
+    pub(crate) server: NhiId,
+    pub(crate) human: NhiId,
+    pub(crate) db: Db,
+    pub(crate) authority: Authority,
+    pub(crate) credentials: Credentials,
+    pub(crate) authz: Arc<Authorizer>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) meter: Meter,
+    pub(crate) desk: Desk,
+    pub(crate) actions: Actions,
+    pub(crate) messaging: Messaging,
+    pub(crate) memory: Memory,
+    pub(crate) sequencer: Arc<Sequencer>,
+    pub(crate) log: LogReader,
+    pub(crate) log_files: DirSource,
+    pub(crate) trusted: TrustedKeys,
+    pub(crate) runtime: Result<Runtime, RuntimeError>,
+    pool: Option<WarmPool>,
+    _owner: File,
+}
+
+impl fmt::Debug for House {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("House").field("data", &self.data).field("tenant", &self.tenant).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct Lag(Arc<Sequencer>);
+
+impl LogHealth for Lag {
+    fn lag(&self) -> u64 {
+        self.0.lag()
+    }
+}
+
+/// All tables, in the order their crates depend on each other.
+fn migrations() -> [MigrationSet; 8] {
+    [
+        creto_consensus::MIGRATIONS,
+        creto_nhi::MIGRATIONS,
+        creto_authz::MIGRATIONS,
+        creto_memory::MIGRATIONS,
+        creto_enablement_common::gate::MIGRATIONS,
+        creto_metering::MIGRATIONS,
+        creto_oversight::MIGRATIONS,
+        creto_messaging::MIGRATIONS,
+    ]
+}
+
+impl House {
+    /// Opens a data directory, making it on first use; it has one owner at a time.
+    pub(crate) async fn open(config: &Config) -> Result<Self, Failure> {
+        let data = make_dir(&config.data)?;
+        let owner = own(&data)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let db = match &config.file.postgres {
+            None => Db::open_sqlite(&data.join("creto.db"), &migrations())?,
+            Some(url) => Db::open_postgres(url, &migrations()).await?,
+        };
+        let master = match MasterKey::from_env()? {
+            Some(master) => master,
+            None => MasterKey::load_or_create(&data.join("master.key"))?,
+        };
+        let ring = Arc::new(KeyRing::open(&data.join("keys"), master, AlgorithmPolicy::default(), &*clock)?);
+        let authority = Authority::new(db.clone(), Arc::clone(&ring), Arc::clone(&clock), &config.file.trust_domain).await?;
+        let credentials = Credentials::new(authority.clone());
+        let (tenant, name) = (config.file.tenant.clone(), local_name());
+        let server =
+            NhiId::new(&config.file.trust_domain, &tenant, NhiKind::Service, SERVER_NAME).map_err(|e| Failure::start(e.to_string()))?;
+        let human = NhiId::new(&config.file.trust_domain, &tenant, NhiKind::Human, &name).map_err(|e| Failure::start(e.to_string()))?;
+        let sequencer = Arc::new(Sequencer::start(db.clone(), &ring, &data.join("log"), Arc::clone(&clock))?);
+        let trusted = sequencer.trusted().clone();
+        write_private(&data.join("log-keys.json"), &trusted.to_json()?)?;
+        let epochs = authority.clone();
+        let authz = Arc::new(Authorizer::start(db.clone(), Arc::new(move || epochs.revocation_epoch()), Arc::clone(&clock)).await?);
+        let accounts = Accounts::new(db.clone());
+        let desk = Desk::new(db.clone(), Arc::clone(&clock), server.clone());
+        let gate = Arc::new(Gate::new(GateOptions {
+            authority: authority.clone(),
+            authz: Arc::clone(&authz),
+            extensions: Vec::new(),
+            ledger: Arc::new(accounts.clone()),
+            approvals: Arc::new(desk.clone()),
+            log: Arc::new(Lag(Arc::clone(&sequencer))),
+            db: db.clone(),
+            clock: Arc::clone(&clock),
+        }));
+        let (runtime, pool) = match open_runtime(config, &data, &gate).await {
+            Ok((runtime, pool)) => (Ok(runtime), Some(pool)),
+            Err(error) => (Err(error), None),
+        };
+        let log_files = DirSource::new(&data.join("log"));
+        let house = Self {
+            meter: Meter::new(db.clone(), Arc::clone(&gate), accounts, Arc::clone(&clock)),
+            actions: Actions::new(Arc::clone(&gate), desk.clone(), Arc::clone(&clock)),
+            messaging: Messaging::new(db.clone(), Arc::clone(&gate), Arc::clone(&clock)),
+            memory: Memory::new(db.clone(), Arc::clone(&clock)),
+            log: LogReader::new(Arc::new(log_files.clone()), trusted.clone(), db.clone()),
+            log_files,
+            data,
+            clock,
+            tenant,
+            server,
+            human,
+            db,
+            authority,
+            credentials,
+            authz,
+            gate,
+            desk,
+            sequencer,
+            trusted,
+            runtime,
+            pool,
+            _owner: owner,
+        };
+        house.first_start().await?;
+        let doubts = house.gate.mark_in_doubt(&house.server).await?;
+        if doubts > 0 {
+            tracing::warn!(doubts, "actions were under way when the server stopped; see `creto doubts`");
+        }
+        Ok(house)
+    }
+
+    /// Makes the identities and the operator key that every installation has; does nothing where they exist.
+    async fn first_start(&self) -> Result<(), Failure> {
+        for identity in [&self.server, &self.human] {
+            self.ensure_identity(identity.kind(), identity.name()).await?;
+        }
+        let path = self.data.join("admin.token");
+        if !path.exists() {
+            let not_after = self.clock.now().saturating_add(std::time::Duration::from_secs(ADMIN_KEY_YEARS * 365 * 24 * 3600));
+            let issued = self.credentials.issue_api_key(&self.server, &self.human, Role::Operator, None, not_after).await?;
+            write_private(&path, issued.token.expose().as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// The identity of this name in the local tenant, made if there is none.
+    pub(crate) async fn ensure_identity(&self, kind: NhiKind, name: &str) -> Result<NhiId, Failure> {
+        let id = NhiId::new(self.authority.trust_domain(), &self.tenant, kind, name)
+            .map_err(|e| Failure::usage(e.to_string(), "names use letters, digits, `.`, `-` and `_`"))?;
+        if self.authority.identity(&id).is_err() {
+            self.authority.create_identity(&self.server, &self.tenant, kind, name).await?;
+        }
+        Ok(id)
+    }
+
+    /// Closes: sandboxes first, then the log.
+    pub(crate) async fn close(&self) -> Result<(), Failure> {
+        if let Some(pool) = &self.pool {
+            pool.drain().await;
+        }
+        Ok(self.sequencer.flush().await?)
+    }
+
+    /// The moment now.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+async fn open_runtime(config: &Config, data: &Path, gate: &Arc<Gate>) -> Result<(Runtime, WarmPool), RuntimeError> {
+    let options = RunscOptions { binary: config.file.runsc.clone(), tools_dir: config.file.tools_dir.clone(), state_dir: data.join("run") };
+    let container = selection::open(Isolation::Gvisor, options).await?;
+    let warm = config.file.warm_sandboxes;
+    let pool = WarmPool::start(Arc::clone(&container), PoolTarget { warm, starting_max: warm.min(1) });
+    let runtime = Runtime::new(RuntimeOptions {
+        gate: Arc::clone(gate),
+        pool: pool.clone(),
+        container,
+        resolver: Arc::new(SystemResolver),
+        egress: EgressLimits::default(),
+        server_socket: Some(data.join("internal.sock")),
+    });
+    Ok((runtime, pool))
+}
+
+/// The local human's name: the account's, as far as it fits an identity.
+fn local_name() -> String {
+    let account = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
+    let fits: String = account.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).take(64).collect();
+    if fits.is_empty() { "owner".to_owned() } else { fits }
+}
+
+fn make_dir(path: &Path) -> Result<PathBuf, Failure> {
+    let refused = |e: std::io::Error| {
+        Failure::new(
+            ErrorCode::new("app.data_dir"),
+            format!("the data directory `{}` cannot be used: {e}", path.display()),
+            Some("name another with `--data DIR`, or make this one writable for you"),
+        )
+    };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(refused)?;
+    path.canonicalize().map_err(refused)
+}
+
+/// Takes the directory; the lock goes with the process, however it ends.
+fn own(data: &Path) -> Result<File, Failure> {
+    let path = data.join("lock");
+    let unusable = |e: &dyn std::fmt::Display| {
+        Failure::new(
+            ErrorCode::new("app.data_dir"),
+            format!("the lock `{}` cannot be used: {e}", path.display()),
+            Some("make the data directory writable for you"),
+        )
+    };
+    let file = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(|e| unusable(&e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Failure::new(
+            ErrorCode::new("app.already_owned"),
+            format!("another server owns `{}`", data.display()),
+            Some("stop it, or name another directory with `--data DIR`"),
+        )),
+        Err(TryLockError::Error(e)) => Err(unusable(&e)),
+    }
+}
+
+/// Writes a file that only we may read: whole or not at all.
+fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let staged = path.with_extension("new");
+    let write = || -> std::io::Result<()> {
+        let mut file = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&staged)?;
+        std::io::Write::write_all(&mut file, bytes)?;
+        file.sync_all()?;
+        fs::rename(&staged, path)
+    };
+    write().map_err(|e| {
+        Failure::new(
+            ErrorCode::new("app.data_dir"),
+            format!("`{}` cannot be written: {e}", path.display()),
+            Some("free some space, and make the data directory writable for you"),
+        )
+    })
+}
