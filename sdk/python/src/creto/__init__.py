@@ -1,0 +1,78 @@
+"""Client of creto: approvals bound to exact arguments, usage, and governed runs for AI agents.
+
+Start at `Client` (or `AsyncClient`) and `require_approval`. Every failure is a `CretoError` with a stable `.code`.
+"""
+
+from ._arguments import Arguments
+from ._async_client import AsyncClient
+from ._client import Client
+from ._model import Granted, OversightRequest, Pending, Settled, UsageReceipt
+from ._runs import AsyncRun, Finished, Output, Run, Started
+from .approval import require_approval
+from .errors import (
+    ApprovalDenied,
+    ApprovalTimeout,
+    AuditError,
+    AuthorizationError,
+    BudgetExceeded,
+    ConfigurationError,
+    ConnectError,
+    CretoError,
+    CryptoError,
+    GateError,
+    IdentityError,
+    InDoubt,
+    MemoryFault,
+    MessagingError,
+    MeteringError,
+    OversightError,
+    ProblemError,
+    ProtocolError,
+    RequestError,
+    RunLost,
+    RuntimeFault,
+    ServiceError,
+    StorageError,
+    TransportError,
+)
+
+__all__ = [
+    "ApprovalDenied",
+    "ApprovalTimeout",
+    "Arguments",
+    "AsyncClient",
+    "AsyncRun",
+    "AuditError",
+    "AuthorizationError",
+    "BudgetExceeded",
+    "Client",
+    "ConfigurationError",
+    "ConnectError",
+    "CretoError",
+    "CryptoError",
+    "Finished",
+    "GateError",
+    "Granted",
+    "IdentityError",
+    "InDoubt",
+    "MemoryFault",
+    "MessagingError",
+    "MeteringError",
+    "Output",
+    "OversightError",
+    "OversightRequest",
+    "Pending",
+    "ProblemError",
+    "ProtocolError",
+    "RequestError",
+    "Run",
+    "RunLost",
+    "RuntimeFault",
+    "ServiceError",
+    "Settled",
+    "Started",
+    "StorageError",
+    "TransportError",
+    "UsageReceipt",
+    "require_approval",
+]

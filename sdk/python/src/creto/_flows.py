@@ -1,0 +1,205 @@
+"""What the client does, as generators that do no I/O: they yield a `Call` or a `Pause` and are sent the answer.
+
+`Client` and `AsyncClient` only drive them, so there is one text of every rule, and tests drive them with any answer and any clock.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from . import _model
+from ._model import Granted, OversightRequest, Pending, Settled, UsageReceipt
+from .errors import ApprovalTimeout, ConnectError, TransportError
+
+CALL_WAIT_SECS_MAX = 50
+"""Longest wait for a human in one HTTP call; the server allows 55. Then the same action is asked again."""
+ASK_AGAIN_SECS = 0.5
+"""Pause before the same action is asked again."""
+OUTAGE_SECS_MAX = 60.0
+"""How long a server may be away while a human is waited for."""
+ANSWER_SECS = 30.0
+"""Longest time an answer takes that waits for nobody."""
+TRIES_MAX = 4
+"""How often a call is tried that is known not to have arrived, or that may arrive twice."""
+QUANTITY_FIELD = "quantity"
+"""The property a plain quantity is sent as: what the server's own SUM metrics read."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One HTTP request. `wait_secs` is how much longer than usual its answer may take."""
+
+    method: str
+    path: str
+    body: Any = None
+    params: Mapping[str, str] | None = None
+    wait_secs: float = 0.0
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Nothing for a while."""
+
+    secs: float
+
+
+T = TypeVar("T")
+Flow = Generator["Call | Pause", Any, T]
+
+
+def request(call: Call) -> Flow[Any]:
+    """One call as it is."""
+    return (yield call)
+
+
+def _retried(call: Call, on: type[TransportError]) -> Flow[Any]:
+    for attempt in range(TRIES_MAX - 1):
+        try:
+            return (yield call)
+        except on:
+            yield Pause(0.1 * 4**attempt)
+    return (yield call)
+
+
+@dataclass(frozen=True)
+class Action:
+    """What is asked. Asking the very same one again finds the request that is already open."""
+
+    action: str
+    resource: str
+    arguments: Mapping[str, Any]
+    reason: str | None = None
+    context: Mapping[str, Any] | None = None
+    reserve: Decimal | str | None = None
+
+    def body(self, timeout_secs: float | None, wait_secs: float) -> dict[str, Any]:
+        """The JSON of asking."""
+        body: dict[str, Any] = {
+            "action": self.action,
+            "resource": self.resource,
+            "arguments": dict(self.arguments),
+            "wait_secs": math.ceil(wait_secs),
+        }
+        if self.reason is not None:
+            body["reason"] = self.reason
+        if self.context:
+            body["context"] = dict(self.context)
+        if self.reserve is not None:
+            body["reserve"] = str(self.reserve)
+        if timeout_secs is not None:
+            body["timeout_secs"] = math.ceil(timeout_secs)
+        return body
+
+
+def _asking(action: Action, timeout_secs: float | None, wait_secs: float) -> Call:
+    return Call("POST", "/v1/actions", action.body(timeout_secs, wait_secs), wait_secs=wait_secs)
+
+
+def ask(action: Action, *, timeout_secs: float | None, wait_secs: float) -> Flow[Granted | Pending]:
+    """Asks once. A call that did not arrive is repeated; one that may have arrived is not, because a grant may be lost with its answer."""
+    return _model.admitted((yield from _retried(_asking(action, timeout_secs, wait_secs), ConnectError)))
+
+
+def obtain(action: Action, *, timeout_secs: float | None, clock: Callable[[], float] = time.monotonic) -> Flow[Granted]:
+    """Asks until a human has decided, or `timeout_secs` are over. A server that restarts meanwhile is waited for.
+
+    Asking again is safe: it finds the open request, and where the answer that was lost held a grant, the human is asked again; nothing has
+    run in between. The server times the request out by itself. The count here begins earlier and so ends earlier: a call that arrived
+    after the server's deadline would open the request anew.
+    """
+    end = math.inf if timeout_secs is None else clock() + timeout_secs
+    last_answer_at = clock()
+    request: str | None = None
+    while True:
+        wait_secs = max(1.0, min(CALL_WAIT_SECS_MAX, end - clock()))
+        try:
+            answer = _model.admitted((yield _asking(action, timeout_secs, wait_secs)))
+        except TransportError:
+            if clock() - last_answer_at > wait_secs + OUTAGE_SECS_MAX:
+                raise
+        else:
+            if isinstance(answer, Granted):
+                return answer
+            last_answer_at, request = clock(), answer.request
+        if clock() >= end:
+            raise ApprovalTimeout(
+                f"nobody decided `{action.action}` on `{action.resource}` within {timeout_secs:g} s",
+                code="gate.not_decided",
+                hint=f"decide it with `creto approve {request or 'ID'}`, then try again",
+                status=403,
+            )
+        yield Pause(ASK_AGAIN_SECS)
+
+
+def report(admission: str, ok: bool) -> Flow[Settled]:
+    """Says what came of an admitted action."""
+    call = Call("POST", f"/v1/actions/{admission}/outcome", {"ok": ok})
+    answer = yield from _retried(call, ConnectError)
+    return Settled(_model.text(answer, "admission"), _model.text(answer, "leaf"), _model.text(answer, "cost"))
+
+
+def subscription_of(whoami: Any) -> str:
+    """Whose usage it is by default: the name of the human or service at the root of the chain, as the server's own products count."""
+    chain = whoami.get("chain")
+    root = chain[0] if chain else _model.text(whoami, "identity")
+    return str(root).rpartition("/")[2]
+
+
+def usage_event(
+    code: str,
+    quantity: int | Decimal | str | None,
+    properties: Mapping[str, Any] | None,
+    transaction_id: str | None,
+    timestamp: str | None,
+) -> dict[str, Any]:
+    """A usage event without its subscription. Amounts go as decimal strings, which keep all digits."""
+    fields = {name: _property(name, value) for name, value in (properties or {}).items()}
+    if quantity is not None:
+        if QUANTITY_FIELD in fields:
+            raise TypeError(f"`quantity` is given twice: as an argument and as the property `{QUANTITY_FIELD}`")
+        fields[QUANTITY_FIELD] = _property("quantity", quantity, number=True)
+    event: dict[str, Any] = {"transaction_id": transaction_id or str(uuid.uuid4()), "code": code, "properties": fields}
+    if timestamp is not None:
+        event["timestamp"] = timestamp
+    return event
+
+
+def _property(name: str, value: Any, number: bool = False) -> Any:
+    if type(value) in (int, Decimal):
+        return str(value)
+    if type(value) is str or (not number and (value is None or type(value) is bool)):
+        return value
+    raise TypeError(f"`{name}` is a {type(value).__qualname__}: use int, Decimal or text, which are exact")
+
+
+def track(event: dict[str, Any], subscription: str | None, known: dict[str, str]) -> Flow[UsageReceipt]:
+    """Records a usage event. Its transaction identifier makes it safe to send again, so it is, until there is an answer.
+
+    `known` remembers the default subscription between calls.
+    """
+    if subscription is None:
+        if "subscription" not in known:
+            known["subscription"] = subscription_of((yield from _retried(Call("GET", "/v1/whoami"), TransportError)))
+        subscription = known["subscription"]
+    call = Call("POST", "/v1/metering/events", {**event, "external_subscription_id": subscription})
+    answer = yield from _retried(call, TransportError)
+    return UsageReceipt(_model.text(answer, "transaction_id"), _model.text(answer, "cost"), answer.get("duplicate") is True)
+
+
+def requests(state: str | None) -> Flow[list[OversightRequest]]:
+    """Requests to humans."""
+    answer = yield Call("GET", "/v1/oversight/requests", params={"state": state} if state else None)
+    return [OversightRequest.read(item) for item in answer.get("requests", [])]
+
+
+def decide(request: str, digest: str | None, comment: str | None) -> Flow[OversightRequest]:
+    """Approves exactly `digest`, or denies."""
+    body = {name: value for name, value in (("digest", digest), ("comment", comment)) if value is not None}
+    verb = "deny" if digest is None else "approve"
+    return OversightRequest.read((yield Call("POST", f"/v1/oversight/requests/{request}/{verb}", body)))

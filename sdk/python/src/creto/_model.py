@@ -1,0 +1,94 @@
+"""What the server answers, typed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import ProtocolError
+
+
+def text(answer: Any, name: str) -> str:
+    """A text member of an answer, which this version relies on."""
+    value = answer.get(name) if isinstance(answer, dict) else None
+    if not isinstance(value, str):
+        raise ProtocolError(f"the answer lacks `{name}`", hint="use the version of this package that belongs to the server")
+    return value
+
+
+def optional(answer: Any, name: str) -> str | None:
+    """A text member that may be absent or null."""
+    return None if answer.get(name) is None else text(answer, name)
+
+
+@dataclass(frozen=True)
+class Granted:
+    """The action is admitted: do it now, then report the outcome under `admission`."""
+
+    admission: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A human has not decided: ask again with the very same action."""
+
+    request: str | None
+    digest: str
+
+
+def admitted(answer: Any) -> Granted | Pending:
+    """What asking answered."""
+    state = text(answer, "state")
+    if state == "granted":
+        return Granted(text(answer, "admission"), text(answer, "digest"))
+    if state == "pending":
+        return Pending(optional(answer, "request"), text(answer, "digest"))
+    raise ProtocolError(f"asking answered the unknown state `{state}`")
+
+
+@dataclass(frozen=True)
+class Settled:
+    """An action that is over and on record: `leaf` is its entry in the audit log, `cost` a decimal string."""
+
+    admission: str
+    leaf: str
+    cost: str
+
+
+@dataclass(frozen=True)
+class UsageReceipt:
+    """A recorded usage event. `duplicate` says it was recorded before, under the same transaction identifier."""
+
+    transaction_id: str
+    cost: str
+    duplicate: bool
+
+
+@dataclass(frozen=True)
+class OversightRequest:
+    """A request to a human. `action` is the very document whose digest an approval approves; what an agent wrote in it, and `reason`, is
+    untrusted text.
+    """
+
+    id: str
+    digest: str
+    state: str
+    action: dict[str, Any]
+    reason: str | None
+    comment: str | None
+    deadline: str
+
+    @classmethod
+    def read(cls, answer: Any) -> OversightRequest:
+        """From the server's JSON."""
+        return cls(
+            id=text(answer, "id"),
+            digest=text(answer, "digest"),
+            state=text(answer, "state"),
+            action=json.loads(text(answer, "action")),
+            reason=optional(answer, "reason"),
+            comment=optional(answer, "comment"),
+            deadline=text(answer, "deadline"),
+        )

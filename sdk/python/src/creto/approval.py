@@ -1,0 +1,129 @@
+"""`@require_approval`: a function that runs only with arguments a human has approved.
+
+What it promises:
+
+- The human sees *all* arguments: positional ones, and defaults too. The approval is bound to them by the action's digest.
+- The function runs with what was approved, whatever the caller does to its objects meanwhile.
+- One approval, one call. A process that dies while waiting and asks again finds its request; one that dies while the function runs leaves
+  an action in doubt, which a human resolves and nobody repeats.
+- The function's exceptions are its own: the action is recorded as failed and the exception goes on unchanged. Everything else that is
+  raised is a `CretoError`, and except for `InDoubt` the function has not run.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, ParamSpec, TypeVar, cast
+
+from . import _flows
+from ._arguments import Arguments
+from ._async_client import AsyncClient
+from ._client import Client
+from ._flows import Action
+from .errors import CretoError, InDoubt
+
+ACTION = "tool.call_with_approval"
+"""What is asked; the default policy sends it to a human. The resource is `tool:<name>`."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_log = logging.getLogger("creto")
+
+
+def require_approval(
+    client: Client | AsyncClient,
+    *,
+    tool: str | None = None,
+    reason: str | Callable[..., str] | None = None,
+    timeout: float | timedelta | None = None,
+) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Makes a function wait for a human before each call.
+
+    `tool` names it to policies and approvers (the function's name otherwise); `reason` is what the approver reads about why, or a function
+    of the call's arguments that says it; `timeout` is how long a request waits (a day otherwise). A function takes a `Client`, an `async`
+    function an `AsyncClient`.
+
+    Calling raises `ApprovalDenied` with the human's comment, `ApprovalTimeout`, `AuthorizationError` when policy says no without asking,
+    `TypeError` when an argument has no exact form to show, `InDoubt` when the outcome could not be recorded.
+    """
+    timeout_secs = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+    if timeout_secs is not None and not 1 <= timeout_secs < 2**32:
+        raise ValueError("`timeout` is at least a second and less than 2^32")
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError("a generator runs after the call returns; decorate the function that consumes it")
+        asynchronous = inspect.iscoroutinefunction(function)
+        if asynchronous != isinstance(client, AsyncClient):
+            raise TypeError("an `async` function needs an `AsyncClient`, any other function a `Client`")
+        signature = inspect.signature(function)
+        name = tool if tool is not None else getattr(function, "__name__", "")
+        if not name or any(c.isspace() or not c.isprintable() for c in name) or len(f"tool:{name}".encode()) > 512:
+            raise ValueError(f"`{name}` cannot name a tool: use up to 500 bytes without spaces")
+
+        def prepare(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Action, tuple[Any, ...], dict[str, Any]]:
+            captured = Arguments.capture(signature, args, kwargs)
+            why = reason
+            if callable(why):
+                # A copy of its own: what the reason does to its arguments must not reach the call.
+                shown_args, shown_kwargs = captured.restore(signature)
+                why = why(*shown_args, **shown_kwargs)
+            run_args, run_kwargs = captured.restore(signature)
+            return Action(ACTION, f"tool:{name}", captured.json, why), run_args, run_kwargs
+
+        if asynchronous:
+            return cast(Callable[P, T], _awaiting(cast(AsyncClient, client), cast(Any, function), prepare, timeout_secs))
+        return _blocking(cast(Client, client), function, prepare, timeout_secs)
+
+    return decorate
+
+
+def _blocking(client: Client, function: Callable[P, T], prepare: Any, timeout_secs: float | None) -> Callable[P, T]:
+    @functools.wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+        action, run_args, run_kwargs = prepare(args, kwargs)
+        granted = client.drive(_flows.obtain(action, timeout_secs=timeout_secs))
+        try:
+            result = function(*run_args, **run_kwargs)
+        # Only `Exception`: a process that is being stopped does not know what came of the call, so the action stays in doubt.
+        except Exception:
+            try:
+                client.report(granted.admission, ok=False)
+            except CretoError as error:
+                _log.warning("action %s is in doubt: %s", granted.admission, error)
+            raise
+        try:
+            client.report(granted.admission, ok=True)
+        except CretoError as error:
+            raise InDoubt(error, admission=granted.admission, result=result) from error
+        return result
+
+    return guarded
+
+
+def _awaiting(
+    client: AsyncClient, function: Callable[P, Awaitable[T]], prepare: Any, timeout_secs: float | None
+) -> Callable[P, Awaitable[T]]:
+    @functools.wraps(function)
+    async def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+        action, run_args, run_kwargs = prepare(args, kwargs)
+        granted = await client.drive(_flows.obtain(action, timeout_secs=timeout_secs))
+        try:
+            result = await function(*run_args, **run_kwargs)
+        except Exception:
+            try:
+                await client.report(granted.admission, ok=False)
+            except CretoError as error:
+                _log.warning("action %s is in doubt: %s", granted.admission, error)
+            raise
+        try:
+            await client.report(granted.admission, ok=True)
+        except CretoError as error:
+            raise InDoubt(error, admission=granted.admission, result=result) from error
+        return result
+
+    return guarded

@@ -1,0 +1,152 @@
+"""The rules of asking, reporting and tracking, driven without a server: each test says what the server answers."""
+
+from decimal import Decimal
+from functools import partial
+
+import pytest
+
+from creto import ApprovalDenied, ApprovalTimeout, ConnectError, Granted, Pending, ProtocolError, TransportError
+from creto._flows import Action, Call, Pause, ask, obtain, report, subscription_of, track, usage_event
+from creto.errors import from_answer
+
+ACTION = Action("tool.call_with_approval", "tool:pay", {"to": "alice"}, reason="rent")
+GRANTED = {"state": "granted", "admission": "adm_1", "digest": "d"}
+PENDING = {"state": "pending", "request": "req_1", "digest": "d"}
+LOST = TransportError("the answer did not come")
+AWAY = ConnectError("the server cannot be reached")
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def play(flow, answers, clock=None):
+    """Drives a flow with `answers`; one may be an exception, or `(seconds, answer)` for an answer that took its time."""
+    calls = []
+    answers = iter(answers)
+    step = flow.__next__
+    while True:
+        try:
+            wanted = step()
+        except StopIteration as done:
+            assert next(answers, None) is None, "the flow asked less often than expected"
+            return done.value, calls
+        if isinstance(wanted, Pause):
+            if clock:
+                clock.now += wanted.secs
+            step = flow.__next__
+            continue
+        calls.append(wanted)
+        answer = next(answers)
+        if isinstance(answer, tuple):
+            clock.now += answer[0]
+            answer = answer[1]
+        step = partial(flow.throw if isinstance(answer, Exception) else flow.send, answer)
+
+
+def test_the_very_same_action_is_asked_until_it_is_granted():
+    clock = Clock()
+    granted, calls = play(obtain(ACTION, timeout_secs=None, clock=clock), [(50, PENDING), (50, PENDING), (9, GRANTED)], clock)
+    assert granted == Granted("adm_1", "d")
+    assert calls[0] == calls[1] == calls[2]
+    assert calls[0] == Call(
+        "POST",
+        "/v1/actions",
+        {"action": "tool.call_with_approval", "resource": "tool:pay", "arguments": {"to": "alice"}, "wait_secs": 50, "reason": "rent"},
+        wait_secs=50,
+    )
+
+
+def test_time_runs_out_here_before_it_does_at_the_server():
+    clock = Clock()
+    with pytest.raises(ApprovalTimeout, match="within 60 s") as caught:
+        play(obtain(ACTION, timeout_secs=60, clock=clock), [(50, PENDING), (10, PENDING)], clock)
+    assert caught.value.code == "gate.not_decided" and "req_1" in caught.value.hint
+
+
+def test_the_last_wait_is_no_longer_than_the_time_left():
+    clock = Clock()
+    flow = obtain(ACTION, timeout_secs=60, clock=clock)
+    _, calls = play(flow, [(50, PENDING), (1, GRANTED)], clock)
+    assert [call.body["wait_secs"] for call in calls] == [50, 10]
+    assert {call.body["timeout_secs"] for call in calls} == {60}
+
+
+def test_a_denial_is_raised_with_the_humans_comment():
+    problem = from_answer(403, b'{"code":"gate.denied_by_human","detail":"`bob` denied the request: not today"}')
+    with pytest.raises(ApprovalDenied, match="not today"):
+        play(obtain(ACTION, timeout_secs=None), [problem])
+
+
+def test_a_server_that_restarts_while_a_human_is_waited_for_is_asked_again():
+    clock = Clock()
+    granted, calls = play(obtain(ACTION, timeout_secs=None, clock=clock), [(30, LOST), AWAY, AWAY, GRANTED], clock)
+    assert granted.admission == "adm_1" and len(calls) == 4
+
+
+def test_a_server_that_stays_away_is_an_error():
+    clock = Clock()
+    with pytest.raises(ConnectError):
+        play(obtain(ACTION, timeout_secs=None, clock=clock), [(50, AWAY), (50, AWAY), (50, AWAY)], clock)
+
+
+def test_asking_once_is_repeated_only_when_it_cannot_have_arrived():
+    granted, calls = play(ask(ACTION, timeout_secs=None, wait_secs=0), [AWAY, AWAY, GRANTED])
+    assert granted == Granted("adm_1", "d") and len(calls) == 3
+    with pytest.raises(TransportError):
+        play(ask(ACTION, timeout_secs=None, wait_secs=0), [LOST])
+    with pytest.raises(ConnectError):
+        play(ask(ACTION, timeout_secs=None, wait_secs=0), [AWAY] * 4)
+    assert play(ask(ACTION, timeout_secs=None, wait_secs=0), [PENDING])[0] == Pending("req_1", "d")
+
+
+def test_an_outcome_is_reported_once():
+    with pytest.raises(TransportError):
+        play(report("adm_1", True), [LOST])
+    settled, calls = play(report("adm_1", False), [AWAY, {"admission": "adm_1", "leaf": "leaf_1", "cost": "0"}])
+    assert settled.leaf == "leaf_1" and calls[1].path == "/v1/actions/adm_1/outcome" and calls[1].body == {"ok": False}
+
+
+def test_an_answer_of_another_form_is_named():
+    for answer in [{}, {"state": "granted"}, {"state": "maybe", "digest": "d"}, []]:
+        with pytest.raises(ProtocolError):
+            play(ask(ACTION, timeout_secs=None, wait_secs=0), [answer])
+
+
+RECEIPT = {"transaction_id": "t1", "admission": "a", "cost": "0.10", "duplicate": False}
+WHOAMI = {"identity": "spiffe://d/tenant/t/agent/r", "chain": ["spiffe://d/tenant/t/human/alice", "spiffe://d/tenant/t/agent/r"]}
+
+
+def test_usage_is_sent_again_under_the_same_transaction_until_it_is_answered():
+    known: dict = {}
+    event = usage_event("tokens", 3, None, None, None)
+    receipt, calls = play(track(event, None, known), [WHOAMI, LOST, AWAY, RECEIPT])
+    assert receipt.cost == "0.10" and known == {"subscription": "alice"}
+    assert calls[1] == calls[2] == calls[3]
+    assert calls[1].body["external_subscription_id"] == "alice" and calls[1].body["properties"] == {"quantity": "3"}
+    _, calls = play(track(event, None, known), [RECEIPT])
+    assert len(calls) == 1
+
+
+def test_two_calls_are_two_transactions_unless_named():
+    first, second = (usage_event("tokens", 1, None, None, None) for _ in range(2))
+    assert first["transaction_id"] != second["transaction_id"]
+    assert usage_event("tokens", 1, None, "mine", None)["transaction_id"] == "mine"
+
+
+def test_amounts_stay_exact():
+    event = usage_event("tokens", Decimal("0.10"), {"n": 2**80, "model": "m", "cached": True, "note": None}, None, "2026-11-22T10:00:00Z")
+    assert event["properties"] == {"n": str(2**80), "model": "m", "cached": True, "note": None, "quantity": "0.10"}
+    assert event["timestamp"] == "2026-11-22T10:00:00Z"
+    for quantity, properties in [(0.1, None), (True, None), (None, {"x": 0.1}), (None, {"x": []}), (1, {"quantity": 2})]:
+        with pytest.raises(TypeError):
+            usage_event("tokens", quantity, properties, None, None)
+
+
+def test_the_subscription_is_the_roots_name():
+    assert subscription_of(WHOAMI) == "alice"
+    assert subscription_of({"identity": "spiffe://d/tenant/t/human/bob", "chain": None}) == "bob"
