@@ -5,6 +5,7 @@ use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use creto_audit::{DirSource, LogReader, Sequencer, TrustedKeys};
 use creto_authz::Authorizer;
@@ -29,8 +30,8 @@ use crate::failure::Failure;
 
 /// The identity the server itself acts under.
 const SERVER_NAME: &str = "creto";
-/// How long the first operator key lives.
-const ADMIN_KEY_YEARS: u64 = 10;
+/// How long the operator key of the data directory lives; a start after its end makes a new one.
+const ADMIN_KEY_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Every service of one server, over one data directory.
 pub(crate) struct House {
@@ -168,8 +169,12 @@ impl House {
             self.ensure_identity(identity.kind(), identity.name()).await?;
         }
         let path = self.data.join("admin.token");
-        if !path.exists() {
-            let not_after = self.clock.now().saturating_add(std::time::Duration::from_secs(ADMIN_KEY_YEARS * 365 * 24 * 3600));
+        let kept = match fs::read_to_string(&path) {
+            Ok(token) => self.credentials.authenticate_bearer(token.trim()).await.is_ok(),
+            Err(_) => false,
+        };
+        if !kept {
+            let not_after = self.clock.now().saturating_add(ADMIN_KEY_LIFE);
             let issued = self.credentials.issue_api_key(&self.server, &self.human, Role::Operator, None, not_after).await?;
             write_private(&path, issued.token.expose().as_bytes())?;
         }

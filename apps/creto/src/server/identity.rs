@@ -20,8 +20,8 @@ use crate::wiring::House;
 const DELEGATION_TTL: u64 = 24 * 3600;
 /// How long a key lives when nobody says: ninety days.
 const KEY_TTL: u64 = 90 * 24 * 3600;
-/// Longest life of either: two years.
-const TTL_MAX: u64 = 2 * 365 * 24 * 3600;
+/// Longest life of either: a year.
+const TTL_MAX: u64 = 365 * 24 * 3600;
 
 pub(super) fn endpoints(house: &Arc<House>) -> Vec<Endpoint> {
     let state = || Arc::clone(house);
