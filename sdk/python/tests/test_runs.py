@@ -11,11 +11,11 @@ def test_each_event_is_read():
     assert started == Started("run_1", "spiffe://a", ("spiffe://h", "spiffe://a"))
     assert parse_event('{"event":"stderr","data":"AP8="}') == Output("stderr", b"\x00\xff")
     finished = parse_event(
-        '{"event":"finished","exit_code":7,"end":"exited","cost":"0.01","duration_ms":5,"warm":true,'
+        '{"event":"finished","exit_code":7,"end":{"kind":"code","value":7},"cost":"0.01","duration_ms":5,"warm":true,'
         '"reached":[{"host":"a:1"}],"requests":[],"audit":{"from":1,"to":2,"size":3},"new":"field"}'
     )
     assert isinstance(finished, Finished) and not finished.ok
-    assert (finished.exit_code, finished.cost, finished.warm, finished.audit["to"]) == (7, "0.01", True, 2)
+    assert (finished.exit_code, finished.end, finished.cost, finished.warm, finished.audit["to"]) == (7, "code", "0.01", True, 2)
     assert finished.raw["new"] == "field"
 
 

@@ -6,7 +6,19 @@ import uuid
 import pytest
 from conftest import skip
 
-from creto import AsyncClient, BudgetExceeded, Client, Finished, Granted, IdentityError, Output, RequestError, RuntimeFault, Started
+from creto import (
+    AsyncClient,
+    BudgetExceeded,
+    Client,
+    Finished,
+    Granted,
+    IdentityError,
+    Output,
+    ProblemError,
+    RequestError,
+    RuntimeFault,
+    Started,
+)
 
 
 def define_metric(server, price="0.25"):
@@ -90,8 +102,8 @@ def sandbox(server):
     """The server, where it can start a sandbox at all."""
     try:
         server.operator.run(["true"], timeout_secs=60).wait()
-    except RuntimeFault as error:
-        if error.code != "runtime.unavailable":
+    except ProblemError as error:
+        if error.code not in ("app.no_runtime", "runtime.unavailable"):
             raise
         skip("runs in a sandbox", error.detail)
     return server

@@ -37,7 +37,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Finished:
-    """How the run ended. `raw` is the server's whole report."""
+    """How the run ended: `end` is `code`, `signal`, `timed_out`, `killed` or `lost`. `raw` is the server's whole report."""
 
     exit_code: int | None
     end: str
@@ -65,6 +65,10 @@ def run_body(argv: list[str] | tuple[str, ...], options: Mapping[str, Any]) -> d
     return {"argv": list(argv), **{name: value for name, value in options.items() if value is not None}}
 
 
+def _kind(end: Any) -> str:
+    return str(end.get("kind", "")) if isinstance(end, dict) else str(end or "")
+
+
 def parse_event(line: str) -> Event | None:
     """One line of the stream; `None` for an event this version does not know."""
     try:
@@ -77,7 +81,7 @@ def parse_event(line: str) -> Event | None:
         if name == "finished":
             return Finished(
                 exit_code=event.get("exit_code"),
-                end=str(event.get("end", "")),
+                end=_kind(event.get("end")),
                 cost=str(event.get("cost", "0")),
                 duration_ms=int(event.get("duration_ms", 0)),
                 warm=event.get("warm") is True,

@@ -82,6 +82,10 @@ class ProblemError(CretoError):
         self.status = status
 
 
+class ProgramError(ProblemError):
+    """`app.*`: the server program around the products: starting runs, sessions, the local socket."""
+
+
 class GateError(ProblemError):
     """`gate.*`: the action was not admitted."""
 
@@ -147,6 +151,7 @@ class ServiceError(ProblemError):
 
 
 FAMILIES: dict[str, type[ProblemError]] = {
+    "app": ProgramError,
     "audit": AuditError,
     "authz": AuthorizationError,
     "consensus": ServiceError,
