@@ -9,12 +9,12 @@ use std::time::Duration;
 use creto_authz::{Authorizer, Decision, RuleId};
 use creto_db::{Db, DbError, Sealed, Step};
 use creto_kernel::id::{AdmissionId, HoldId, LeafId, RequestId};
-use creto_kernel::{CanonicalAction, Clock, Coded, Digest, Leaf, Micros, NhiId, Phase, TenantId, Timestamp};
+use creto_kernel::{CanonicalAction, Clock, Coded, Digest, Kind, Leaf, Micros, NhiId, Phase, TenantId, Timestamp};
 use creto_nhi::{Authority, NhiError, VerifiedChain};
 
 use actions::Closing;
 pub use actions::{ActionFilter, ActionRow, ActionState, LIST_MAX, MIGRATIONS};
-pub use request::{AdmitRequest, Effect, Granted, Outcome, Settled};
+pub use request::{Admission, AdmitRequest, Effect, Granted, Outcome, Settled};
 
 use crate::ports::{Approvals, Extension, Ledger, LogHealth, OpenRequest, Verdict};
 use crate::refusal::Refusal;
@@ -64,6 +64,17 @@ enum Judgement {
     Oversight(Vec<RuleId>),
 }
 
+/// What asking a human came to.
+enum Asked {
+    Approved(RequestId),
+    Pending(RequestId),
+}
+
+enum Clearance {
+    Cleared(Box<Cleared>),
+    Pending(RequestId),
+}
+
 /// What passed policy and, where asked, a human; nothing is committed yet.
 struct Cleared {
     admission: AdmissionId,
@@ -84,12 +95,26 @@ impl Gate {
     /// Admits an action that reaches outside our database: decides, waits for a human where policy asks for one, then commits the
     /// intent together with the held money and the consumed approval.
     ///
-    /// Errors: every [`Refusal`]; nothing is held then, and the refusal itself is a leaf. Cancel safe: dropping the future leaves at
-    /// most an open request behind, which a retry of the same action finds by its digest.
+    /// Errors: every [`Refusal`]; nothing is held then, and the refusal itself is a leaf ([`Refusal::LogLagging`] alone is not: a leaf
+    /// more would only add to the backlog). Dropping the future while a human is asked leaves an open request behind, which a retry of
+    /// the same action finds by its digest; dropping it later may leave an intent that nobody settles. Who cannot wait for a human for
+    /// as long as it takes calls [`Gate::admit_within`].
     pub async fn admit(&self, request: AdmitRequest<'_>) -> Result<Granted, Refusal> {
-        let cleared = self.clear(&request).await?;
+        match self.admit_within(request, Duration::MAX).await? {
+            Admission::Granted(granted) => Ok(*granted),
+            Admission::Pending(request) => Err(Refusal::NotDecided { request }),
+        }
+    }
+
+    /// As [`Gate::admit`], but waits for a human no longer than `patience`. Only that wait is cut short: an action that is admitted is
+    /// never given up half way.
+    pub async fn admit_within(&self, request: AdmitRequest<'_>, patience: Duration) -> Result<Admission, Refusal> {
+        let cleared = match self.clear(&request, patience).await? {
+            Clearance::Cleared(cleared) => *cleared,
+            Clearance::Pending(request) => return Ok(Admission::Pending(request)),
+        };
         match self.commit_intent(&request, &cleared).await {
-            Ok(hold) => Ok(Granted {
+            Ok(hold) => Ok(Admission::Granted(Box::new(Granted {
                 admission: cleared.admission,
                 action: cleared.action,
                 digest: cleared.digest,
@@ -99,7 +124,7 @@ impl Gate {
                 hold,
                 approval: cleared.approval,
                 _leases: cleared.leases,
-            }),
+            }))),
             Err(refusal) => Err(self.refused(&request, cleared, refusal).await),
         }
     }
@@ -167,7 +192,10 @@ impl Gate {
     /// Admits and commits, in one commit, an action whose whole effect is our own state: its steps, the usage posting and the leaf
     /// happen together or not at all.
     pub async fn commit_effect(&self, request: AdmitRequest<'_>, effect: Effect) -> Result<Settled, Refusal> {
-        let cleared = self.clear(&request).await?;
+        let cleared = match self.clear(&request, Duration::MAX).await? {
+            Clearance::Cleared(cleared) => *cleared,
+            Clearance::Pending(request) => return Err(Refusal::NotDecided { request }),
+        };
         match self.commit_done(&request, &cleared, effect).await {
             Ok(settled) => Ok(settled),
             Err(refusal) => Err(self.refused(&request, cleared, refusal).await),
@@ -255,7 +283,7 @@ impl Gate {
         &*self.options.ledger
     }
 
-    async fn clear(&self, request: &AdmitRequest<'_>) -> Result<Cleared, Refusal> {
+    async fn clear(&self, request: &AdmitRequest<'_>, patience: Duration) -> Result<Clearance, Refusal> {
         let lag = self.options.log.lag();
         if lag > LOG_LAG_MAX {
             return Err(Refusal::LogLagging { lag, limit: LOG_LAG_MAX });
@@ -265,40 +293,56 @@ impl Gate {
         let mut salt = Salt::default();
         creto_crypto::random::fill(&mut salt).map_err(|e| Refusal::port(&e))?;
         let mut cleared = Cleared { admission: AdmissionId::generate(), salt, action, digest, approval: None, leases: Vec::new() };
-        match self.pass(request, &mut cleared).await {
-            Ok(()) => Ok(cleared),
+        match self.pass(request, &mut cleared, patience).await {
+            Ok(None) => Ok(Clearance::Cleared(Box::new(cleared))),
+            Ok(Some(pending)) => Ok(Clearance::Pending(pending)),
             Err(refusal) => Err(self.refused(request, cleared, refusal).await),
         }
     }
 
-    async fn pass(&self, request: &AdmitRequest<'_>, cleared: &mut Cleared) -> Result<(), Refusal> {
+    /// Answers the request that is still pending, if one is.
+    async fn pass(&self, request: &AdmitRequest<'_>, cleared: &mut Cleared, patience: Duration) -> Result<Option<RequestId>, Refusal> {
         match self.judge(request, &[]).await? {
             Judgement::Allow => {}
             Judgement::Deny(refusal) => return Err(refusal),
-            Judgement::Oversight(rules) => cleared.approval = Some(self.ask(request, cleared, &rules).await?),
+            Judgement::Oversight(rules) => match self.ask(request, cleared, &rules, patience).await? {
+                Asked::Approved(approval) => cleared.approval = Some(approval),
+                Asked::Pending(pending) => return Ok(Some(pending)),
+            },
         }
         for extension in &self.options.extensions {
             cleared.leases.push(extension.admit(request.chain, &cleared.action, self.options.clock.now())?);
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Asks a human and evaluates policy again once approved: what was true when the question was asked may no longer be.
-    async fn ask(&self, request: &AdmitRequest<'_>, cleared: &Cleared, rules: &[RuleId]) -> Result<RequestId, Refusal> {
+    async fn ask(&self, request: &AdmitRequest<'_>, cleared: &Cleared, rules: &[RuleId], patience: Duration) -> Result<Asked, Refusal> {
         let tenant = &cleared.action.tenant;
-        let id = match self.options.approvals.find(tenant, cleared.digest, self.options.clock.now()).await? {
+        let id = match self.found(cleared).await? {
             Some(id) => id,
-            None => self.open(request, cleared, rules).await?,
+            None => match self.open(request, cleared, rules).await {
+                // Another attempt at the same action opened its request in the same moment: wait for that one.
+                Err(refusal) if refusal.kind() == Kind::Conflict => self.found(cleared).await?.ok_or(refusal)?,
+                opened => opened?,
+            },
         };
-        match self.options.approvals.wait(tenant, id).await? {
+        let Some(verdict) = self.options.approvals.wait_at_most(tenant, id, patience).await? else {
+            return Ok(Asked::Pending(id));
+        };
+        match verdict {
             Verdict::Approved { .. } => match self.judge(request, rules).await? {
-                Judgement::Allow => Ok(id),
+                Judgement::Allow => Ok(Asked::Approved(id)),
                 Judgement::Deny(refusal) => Err(refusal),
                 Judgement::Oversight(_) => Err(Refusal::denied("policy asks for more oversight than when the request was approved")),
             },
             Verdict::Denied { by, comment } => Err(Refusal::DeniedByHuman { request: id, by: by.name().to_owned(), comment }),
             Verdict::TimedOut | Verdict::Cancelled => Err(Refusal::NotDecided { request: id }),
         }
+    }
+
+    async fn found(&self, cleared: &Cleared) -> Result<Option<RequestId>, Refusal> {
+        self.options.approvals.find(&cleared.action.tenant, cleared.digest, self.options.clock.now()).await
     }
 
     async fn open(&self, request: &AdmitRequest<'_>, cleared: &Cleared, rules: &[RuleId]) -> Result<RequestId, Refusal> {

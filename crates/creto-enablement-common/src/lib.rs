@@ -17,6 +17,6 @@ pub mod http;
 pub mod ports;
 pub mod refusal;
 
-pub use gate::{AdmitRequest, Effect, Gate, GateOptions, Granted, Outcome, Settled};
+pub use gate::{Admission, AdmitRequest, Effect, Gate, GateOptions, Granted, Outcome, Settled};
 pub use ports::{Approvals, Extension, Lease, Ledger, LogHealth, OpenRequest, Usage, Verdict};
 pub use refusal::Refusal;

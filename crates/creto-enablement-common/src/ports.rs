@@ -1,6 +1,7 @@
 //! What the Gate needs from the products above it.
 
 use std::fmt;
+use std::time::Duration;
 
 use creto_db::Step;
 use creto_kernel::id::{AdmissionId, HoldId, RequestId, RunId};
@@ -137,6 +138,17 @@ pub trait Approvals: Send + Sync + fmt::Debug {
     /// Resolves when the request is decided or its deadline passes; resolves at once for one already decided, so that a decision made
     /// before the wait is never lost.
     fn wait<'a>(&'a self, tenant: &'a TenantId, request: RequestId) -> BoxFuture<'a, Result<Verdict, Refusal>>;
+
+    /// As [`Approvals::wait`], for no longer than `patience`; `None` when the request is still pending then. One that is decided already
+    /// is answered however short the patience is.
+    fn wait_at_most<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        request: RequestId,
+        patience: Duration,
+    ) -> BoxFuture<'a, Result<Option<Verdict>, Refusal>> {
+        Box::pin(async move { tokio::time::timeout(patience, self.wait(tenant, request)).await.ok().transpose() })
+    }
 
     /// Steps that consume the approval: compare-and-set from approved to consumed by this admission, for this digest.
     fn consume(&self, tenant: &TenantId, request: RequestId, digest: Digest, admission: AdmissionId, now: Timestamp) -> Vec<Box<dyn Step>>;

@@ -170,6 +170,9 @@ impl Meter {
 
     /// Sets or lifts the ceiling of an account that exists. A ceiling below what is spent and held refuses everything further.
     pub async fn set_ceiling(&self, by: &NhiId, account: &str, ceiling: Option<Micros>) -> Result<(), MeteringError> {
+        if ceiling.is_some_and(Micros::is_negative) {
+            return Err(MeteringError::BadMetric("a ceiling is not negative".to_owned()));
+        }
         let shown = ceiling.map_or_else(|| "none".to_owned(), |c| c.to_string());
         let leaf = self.leaf(by, "metering.set_ceiling", &format!("account:{account}"))?.fact("ceiling", shown);
         let unknown = MeteringError::UnknownAccount(account.to_owned());

@@ -73,9 +73,11 @@ pub(crate) fn open_account(tenant: &TenantId, account: &AccountRef) -> Write {
     )
 }
 
+// The room is computed by subtraction, which cannot overflow: spent and held are never negative. An overflowing sum would become an
+// inexact number on SQLite and poison the account.
 pub(crate) fn hold_on(tenant: &TenantId, account: &AccountRef, amount: Micros) -> Write {
     Write::new(
-        "UPDATE meter_account SET held = held + $1 WHERE tenant = $2 AND account = $3 AND (ceiling IS NULL OR spent + held + $1 <= ceiling)",
+        "UPDATE meter_account SET held = held + $1 WHERE tenant = $2 AND account = $3 AND COALESCE(ceiling, 9223372036854775807) - spent - held >= $1",
         params![amount, tenant, account.account.as_str()],
     )
     .exactly(1, BUDGET_EXCEEDED, no_room(account, amount))
@@ -83,7 +85,7 @@ pub(crate) fn hold_on(tenant: &TenantId, account: &AccountRef, amount: Micros) -
 
 pub(crate) fn spend_on(tenant: &TenantId, account: &AccountRef, amount: Micros) -> Write {
     Write::new(
-        "UPDATE meter_account SET spent = spent + $1 WHERE tenant = $2 AND account = $3 AND (ceiling IS NULL OR spent + held + $1 <= ceiling)",
+        "UPDATE meter_account SET spent = spent + $1 WHERE tenant = $2 AND account = $3 AND COALESCE(ceiling, 9223372036854775807) - spent - held >= $1",
         params![amount, tenant, account.account.as_str()],
     )
     .exactly(1, BUDGET_EXCEEDED, no_room(account, amount))

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use creto_authz::Context;
-use creto_enablement_common::{AdmitRequest, Approvals, Gate, Granted, Outcome, Refusal, Settled};
+use creto_enablement_common::{Admission, AdmitRequest, Gate, Granted, Outcome, Refusal, Settled};
 use creto_kernel::id::AdmissionId;
 use creto_kernel::{Clock, Digest, Micros, NhiId};
 use creto_nhi::VerifiedChain;
@@ -22,6 +22,8 @@ const CALL_WAIT_MAX: Duration = Duration::from_secs(55);
 const REQUEST_WAIT_DEFAULT: Duration = Duration::from_secs(24 * 3600);
 /// Most admitted actions whose outcome one server waits for.
 const ADMITTED_MAX: usize = 10_000;
+/// Most of them by one agent.
+pub const ADMITTED_PER_AGENT_MAX: usize = 256;
 
 /// An action an agent asks to do.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -89,16 +91,14 @@ pub struct OutcomeInput {
 #[derive(Debug, Clone)]
 pub struct Actions {
     gate: Arc<Gate>,
-    desk: Desk,
-    clock: Arc<dyn Clock>,
     admitted: Arc<Mutex<HashMap<AdmissionId, Granted>>>,
 }
 
 impl Actions {
-    /// Actions over the Gate.
+    /// Actions over the Gate. That the Gate's approvals are a [`Desk`] is why an open request survives this value.
     #[must_use]
-    pub fn new(gate: Arc<Gate>, desk: Desk, clock: Arc<dyn Clock>) -> Self {
-        Self { gate, desk, clock, admitted: Arc::default() }
+    pub fn new(gate: Arc<Gate>, _: Desk, _: Arc<dyn Clock>) -> Self {
+        Self { gate, admitted: Arc::default() }
     }
 
     /// Asks. Cancel safe: an open request stays and is found again by its digest.
@@ -117,22 +117,27 @@ impl Actions {
         }
         request.reason = input.reason;
         request.wait = input.timeout_secs.map_or(REQUEST_WAIT_DEFAULT, |secs| Duration::from_secs(secs.into()));
-        if self.lock().len() >= ADMITTED_MAX {
-            return Err(Refusal::RateLimited { message: format!("{ADMITTED_MAX} admitted actions wait for their outcome") }.into());
-        }
+        self.room_for(chain.leaf())?;
         let digest = request.digest().map_err(|e| bad(&e))?;
         let wait = input.wait_secs.map_or(CALL_WAIT_MAX, |secs| Duration::from_secs(secs.into())).min(CALL_WAIT_MAX);
-        match tokio::time::timeout(wait, self.gate.admit(request)).await {
-            Ok(Ok(granted)) => {
+        match self.gate.admit_within(request, wait).await? {
+            Admission::Granted(granted) => {
                 let admission = granted.admission();
-                self.lock().insert(admission, granted);
+                self.lock().insert(admission, *granted);
                 Ok(Admitted::Granted { admission: admission.to_string(), digest })
             }
-            Ok(Err(refusal)) => Err(refusal.into()),
-            Err(_) => {
-                let request = self.desk.find(chain.tenant(), digest, self.clock.now()).await?;
-                Ok(Admitted::Pending { request: request.map(|id| id.to_string()), digest })
-            }
+            Admission::Pending(request) => Ok(Admitted::Pending { request: Some(request.to_string()), digest }),
+        }
+    }
+
+    /// One agent that never reports must not take the room of the others.
+    fn room_for(&self, agent: &NhiId) -> Result<(), Refusal> {
+        let admitted = self.lock();
+        let own = admitted.values().filter(|granted| granted.action().agent == *agent).count();
+        match (own >= ADMITTED_PER_AGENT_MAX, admitted.len() >= ADMITTED_MAX) {
+            (true, _) => Err(Refusal::RateLimited { message: format!("{own} admitted actions of this agent wait for their outcome") }),
+            (_, true) => Err(Refusal::RateLimited { message: format!("{ADMITTED_MAX} admitted actions wait for their outcome") }),
+            _ => Ok(()),
         }
     }
 

@@ -1,12 +1,12 @@
 //! The desk: requests are opened, wait, are decided and consumed here.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use creto_db::{Db, DbError, Sealed, Step};
 use creto_enablement_common::{Approvals, OpenRequest, Refusal, Verdict};
 use creto_kernel::id::{AdmissionId, LeafId, RequestId};
-use creto_kernel::{CanonicalAction, Clock, Digest, Leaf, NhiId, TenantId, Timestamp};
+use creto_kernel::{CanonicalAction, Clock, Digest, Leaf, NhiId, NhiKind, TenantId, Timestamp};
 use creto_nhi::{AuthMethod, Principal, Role};
 use futures::future::BoxFuture;
 use tokio::sync::watch;
@@ -63,7 +63,8 @@ impl Desk {
         approve: Option<Digest>,
         comment: Option<&str>,
     ) -> Result<Request, OversightError> {
-        if !by.roles.has(Role::Approver) {
+        // A chain means an agent acts, whatever else the principal says.
+        if !by.roles.has(Role::Approver) || by.identity.kind() != NhiKind::Human || by.chain.is_some() {
             return Err(OversightError::NotAnApprover(by.identity.name().to_owned()));
         }
         if comment.is_some_and(|text| text.len() > COMMENT_BYTES_MAX) {
@@ -128,21 +129,25 @@ impl Desk {
         })
     }
 
-    async fn verdict(&self, tenant: &TenantId, id: RequestId) -> Result<Verdict, OversightError> {
+    async fn verdict(&self, tenant: &TenantId, id: RequestId, patience: Duration) -> Result<Option<Verdict>, OversightError> {
         let mut changes = self.changes.subscribe();
+        let started = Instant::now();
         loop {
             changes.mark_unchanged();
             let Stored { request, facts, .. } = self.current(tenant, id).await?;
             let decider = || request.decided_by.as_deref().and_then(|by| by.parse::<NhiId>().ok()).unwrap_or_else(|| self.server.clone());
             match facts.state {
-                State::Approved => return Ok(Verdict::Approved { by: decider() }),
-                State::Denied => return Ok(Verdict::Denied { by: decider(), comment: request.comment.clone() }),
-                State::TimedOut => return Ok(Verdict::TimedOut),
-                State::Cancelled => return Ok(Verdict::Cancelled),
-                // Used by another attempt at the same action: this one has to ask again.
-                State::Consumed | State::Executed | State::Failed => return Ok(Verdict::Cancelled),
+                State::Approved => return Ok(Some(Verdict::Approved { by: decider() })),
+                State::Denied => return Ok(Some(Verdict::Denied { by: decider(), comment: request.comment.clone() })),
+                State::TimedOut => return Ok(Some(Verdict::TimedOut)),
+                State::Cancelled => return Ok(Some(Verdict::Cancelled)),
+                State::Consumed | State::Executed | State::Failed => return Err(store::used_already().into()),
                 State::Pending => {
-                    let left = facts.deadline.since(self.clock.now()).min(RECHECK_MAX);
+                    let patience_left = patience.saturating_sub(started.elapsed());
+                    if patience_left.is_zero() {
+                        return Ok(None);
+                    }
+                    let left = facts.deadline.since(self.clock.now()).min(RECHECK_MAX).min(patience_left);
                     // Whichever comes first: a decision here, the deadline, or the time to look for a decision made elsewhere.
                     let _ = tokio::time::timeout(left, changes.changed()).await;
                 }
@@ -178,7 +183,22 @@ impl Approvals for Desk {
     }
 
     fn wait<'a>(&'a self, tenant: &'a TenantId, request: RequestId) -> BoxFuture<'a, Result<Verdict, Refusal>> {
-        Box::pin(async move { self.verdict(tenant, request).await.map_err(|e| Refusal::port(&e)) })
+        Box::pin(async move {
+            loop {
+                if let Some(verdict) = self.wait_at_most(tenant, request, Duration::MAX).await? {
+                    return Ok(verdict);
+                }
+            }
+        })
+    }
+
+    fn wait_at_most<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        request: RequestId,
+        patience: Duration,
+    ) -> BoxFuture<'a, Result<Option<Verdict>, Refusal>> {
+        Box::pin(async move { self.verdict(tenant, request, patience).await.map_err(|e| Refusal::port(&e)) })
     }
 
     fn consume(&self, tenant: &TenantId, request: RequestId, digest: Digest, admission: AdmissionId, _: Timestamp) -> Vec<Box<dyn Step>> {

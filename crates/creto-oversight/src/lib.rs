@@ -18,7 +18,7 @@ pub mod http;
 pub mod model;
 mod store;
 
-pub use actions::{Actions, Admitted};
+pub use actions::{ADMITTED_PER_AGENT_MAX, ActionInput, Actions, Admitted, OutcomeInput};
 pub use desk::Desk;
 pub use error::OversightError;
 pub use store::MIGRATIONS;

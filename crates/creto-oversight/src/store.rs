@@ -81,6 +81,11 @@ pub(crate) fn consume(tenant: &TenantId, id: RequestId, digest: Digest, admissio
     .exactly(1, NOT_APPROVED, "the approval was used by another attempt")
 }
 
+/// What an attempt is told whose approval another one used.
+pub(crate) fn used_already() -> DbError {
+    DbError::Conflict { code: NOT_APPROVED, message: "the approval was used by another attempt".to_owned() }
+}
+
 pub(crate) fn conclude(tenant: &TenantId, id: RequestId, admission: AdmissionId, ok: bool) -> Write {
     let to = if ok { State::Executed } else { State::Failed };
     Write::new(

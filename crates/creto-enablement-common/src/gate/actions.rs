@@ -108,6 +108,8 @@ pub struct ActionFilter {
     pub run: Option<RunId>,
     /// In this state only.
     pub state: Option<ActionState>,
+    /// Of this name only.
+    pub action: Option<ActionName>,
     /// At most this many, newest first; [`LIST_MAX`] at the most, and the default.
     pub limit: Option<u32>,
 }
@@ -283,11 +285,12 @@ pub(super) async fn intents(db: &Db) -> Result<Vec<ActionRow>, DbError> {
 pub(super) async fn list(db: &Db, tenant: &TenantId, filter: &ActionFilter) -> Result<Vec<ActionRow>, DbError> {
     let sql = "SELECT admission, tenant, run, agent, chain, action, resource, arguments, digest, state, opened_at, closed_at, \
                opened_leaf, closed_leaf, hold, approval, cost_micros, note, salt FROM gate_action \
-               WHERE tenant = $1 AND ($2 = '' OR run = $2) AND ($3 = '' OR state = $3) ORDER BY admission DESC LIMIT $4";
+               WHERE tenant = $1 AND ($2 = '' OR run = $2) AND ($3 = '' OR state = $3) AND ($4 = '' OR action = $4) ORDER BY admission DESC LIMIT $5";
     let run = filter.run.map(|run| run.to_string()).unwrap_or_default();
     let state = filter.state.map(ActionState::as_str).unwrap_or_default();
+    let action = filter.action.as_ref().map(ActionName::as_str).unwrap_or_default();
     let limit = i64::from(filter.limit.unwrap_or(LIST_MAX).min(LIST_MAX));
-    db.query(sql, vec![Value::from(tenant.clone()), Value::from(run), Value::from(state), Value::from(limit)])
+    db.query(sql, vec![Value::from(tenant.clone()), Value::from(run), Value::from(state), Value::from(action), Value::from(limit)])
         .await?
         .iter()
         .map(ActionRow::read)

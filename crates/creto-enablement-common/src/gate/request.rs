@@ -114,6 +114,15 @@ impl Granted {
     }
 }
 
+/// What [`crate::Gate::admit_within`] answers.
+#[derive(Debug)]
+pub enum Admission {
+    /// Do it now, then settle it.
+    Granted(Box<Granted>),
+    /// The patience ended before a human decided; the request stays, and the same action asked again finds it.
+    Pending(RequestId),
+}
+
 /// What came of an admitted action.
 #[derive(Debug, Default)]
 pub struct Outcome {

@@ -167,11 +167,11 @@ impl Endpoints {
     /// The OpenAPI 3.1 document.
     #[must_use]
     pub fn openapi(&self, title: &str, version: &str) -> Value {
-        let mut paths: BTreeMap<&str, serde_json::Map<String, Value>> = BTreeMap::new();
+        let mut paths: BTreeMap<String, serde_json::Map<String, Value>> = BTreeMap::new();
         let mut schemas: BTreeMap<String, Value> = BTreeMap::new();
         for endpoint in &self.0 {
             schemas.extend(endpoint.schemas.iter().cloned());
-            paths.entry(endpoint.path).or_default().insert(endpoint.method.as_str().to_lowercase(), operation(endpoint));
+            paths.entry(template(endpoint.path)).or_default().insert(endpoint.method.as_str().to_lowercase(), operation(endpoint));
         }
         json!({
             "openapi": "3.1.0",
@@ -185,33 +185,41 @@ impl Endpoints {
     }
 }
 
+/// Axum's `{*rest}` is `{rest}` in OpenAPI.
+fn template(path: &str) -> String {
+    path.replace("{*", "{")
+}
+
 fn operation(endpoint: &Endpoint) -> Value {
-    let content =
-        |(name, _): &(String, Value), kind: &str| json!({ kind: { "schema": { "$ref": format!("#/components/schemas/{name}") } } });
-    let parameters: Vec<Value> = endpoint
-        .path
+    let json =
+        |(name, _): &(String, Value)| json!({ "application/json": { "schema": { "$ref": format!("#/components/schemas/{name}") } } });
+    let path = template(endpoint.path);
+    let parameters: Vec<Value> = path
         .split('/')
         .filter_map(|part| part.strip_prefix('{').and_then(|part| part.strip_suffix('}')))
-        .map(|name| json!({ "name": name.trim_start_matches('*'), "in": "path", "required": true, "schema": { "type": "string" } }))
+        .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
         .collect();
-    let mut success = json!({ "description": "done" });
-    if let Some(answers) = &endpoint.answers {
-        success["content"] = content(answers, "application/json");
-    }
-    let mut operation = json!({
-        "operationId": format!("{} {}", endpoint.method.as_str().to_lowercase(), endpoint.path),
-        "summary": endpoint.summary,
-        "x-access": endpoint.access.needs(),
-        "parameters": parameters,
-        "responses": { "200": success, "default": { "description": "a problem (RFC 9457)", "content": { "application/problem+json": {} } } }
-    });
-    if let Some(takes) = &endpoint.takes {
-        operation["requestBody"] = json!({ "required": true, "content": content(takes, "application/json") });
-    }
-    if endpoint.access != Access::Public {
-        operation["security"] = json!([{ "bearer": [] }]);
-    }
-    operation
+    let success = match &endpoint.answers {
+        Some(answers) => json!({ "description": "done", "content": json(answers) }),
+        None => json!({ "description": "done" }),
+    };
+    let body = endpoint.takes.as_ref().map(|takes| ("requestBody", json!({ "required": true, "content": json(takes) })));
+    let security = (endpoint.access != Access::Public).then(|| ("security", json!([{ "bearer": [] }])));
+    [
+        ("operationId", json!(format!("{} {path}", endpoint.method.as_str().to_lowercase()))),
+        ("summary", json!(endpoint.summary)),
+        ("x-access", json!(endpoint.access.needs())),
+        ("parameters", json!(parameters)),
+        (
+            "responses",
+            json!({ "200": success, "default": { "description": "a problem (RFC 9457)", "content": { "application/problem+json": {} } } }),
+        ),
+    ]
+    .into_iter()
+    .chain(body)
+    .chain(security)
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
 }
 
 async fn guard(access: Access, request: Request, next: Next) -> Response {

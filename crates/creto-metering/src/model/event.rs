@@ -93,7 +93,12 @@ impl Event {
             None => return Err(bad("properties", format!("lack `{field}`, which the metric sums"))),
         };
         let parsed = if text.contains(['e', 'E']) { Decimal::from_scientific(&text) } else { Decimal::from_str_exact(&text) };
-        parsed.map_err(|_| bad("properties", format!("hold `{field}`, which is not a decimal of at most 28 digits")))
+        let units = parsed.map_err(|_| bad("properties", format!("hold `{field}`, which is not a decimal of at most 28 digits")))?;
+        // Negative usage would give money back, and with it room under every ceiling of the chain.
+        if units.is_sign_negative() && !units.is_zero() {
+            return Err(bad("properties", format!("hold `{field}`, which is negative")));
+        }
+        Ok(units)
     }
 }
 
@@ -180,7 +185,7 @@ mod tests {
     fn decimals_keep_all_their_digits() {
         let read = |n: Value| event(|b| b["properties"]["n"] = n).unwrap().decimal("n");
         assert_eq!(read(json!("0.1234567890123456789012345678")).unwrap().to_string(), "0.1234567890123456789012345678");
-        for bad in [json!("NaN"), json!(true), json!("1.5x"), json!("1".repeat(40)), Value::Null] {
+        for bad in [json!(-1), json!("-0.1"), json!("NaN"), json!(true), json!("1.5x"), json!("1".repeat(40)), Value::Null] {
             assert!(read(bad.clone()).is_err(), "{bad}");
         }
     }
