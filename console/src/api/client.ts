@@ -1,0 +1,123 @@
+/** The server's API. Every failure, also of the network, is a {@link Problem}. */
+
+import type {
+  AccountState, CostNode, LogEntries, LogReport, OversightRequest, ProblemBody, ProvenLeaf, Run, RunDetail, Session,
+} from "./types";
+
+/** A failed call: what happened, its stable code, and what to do. */
+export class Problem extends Error {
+  constructor(
+    readonly status: number,
+    readonly detail: string,
+    readonly code: string,
+    readonly hint: string | undefined,
+  ) {
+    super(detail);
+  }
+
+  static of(cause: unknown): Problem {
+    return cause instanceof Problem ? cause : new Problem(0, String(cause), "console.unexpected", "reload the page");
+  }
+}
+
+let csrf = "";
+let skewMs = 0;
+let signedOut: () => void = () => undefined;
+
+/** Milliseconds to add to this machine's clock for the server's: deadlines are the server's. */
+export function serverNow(): number {
+  return Date.now() + skewMs;
+}
+
+/** Called when the server no longer knows our session. */
+export function onSignedOut(then: () => void): void {
+  signedOut = then;
+}
+
+async function call<T>(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+  const headers: Record<string, string> = { accept: "application/json" };
+  if (method !== "GET") headers["x-csrf-token"] = csrf;
+  if (body !== undefined) headers["content-type"] = "application/json";
+  let response: Response;
+  try {
+    response = await fetch(path, {
+      method,
+      headers,
+      credentials: "same-origin",
+      cache: "no-store",
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      ...(signal ? { signal } : {}),
+    });
+  } catch (cause) {
+    if (signal?.aborted) throw cause;
+    throw new Problem(0, "the server cannot be reached", "console.unreachable", "check that `creto serve` runs, then try again");
+  }
+  noteServerClock(response);
+  const text = await response.text();
+  if (!response.ok) throw problem(response, text, path);
+  if (text === "") return undefined as T;
+  try {
+    return JSON.parse(text) as T;
+  } catch {
+    throw new Problem(response.status, "the answer is not JSON", "console.bad_answer", "is there a proxy in between?");
+  }
+}
+
+/** The `Date` header has whole seconds: smaller differences say nothing. */
+function noteServerClock(response: Response): void {
+  const date = Date.parse(response.headers.get("date") ?? "");
+  if (Number.isNaN(date)) return;
+  const skew = date - Date.now();
+  skewMs = Math.abs(skew) < 2000 ? 0 : skew;
+}
+
+function problem(response: Response, text: string, path: string): Problem {
+  let body: ProblemBody = {};
+  try {
+    body = JSON.parse(text) as ProblemBody;
+  } catch {
+    // Not from us, such as a proxy's page: the status line is what we know.
+  }
+  if (response.status === 401 && path !== "/v1/session") signedOut();
+  const detail = body.detail ?? body.title ?? `the server answered ${response.status} ${response.statusText}`;
+  return new Problem(response.status, detail, body.code ?? `http.${response.status}`, body.hint);
+}
+
+const part = encodeURIComponent;
+
+async function remember(session: Promise<Session>): Promise<Session> {
+  const opened = await session;
+  csrf = opened.csrf;
+  return opened;
+}
+
+export const api = {
+  session: () => remember(call<Session>("GET", "/v1/session")),
+  signIn: (name: string, password: string) => remember(call<Session>("POST", "/v1/session", { name, password })),
+  signOut: () => call<void>("DELETE", "/v1/session"),
+
+  /** Pending ones, and the newest of all: an old request may still wait when many newer ones are decided. */
+  async requests(signal?: AbortSignal): Promise<OversightRequest[]> {
+    const list = (query: string) => call<{ requests: OversightRequest[] }>("GET", `/v1/oversight/requests${query}`, undefined, signal);
+    const [pending, newest] = await Promise.all([list("?state=pending"), list("")]);
+    // Read second, a request in both may have been decided in between: the newer reading wins.
+    return [...new Map([...pending.requests, ...newest.requests].map((request) => [request.id, request])).values()];
+  },
+  request: (id: string, signal?: AbortSignal) => call<OversightRequest>("GET", `/v1/oversight/requests/${part(id)}`, undefined, signal),
+  approve: (id: string, digest: string, comment: string) =>
+    call<OversightRequest>("POST", `/v1/oversight/requests/${part(id)}/approve`, comment === "" ? { digest } : { digest, comment }),
+  deny: (id: string, comment: string) =>
+    call<OversightRequest>("POST", `/v1/oversight/requests/${part(id)}/deny`, comment === "" ? {} : { comment }),
+
+  runs: async (signal?: AbortSignal) => (await call<{ runs: Run[] }>("GET", "/v1/runs", undefined, signal)).runs,
+  run: (id: string, signal?: AbortSignal) => call<RunDetail>("GET", `/v1/runs/${part(id)}`, undefined, signal),
+
+  leaf: (id: string, signal?: AbortSignal) => call<ProvenLeaf>("GET", `/v1/audit/leaves/${part(id)}`, undefined, signal),
+  entries: (from: number, limit: number, signal?: AbortSignal) =>
+    call<LogEntries>("GET", `/v1/audit/entries?from=${from}&limit=${limit}`, undefined, signal),
+  verifyLog: () => call<{ logs?: LogReport[] } & Partial<LogReport>>("GET", "/v1/audit/verify"),
+
+  costs: async (signal?: AbortSignal) => (await call<{ costs: CostNode[] }>("GET", "/v1/metering/costs", undefined, signal)).costs,
+  accounts: async (signal?: AbortSignal) =>
+    (await call<{ accounts: AccountState[] }>("GET", "/v1/metering/accounts", undefined, signal)).accounts,
+};

@@ -1,0 +1,25 @@
+/** The order of the inbox. */
+
+import type { OversightRequest } from "../api/types";
+
+export interface Inbox {
+  /** Waiting for a human, the nearest deadline first. */
+  readonly waiting: readonly OversightRequest[];
+  /** Decided, expired or withdrawn, the newest first. */
+  readonly past: readonly OversightRequest[];
+}
+
+export function inbox(requests: readonly OversightRequest[]): Inbox {
+  const newest = (request: OversightRequest) => request.decided_at ?? request.deadline;
+  const by = (key: (request: OversightRequest) => string) => (a: OversightRequest, b: OversightRequest) =>
+    key(a) < key(b) ? -1 : key(a) > key(b) ? 1 : a.id < b.id ? -1 : 1;
+  const waiting = requests.filter((request) => request.state === "pending").sort(by((request) => request.deadline));
+  const past = requests.filter((request) => request.state !== "pending").sort(by(newest)).reverse();
+  return { waiting, past };
+}
+
+/** The neighbour of `id`, `by` places on; the first where `id` is not there. The ends hold. */
+export function neighbour(all: readonly OversightRequest[], id: string | undefined, by: number): OversightRequest | undefined {
+  const at = all.findIndex((request) => request.id === id);
+  return at < 0 ? all[0] : all[Math.min(all.length - 1, Math.max(0, at + by))];
+}

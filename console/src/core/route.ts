@@ -1,0 +1,54 @@
+/** Pages, as the part of the address after `#`. */
+
+export type Route =
+  | { readonly page: "inbox"; readonly request?: string }
+  | { readonly page: "runs" }
+  | { readonly page: "run"; readonly run: string }
+  | { readonly page: "audit"; readonly from?: number }
+  | { readonly page: "entry"; readonly leaf: string }
+  | { readonly page: "costs" }
+  | { readonly page: "budgets" }
+  | { readonly page: "lost"; readonly path: string };
+
+export function parseRoute(hash: string): Route {
+  const path = hash.replace(/^#?\/?/, "");
+  const [page = "", argument] = path.split("/").map(decoded);
+  switch (page) {
+    case "":
+    case "inbox":
+      return argument ? { page: "inbox", request: argument } : { page: "inbox" };
+    case "runs":
+      return argument ? { page: "run", run: argument } : { page: "runs" };
+    case "audit":
+      if (argument === undefined || argument === "") return { page: "audit" };
+      return /^from=\d{1,15}$/.test(argument) ? { page: "audit", from: Number(argument.slice(5)) } : { page: "entry", leaf: argument };
+    case "costs":
+    case "budgets":
+      return { page };
+    default:
+      return { page: "lost", path };
+  }
+}
+
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
+export function href(route: Exclude<Route, { page: "lost" }>): string {
+  switch (route.page) {
+    case "inbox":
+      return route.request === undefined ? "#/inbox" : `#/inbox/${encodeURIComponent(route.request)}`;
+    case "run":
+      return `#/runs/${encodeURIComponent(route.run)}`;
+    case "entry":
+      return `#/audit/${encodeURIComponent(route.leaf)}`;
+    case "audit":
+      return route.from === undefined ? "#/audit" : `#/audit/from=${route.from}`;
+    default:
+      return `#/${route.page}`;
+  }
+}

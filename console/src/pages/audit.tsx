@@ -1,0 +1,113 @@
+import { type ReactNode, useState } from "react";
+import { Problem, api } from "../api/client";
+import type { Leaf, LogReport } from "../api/types";
+import { href } from "../core/route";
+import { ago, moment } from "../core/time";
+import { Icon } from "../ui/icons";
+import { useLoad, useNow } from "../ui/load";
+import { Await, Empty, Hash, Head, ProblemBox, State, Visible, Who } from "../ui/parts";
+
+/** Entries on one page. */
+const PAGE = 50;
+
+/** The log: the newest entries first, in pages. */
+export function Audit({ from }: { from: number | undefined }): ReactNode {
+  const now = useNow(5000);
+  const loaded = useLoad(`entries ${from ?? "newest"}`, async (signal) => {
+    if (from !== undefined) return { from, ...(await api.entries(from, PAGE, signal)) };
+    // How long the log is, is known only from an answer.
+    const { size } = await api.entries(0, 1, signal);
+    const start = Math.max(0, size - PAGE);
+    return { from: start, ...(await api.entries(start, PAGE, signal)) };
+  });
+  return (
+    <>
+      <Head title="Audit log">
+        <Verify />
+      </Head>
+      <p className="soft lead">Every change leaves an entry in a Merkle tree. Open one to see its proof, recomputed in this browser.</p>
+      <Await loaded={loaded} rows={10}>
+        {({ size, entries, from: start }) =>
+          size === 0 ? (
+            <Empty title="The log is empty">The first change will be its first entry.</Empty>
+          ) : (
+            <>
+              <div className="table-wrap">
+                <table className="table">
+                  <thead>
+                    <tr><th className="num">#</th><th>When</th><th>Who</th><th>Did</th><th>To</th><th>Decision</th></tr>
+                  </thead>
+                  <tbody>
+                    {[...entries].reverse().map(({ index, entry }) => <Row key={index} index={index} entry={leafOf(entry)} now={now} />)}
+                  </tbody>
+                </table>
+              </div>
+              <nav className="pager" aria-label="pages of the log">
+                {start + entries.length < size ? <a href={href({ page: "audit", from: Math.min(start + PAGE, size - 1) })}>newer</a> : <span />}
+                <span className="soft">{start + 1}–{start + entries.length} of {size}</span>
+                {start > 0 ? <a href={href({ page: "audit", from: Math.max(0, start - PAGE) })}>older</a> : <span />}
+              </nav>
+            </>
+          )
+        }
+      </Await>
+    </>
+  );
+}
+
+/** An entry as a record; `undefined` where it cannot be read as one. */
+export function leafOf(entry: Leaf | string): Leaf | undefined {
+  if (typeof entry !== "string") return entry;
+  try {
+    return JSON.parse(entry) as Leaf;
+  } catch {
+    return undefined;
+  }
+}
+
+function Row({ index, entry, now }: { index: number; entry: Leaf | undefined; now: number }): ReactNode {
+  if (!entry) return <tr><td className="num">{index}</td><td colSpan={5}>not a record of this version</td></tr>;
+  return (
+    <tr className="linked">
+      <td className="num"><a href={href({ page: "entry", leaf: entry.id })}>{index}</a></td>
+      <td title={moment(entry.time)} className="nowrap">{ago(entry.time, now)}</td>
+      <td><Who id={entry.actor} /></td>
+      <td><code><Visible text={entry.action} /></code></td>
+      <td className="cell-id"><Visible text={entry.resource} /></td>
+      <td><State state={entry.decision} />{entry.phase && entry.phase.kind !== "event" && <span className="soft"> {entry.phase.kind}</span>}</td>
+    </tr>
+  );
+}
+
+/** Has the server read and check every file of the log. */
+function Verify(): ReactNode {
+  const [state, setState] = useState<"idle" | "busy" | LogReport[] | Problem>("idle");
+  const verify = () => {
+    setState("busy");
+    api.verifyLog().then(
+      (report) => setState(report.logs ?? [report as LogReport]),
+      (cause: unknown) => setState(Problem.of(cause)),
+    );
+  };
+  return (
+    <>
+      <button type="button" onClick={verify} disabled={state === "busy"}>
+        <Icon name="shield" /> {state === "busy" ? "Reading every file…" : "Verify the whole log"}
+      </button>
+      {state instanceof Problem && <ProblemBox problem={state} />}
+      {Array.isArray(state) && state.map((log) => (
+        <section key={log.tenant} className="verdict good" role="status">
+          <h2><Icon name="check" /> The log of {log.tenant} is whole</h2>
+          <p>{log.size} entries in {log.files} files, both signatures{log.signed_at_s ? ` of ${moment(new Date(log.signed_at_s * 1000).toISOString())}` : ""}.</p>
+          {log.root && <Hash hex={log.root} />}
+          {(log.in_doubt?.length ?? 0) > 0 && (
+            <p className="note-warn">
+              {log.in_doubt.length} in doubt: begun, and no outcome recorded.{" "}
+              {log.in_doubt.map((doubt) => <a key={doubt.leaf} href={href({ page: "entry", leaf: doubt.leaf })}>#{doubt.index} {doubt.action} </a>)}
+            </p>
+          )}
+        </section>
+      ))}
+    </>
+  );
+}

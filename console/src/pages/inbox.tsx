@@ -1,0 +1,89 @@
+/** The approval inbox: what waits for a human on the left, one request on the right. */
+
+import { type ReactNode, useEffect } from "react";
+import type { OversightRequest, Session } from "../api/types";
+import { identity } from "../core/identity";
+import { inbox, neighbour } from "../core/inbox";
+import { href } from "../core/route";
+import { countdown, ago } from "../core/time";
+import { named } from "../core/timeline";
+import { useKeys } from "../ui/keys";
+import { useNow } from "../ui/load";
+import { Empty, ProblemBox, Skeleton, State, Visible } from "../ui/parts";
+import type { Requests } from "../ui/requests";
+import { RequestDetail } from "./request";
+
+/** Older ones are in the audit log. */
+const PAST_MAX = 50;
+
+export function Inbox({ requests, selected, session }: { requests: Requests; selected: string | undefined; session: Session }): ReactNode {
+  const now = useNow();
+  const { waiting, past } = inbox(requests.value ?? []);
+  const all = [...waiting, ...past.slice(0, PAST_MAX)];
+  const current = (requests.value ?? []).find((request) => request.id === selected);
+
+  const go = (request: OversightRequest | undefined) => {
+    if (request) location.hash = href({ page: "inbox", request: request.id });
+  };
+  useKeys({
+    j: () => go(neighbour(all, selected, 1)),
+    k: () => go(neighbour(all, selected, -1)),
+    ArrowDown: () => go(neighbour(all, selected, 1)),
+    ArrowUp: () => go(neighbour(all, selected, -1)),
+    Enter: () => (selected === undefined ? go(all[0]) : undefined),
+    Escape: () => {
+      location.hash = href({ page: "inbox" });
+    },
+  });
+  useEffect(() => {
+    document.querySelector(".inbox-list [aria-current=true]")?.scrollIntoView({ block: "nearest" });
+  }, [selected]);
+
+  return (
+    <div className={selected === undefined ? "inbox" : "inbox inbox-open"}>
+      <section className="inbox-list" aria-label="requests">
+        <h1>
+          Inbox <span className="soft">{requests.value && (waiting.length === 0 ? "nothing waits" : `${waiting.length} waiting`)}</span>
+        </h1>
+        {requests.problem && <ProblemBox problem={requests.problem} retry={requests.reload} />}
+        {requests.loading && <Skeleton rows={6} />}
+        <ul>{waiting.map((request) => <Row key={request.id} request={request} current={request.id === selected} now={now} />)}</ul>
+        {requests.value && waiting.length === 0 && (
+          <Empty title="All clear">No agent waits for a human. New requests appear here by themselves.</Empty>
+        )}
+        {past.length > 0 && <h2>Decided and past</h2>}
+        <ul>{past.slice(0, PAST_MAX).map((request) => <Row key={request.id} request={request} current={request.id === selected} now={now} />)}</ul>
+        {past.length > PAST_MAX && <p className="soft">{past.length - PAST_MAX} older ones are in the audit log.</p>}
+      </section>
+      <section className="inbox-detail" aria-label="request" aria-live="polite">
+        {selected === undefined ? (
+          <div className="hint">
+            <p>Choose a request, or press <kbd>j</kbd>.</p>
+            <p className="soft"><kbd>?</kbd> shows all keys.</p>
+          </div>
+        ) : (
+          <RequestDetail key={selected} id={selected} listed={current} changed={requests.reload} session={session} now={now} />
+        )}
+      </section>
+    </div>
+  );
+}
+
+function Row({ request, current, now }: { request: OversightRequest; current: boolean; now: number }): ReactNode {
+  const { action, resource } = named(request.action);
+  const left = countdown(request.opened_at, request.deadline, now);
+  return (
+    <li>
+      <a className="row" href={href({ page: "inbox", request: request.id })} aria-current={current}>
+        <span className="row-title"><Visible text={resource || action} /></span>
+        <span className="row-side">
+          {request.state === "pending" ? <span className={`left ${left.level}`}>{left.text}</span> : <State state={request.state} />}
+        </span>
+        <span className="row-sub">
+          <Visible text={identity(request.hops.at(-1) ?? "").name} /> · <Visible text={action} />
+        </span>
+        <span className="row-age">{ago(request.state === "pending" ? request.opened_at : (request.decided_at ?? request.deadline), now)}</span>
+      </a>
+    </li>
+  );
+}
