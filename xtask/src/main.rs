@@ -3,6 +3,7 @@
 //! One file per command. The commands use the standard library and serde only, so that they compile in seconds on a bare machine.
 
 mod bench;
+mod demo;
 mod dev;
 mod process;
 mod setup;
@@ -19,6 +20,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   setup           install what is missing: PostgreSQL, Redis, NATS, Chromium, a newer runsc, nextest, Node, the Python environment
+  demo [--yes]    an agent governed and proven end to end; --yes approves unattended
   test [--fast]   set up what is missing, then every suite; --fast stops after the unit and doc tests
   tidy            the house rules alone: documents, layers, purity, file sizes, error pages
   bench [PREFIX]  the ratio benches whose ids start with PREFIX; writes bench/report.json under the target directory
@@ -45,6 +47,9 @@ fn dispatch(words: &[&str]) -> Fallible<ExitCode> {
     let workspace = Workspace::find()?;
     match words {
         ["setup"] => setup::run(&workspace),
+        ["demo"] => demo::run(&workspace, false),
+        ["demo", "--yes"] => demo::run(&workspace, true),
+        ["demo-approve", url, host] => demo::approve(url, host),
         ["test"] => test::run(&workspace, test::Scope::Everything),
         ["test", "--fast"] => test::run(&workspace, test::Scope::Fast),
         ["tidy"] => tidy::run(&workspace),

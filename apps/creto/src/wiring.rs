@@ -206,7 +206,12 @@ impl House {
 }
 
 async fn open_runtime(config: &Config, data: &Path, gate: &Arc<Gate>) -> Result<(Runtime, WarmPool), RuntimeError> {
-    let options = RunscOptions { binary: config.file.runsc.clone(), tools_dir: config.file.tools_dir.clone(), state_dir: data.join("run") };
+    let options = RunscOptions {
+        binary: config.file.runsc.clone(),
+        tools_dir: config.file.tools_dir.clone(),
+        state_dir: data.join("run"),
+        program: std::env::current_exe().ok(),
+    };
     let container = selection::open(Isolation::Gvisor, options).await?;
     let warm = config.file.warm_sandboxes;
     let pool = WarmPool::start(Arc::clone(&container), PoolTarget { warm, starting_max: warm.min(1) });

@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 async fn measure() -> Result<(), Box<dyn Error>> {
     let folder = std::env::temp_dir().join(format!("creto-bench-{}", std::process::id()));
-    let options = RunscOptions { binary: None, tools_dir: None, state_dir: folder.clone() };
+    let options = RunscOptions { binary: None, tools_dir: None, state_dir: folder.clone(), program: None };
     let runtime: Arc<dyn ContainerRuntime> = match RunscRuntime::open(options).await {
         Ok(runtime) => Arc::new(runtime),
         Err(error) => {

@@ -35,6 +35,8 @@ pub struct RunscOptions {
     pub tools_dir: Option<PathBuf>,
     /// Where sandboxes keep their folders while they live. One server owns it.
     pub state_dir: PathBuf,
+    /// A program of the host that every sandbox finds on its `PATH`, read-only: the one that speaks for the agent inside.
+    pub program: Option<PathBuf>,
 }
 
 /// A runsc that was found.
@@ -103,7 +105,7 @@ impl RunscRuntime {
     pub async fn open(options: RunscOptions) -> Result<Self, RuntimeError> {
         let (launcher, found) = blocking(move || {
             let found = locate(options.binary.as_deref(), options.tools_dir.as_deref())?;
-            Ok((Launcher::prepare(&options.state_dir)?, found))
+            Ok((Launcher::prepare(&options.state_dir, options.program)?, found))
         })
         .await?;
         // Where a runsc is killed its processes become ours to reap: the host's process 1 may take a second, and delete waits for it.
@@ -154,6 +156,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
 #[derive(Debug)]
 struct Shared {
     agent: PathBuf,
+    program: Option<PathBuf>,
     layout: HostLayout,
     sandboxes: PathBuf,
 }
@@ -166,12 +169,12 @@ pub(crate) struct Launcher {
 }
 
 impl Launcher {
-    fn prepare(state: &Path) -> Result<Self, RuntimeError> {
+    fn prepare(state: &Path, program: Option<PathBuf>) -> Result<Self, RuntimeError> {
         let sandboxes = state.join("sandboxes");
         fs::create_dir_all(&sandboxes).map_err(RuntimeError::host(format!("creating `{}`", sandboxes.display())))?;
         let state = fs::canonicalize(state).map_err(RuntimeError::host("resolving the state directory"))?;
         let agent = files::install_agent(&state)?;
-        let shared = Shared { agent, layout: files::host_layout(), sandboxes: state.join("sandboxes") };
+        let shared = Shared { agent, program, layout: files::host_layout(), sandboxes: state.join("sandboxes") };
         Ok(Self { shared: Arc::new(shared), state })
     }
 
@@ -252,6 +255,7 @@ impl Launcher {
             limits: plan.limits,
             cgroup: cgroup.as_deref(),
             shim: profile.shim,
+            program: self.shared.program.as_deref(),
         };
         let designed = bundle::design(&plan, &self.shared.layout);
         files::write_bundle(&designed, &folder.bundle(), &self.shared.agent).map_err(RuntimeError::host(said()))

@@ -132,7 +132,7 @@ mod tests {
     #[tokio::test]
     async fn a_missing_component_is_refused_by_name_and_never_replaced() {
         for (isolation, needs) in [(Isolation::Kata, kata_needs()), (Isolation::Sgx, sgx_needs())] {
-            let options = RunscOptions { binary: None, tools_dir: None, state_dir: PathBuf::from("/nonexistent") };
+            let options = RunscOptions { binary: None, tools_dir: None, state_dir: PathBuf::from("/nonexistent"), program: None };
             let error = open(isolation, options).await.err().unwrap();
             assert_eq!(error.code().as_str(), "runtime.unavailable");
             let hint = error.hint().unwrap();

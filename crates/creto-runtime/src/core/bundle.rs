@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 pub const AGENT_PATH: &str = "/.creto/agent";
 /// Where the preload shim lies in the root.
 pub const SHIM_PATH: &str = "/.creto/statx_shim.so";
+/// Where the program that speaks for the agent lies in the root; its folder is on `PATH`.
+pub const PROGRAM_PATH: &str = "/.creto/bin/creto";
 /// The folder that holds the egress socket.
 pub const SOCKET_DIR: &str = "/run/creto";
 /// The default home and working directory, in memory.
@@ -127,6 +129,8 @@ pub struct BundlePlan<'a> {
     pub cgroup: Option<&'a str>,
     /// Whether the `statx` shim is preloaded.
     pub shim: bool,
+    /// The host's file to show at [`PROGRAM_PATH`].
+    pub program: Option<&'a Path>,
 }
 
 /// A bundle as values: the shell writes it down.
@@ -167,6 +171,10 @@ pub fn design(plan: &BundlePlan<'_>, host: &HostLayout) -> Bundle {
         mounts.push(bind(&format!("/etc/{name}"), &format!("/etc/{name}"), false));
     }
     mounts.push(bind(SOCKET_DIR, &plan.socket_dir.to_string_lossy(), true));
+    if let Some(program) = plan.program {
+        bundle.hold_place(Path::new(PROGRAM_PATH), false);
+        mounts.push(bind(PROGRAM_PATH, &program.to_string_lossy(), false));
+    }
     // Outer folders first, so that an inner mount is not covered by an outer one.
     let mut extra: Vec<&(Mount, bool)> = plan.mounts.iter().collect();
     extra.sort();
@@ -275,7 +283,7 @@ mod tests {
 
     fn plan<'a>(mounts: &'a [(Mount, bool)]) -> BundlePlan<'a> {
         let limits = Limits { memory_bytes: Some(1 << 28), cpu_millis: Some(500), pids: Some(10) };
-        BundlePlan { hostname: "sandbox", socket_dir: Path::new("/state/run"), mounts, limits, cgroup: None, shim: false }
+        BundlePlan { hostname: "sandbox", socket_dir: Path::new("/state/run"), mounts, limits, cgroup: None, shim: false, program: None }
     }
 
     fn sources(bundle: &Bundle) -> Vec<(String, bool)> {

@@ -83,7 +83,7 @@ impl Env {
 pub fn compose(agent: &str, run: &str, caller: &Env, allowed: &[AllowedHost]) -> Env {
     let mut env = BTreeMap::new();
     let mut put = |name: &str, value: &str| env.insert(name.to_owned(), value.to_owned());
-    put("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    put("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/.creto/bin");
     put("HOME", "/home/agent");
     put("USER", "agent");
     put("LANG", "C.UTF-8");

@@ -78,7 +78,7 @@ async fn what_a_killed_server_left_is_cleared_at_the_next_start() {
     std::fs::write(&owner, record.to_string()).unwrap();
     let living = host.sandbox().await;
     let state_dir = host.folder.path().to_owned();
-    RunscRuntime::open(RunscOptions { binary: None, tools_dir: None, state_dir }).await.unwrap();
+    RunscRuntime::open(RunscOptions { binary: None, tools_dir: None, state_dir, program: None }).await.unwrap();
     assert!(!sandbox.folder().exists());
     living.ping().await.unwrap();
     assert!(living.folder().exists(), "a living server's sandbox is not an orphan");
@@ -111,8 +111,12 @@ async fn memory_limit_holds_or_is_said_not_to() {
 async fn a_missing_runsc_says_how_to_get_one() {
     use creto_kernel::Coded;
     let folder = tempfile::tempdir().unwrap();
-    let options =
-        RunscOptions { binary: Some(Path::new("/no/such/runsc").to_owned()), tools_dir: None, state_dir: folder.path().to_owned() };
+    let options = RunscOptions {
+        binary: Some(Path::new("/no/such/runsc").to_owned()),
+        tools_dir: None,
+        state_dir: folder.path().to_owned(),
+        program: None,
+    };
     let error = RunscRuntime::open(options).await.unwrap_err();
     assert_eq!(error.code().as_str(), "runtime.unavailable");
     assert!(error.hint().unwrap().contains("cargo xtask setup"));
@@ -126,7 +130,7 @@ async fn both_versions_of_runsc_run_every_kind_of_command() {
     };
     for binary in std::env::split_paths(&paths) {
         let folder = tempfile::tempdir().unwrap();
-        let options = RunscOptions { binary: Some(binary.clone()), tools_dir: None, state_dir: folder.path().to_owned() };
+        let options = RunscOptions { binary: Some(binary.clone()), tools_dir: None, state_dir: folder.path().to_owned(), program: None };
         let runtime = RunscRuntime::open(options).await.unwrap();
         let sandbox = runtime.start(&SandboxPlan::default()).await.unwrap();
         sandbox.bind(vec![b"PATH=/usr/bin:/bin".to_vec()]).await.unwrap();

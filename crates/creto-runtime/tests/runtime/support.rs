@@ -27,7 +27,9 @@ pub(super) async fn host() -> Option<Host> {
     let shared = if user == 0 { PathBuf::from(env!("CARGO_TARGET_TMPDIR")) } else { std::env::temp_dir() }.join("creto-test-probe.json");
     let own = folder.path().join("probe.json");
     let _first = std::fs::copy(&shared, &own);
-    let runtime = RunscRuntime::open(RunscOptions { binary: None, tools_dir: None, state_dir: folder.path().to_owned() }).await.unwrap();
+    let runtime = RunscRuntime::open(RunscOptions { binary: None, tools_dir: None, state_dir: folder.path().to_owned(), program: None })
+        .await
+        .unwrap();
     let partial = shared.with_extension(std::process::id().to_string());
     std::fs::copy(&own, &partial).unwrap();
     std::fs::rename(&partial, &shared).unwrap();
