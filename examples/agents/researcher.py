@@ -6,7 +6,9 @@ server, which knows it as the run's agent without any credential. Each step prin
 and ends the program with 1.
 
     creto run --agent researcher --mount "$PWD/examples" -- \\
-        python3 "$PWD/examples/agents/researcher.py" --dataset "$PWD/examples/dataset" --only dataset
+        python3 "$PWD/examples/agents/researcher.py" --dataset "$PWD/examples/dataset"
+
+A step is left out when what it needs is not given, unless --all demands every one.
 """
 
 import argparse
@@ -139,7 +141,7 @@ def spend(code, tokens):
             "transaction_id": str(uuid.uuid4()),
             "external_subscription_id": root,
             "code": code,
-            "properties": {"n": str(tokens)},
+            "properties": {"quantity": str(tokens)},
         }
         answer = request("POST", f"{SERVER}/v1/metering/events", event)
         said = answer.json()
@@ -166,52 +168,54 @@ def send_report(creto, to, text):
 
 
 def options():
-    """Flags, else the environment."""
+    """Flags, else the environment (`DEMO_…`: a run's caller cannot set `CRETO_…`)."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
 
-    def take(flag, variable, what, default=None):
-        value = os.environ.get(variable) or default
-        shown_default = f"; default: {default}" if default else ""
-        parser.add_argument(flag, default=value, help=f"{what} [env: {variable}{shown_default}]")
+    def take(name, what):
+        parser.add_argument(f"--{name}", default=os.environ.get(f"DEMO_{name.upper()}"), help=f"{what} [env: DEMO_{name.upper()}]")
 
-    take("--dataset", "CRETO_DEMO_DATASET", "a CSV file, or a folder of them")
-    take("--allowed", "CRETO_DEMO_ALLOWED", "a URL that may be reached")
-    take("--refused", "CRETO_DEMO_REFUSED", "a URL that may not")
-    take("--ask", "CRETO_DEMO_ASK", "a URL that a human is asked about")
-    take("--code", "CRETO_DEMO_CODE", "the metric to spend on, a sum over its property `n`", "demo.tokens")
-    take("--to", "CRETO_DEMO_TO", "the agent that gets the report", "planner")
-    take("--creto", "CRETO_BIN_INSIDE", "the creto program, as the sandbox sees it", shutil.which("creto") or "creto")
-    parser.add_argument("--tokens", type=int, default=25, help="how many tokens one usage event reports [default: 25]")
-    parser.add_argument("--only", default="", metavar="STEP,…", help="do only these of: dataset, allowed, refused, ask, spend, report")
+    take("dataset", "a CSV file, or a folder of them")
+    take("allowed", "a URL that may be reached")
+    take("refused", "a URL that may not")
+    take("ask", "a URL that a human is asked about")
+    take("code", "the metric to spend on, such as demo.tokens")
+    take("to", "the agent that gets the report, such as planner")
+    parser.add_argument("--tokens", type=int, default=1000, help="quantity of one usage event [default: 1000]")
+    parser.add_argument(
+        "--creto", default=os.environ.get("DEMO_CRETO"), help="the creto program inside [env: DEMO_CRETO; default: on PATH]"
+    )
+    parser.add_argument("--all", action="store_true", help="fail when a step is left out")
     return parser.parse_args()
 
 
 def main():
     """Every step in order."""
     given = options()
-    findings = ["report of the rainfall:"]
-    steps = {
-        "dataset": (given.dataset, lambda: read_dataset(Path(given.dataset))),
-        "allowed": (given.allowed, lambda: call_allowed(given.allowed)),
-        "refused": (given.refused, lambda: call_refused(given.refused)),
-        "ask": (given.ask, lambda: call_after_asking(given.ask)),
-        "spend": (given.code, lambda: spend(given.code, given.tokens)),
-        "report": (given.to, lambda: send_report(given.creto, given.to, "\n".join(findings) + "\n")),
-    }
-    chosen = [name.strip() for name in given.only.split(",") if name.strip()] or list(steps)
+    creto = given.creto or shutil.which("creto") or "creto"
+    findings = ["report of the rainfall"]
+    steps = [
+        ("dataset", given.dataset, lambda: read_dataset(Path(given.dataset))),
+        ("allowed", given.allowed, lambda: call_allowed(given.allowed)),
+        ("refused", given.refused, lambda: call_refused(given.refused)),
+        ("ask", given.ask, lambda: call_after_asking(given.ask)),
+        ("spend", given.code, lambda: spend(given.code, given.tokens)),
+        ("report", given.to, lambda: send_report(creto, given.to, "\n".join(findings) + "\n")),
+    ]
     print(f"agent    {os.environ.get('CRETO_AGENT_ID', 'outside a sandbox')}", flush=True)
-    for name in chosen:
+    for name, wanted, step in steps:
+        if not wanted:
+            if given.all:
+                print(f"{name:<8} MISSING: nothing says with what to do it", flush=True)
+                return 1
+            continue
         try:
-            wanted, step = steps[name]
-            if not wanted:
-                raise Unexpected("nothing says with what to do it; see --help")
             said = step()
         except (Unexpected, OSError, LookupError, InvalidOperation) as problem:
             print(f"{name:<8} FAILED: {problem}", flush=True)
             return 1
         findings.append(f"{name}: {said}")
         print(f"{name:<8} {said}", flush=True)
-    print(f"done     {len(chosen)} of {len(steps)} steps, each went as it must", flush=True)
+    print("done     every step went as it must", flush=True)
     return 0
 
 
