@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from creto import Client
+from creto import Client, ProblemError
 
 START_SECS_MAX = 60
 STOP_SECS_MAX = 20
@@ -103,6 +103,29 @@ def own_server(binary, tmp_path):
     server.stop()
 
 
+def sandboxed(server):
+    """The server, where it can start a sandbox at all."""
+    try:
+        server.operator.run(["true"], timeout_secs=60).wait()
+    except ProblemError as error:
+        if error.code not in ("app.no_runtime", "runtime.unavailable"):
+            raise
+        skip("runs in a sandbox", error.detail)
+    return server
+
+
+@pytest.fixture
+def sandbox(server):
+    """A server that can run programs."""
+    return sandboxed(server)
+
+
+@pytest.fixture
+def sandbox_of_its_own(own_server):
+    """One whose policy the test may change."""
+    return sandboxed(own_server)
+
+
 class Human:
     """An approver in a thread of its own: decides the next requests as told, by its own key."""
 
@@ -111,14 +134,15 @@ class Human:
         self.seen = []
         self._thread = None
 
-    def will(self, decide, tool: str, before=None):
-        """Decides the next request of `tool`: `decide(client, request)`; `before` runs first, while the agent waits."""
+    def will(self, decide, tool: str | None = None, before=None, resource: str | None = None):
+        """Decides the next request about `tool` or `resource`: `decide(client, request)`; `before` runs first, while the agent waits."""
+        wanted = resource or f"tool:{tool}"
 
         def watch():
             deadline = time.monotonic() + 30
             while time.monotonic() < deadline:
                 for request in self.client.requests("pending"):
-                    if request.action["resource"] == f"tool:{tool}":
+                    if request.action["resource"] == wanted:
                         self.seen.append(request)
                         if before:
                             before()

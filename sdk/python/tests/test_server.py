@@ -4,7 +4,6 @@ import asyncio
 import uuid
 
 import pytest
-from conftest import skip
 
 from creto import (
     AsyncClient,
@@ -14,7 +13,6 @@ from creto import (
     Granted,
     IdentityError,
     Output,
-    ProblemError,
     RequestError,
     RuntimeFault,
     Started,
@@ -95,18 +93,6 @@ def test_asyncio_does_the_same(server):
 
     receipts, settled = asyncio.run(main())
     assert sum(not receipt.duplicate for receipt in receipts) == 3 and settled.leaf
-
-
-@pytest.fixture
-def sandbox(server):
-    """The server, where it can start a sandbox at all."""
-    try:
-        server.operator.run(["true"], timeout_secs=60).wait()
-    except ProblemError as error:
-        if error.code not in ("app.no_runtime", "runtime.unavailable"):
-            raise
-        skip("runs in a sandbox", error.detail)
-    return server
 
 
 def test_a_run_streams_what_it_writes_and_says_how_it_ended(sandbox):
