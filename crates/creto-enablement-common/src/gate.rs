@@ -331,14 +331,25 @@ impl Gate {
             return Ok(Asked::Pending(id));
         };
         match verdict {
-            Verdict::Approved { .. } => match self.judge(request, rules).await? {
-                Judgement::Allow => Ok(Asked::Approved(id)),
-                Judgement::Deny(refusal) => Err(refusal),
-                Judgement::Oversight(_) => Err(Refusal::denied("policy asks for more oversight than when the request was approved")),
-            },
+            Verdict::Approved { rule, .. } => {
+                let approved: Vec<RuleId> = rule.split(RULES_JOINED_BY).filter_map(RuleId::new).collect();
+                match self.judge(request, &approved).await? {
+                    Judgement::Allow => Ok(Asked::Approved(id)),
+                    Judgement::Deny(refusal) => Err(refusal),
+                    Judgement::Oversight(_) => Err(self.withdraw(request, cleared, id).await?),
+                }
+            }
             Verdict::Denied { by, comment } => Err(Refusal::DeniedByHuman { request: id, by: by.name().to_owned(), comment }),
             Verdict::TimedOut | Verdict::Cancelled => Err(Refusal::NotDecided { request: id }),
         }
+    }
+
+    /// Gives up an approval that no longer covers what policy asks, so that the next attempt opens a request that names every rule.
+    async fn withdraw(&self, request: &AdmitRequest<'_>, cleared: &Cleared, id: RequestId) -> Result<Refusal, Refusal> {
+        let leaf = self.leaf(request, cleared, "approval_withdrawn", self.options.clock.now()).fact("request", id);
+        let sealed = Sealed::new(leaf).steps(self.options.approvals.withdraw(&cleared.action.tenant, id));
+        self.options.db.commit(sealed).await.map_err(refusal_of)?;
+        Ok(Refusal::denied("policy asks for more oversight than when the request was approved"))
     }
 
     async fn found(&self, cleared: &Cleared) -> Result<Option<RequestId>, Refusal> {
@@ -346,7 +357,7 @@ impl Gate {
     }
 
     async fn open(&self, request: &AdmitRequest<'_>, cleared: &Cleared, rules: &[RuleId]) -> Result<RequestId, Refusal> {
-        let rule = rules.iter().map(RuleId::as_str).collect::<Vec<_>>().join("+");
+        let rule = rules.iter().map(RuleId::as_str).collect::<Vec<_>>().join(RULES_JOINED_BY);
         let now = self.options.clock.now();
         let open = OpenRequest {
             id: RequestId::generate(),
@@ -453,3 +464,6 @@ fn refusal_of(error: DbError) -> Refusal {
 
 /// Longest wait for a human: a week.
 const WAIT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Between the rules of one request; no rule's name holds it.
+const RULES_JOINED_BY: &str = "+";

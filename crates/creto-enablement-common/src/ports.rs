@@ -110,6 +110,8 @@ pub enum Verdict {
     Approved {
         /// By whom.
         by: NhiId,
+        /// The rule that asked, as the request was opened with it: what was approved, and nothing that policy asks for since.
+        rule: String,
     },
     /// No.
     Denied {
@@ -152,6 +154,12 @@ pub trait Approvals: Send + Sync + fmt::Debug {
 
     /// Steps that consume the approval: compare-and-set from approved to consumed by this admission, for this digest.
     fn consume(&self, tenant: &TenantId, request: RequestId, digest: Digest, admission: AdmissionId, now: Timestamp) -> Vec<Box<dyn Step>>;
+
+    /// Steps that withdraw an approval nobody has used, so that the same action is asked about again.
+    fn withdraw(&self, tenant: &TenantId, request: RequestId) -> Vec<Box<dyn Step>> {
+        let _ = (tenant, request);
+        Vec::new()
+    }
 
     /// Steps that record what came of a consumed approval.
     fn conclude(&self, tenant: &TenantId, request: RequestId, admission: AdmissionId, ok: bool, now: Timestamp) -> Vec<Box<dyn Step>>;

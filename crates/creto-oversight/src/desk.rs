@@ -137,7 +137,7 @@ impl Desk {
             let Stored { request, facts, .. } = self.current(tenant, id).await?;
             let decider = || request.decided_by.as_deref().and_then(|by| by.parse::<NhiId>().ok()).unwrap_or_else(|| self.server.clone());
             match facts.state {
-                State::Approved => return Ok(Some(Verdict::Approved { by: decider() })),
+                State::Approved => return Ok(Some(Verdict::Approved { by: decider(), rule: request.rule.clone() })),
                 State::Denied => return Ok(Some(Verdict::Denied { by: decider(), comment: request.comment.clone() })),
                 State::TimedOut => return Ok(Some(Verdict::TimedOut)),
                 State::Cancelled => return Ok(Some(Verdict::Cancelled)),
@@ -203,6 +203,10 @@ impl Approvals for Desk {
 
     fn consume(&self, tenant: &TenantId, request: RequestId, digest: Digest, admission: AdmissionId, _: Timestamp) -> Vec<Box<dyn Step>> {
         vec![Box::new(store::consume(tenant, request, digest, admission))]
+    }
+
+    fn withdraw(&self, tenant: &TenantId, request: RequestId) -> Vec<Box<dyn Step>> {
+        vec![Box::new(store::withdraw(tenant, request))]
     }
 
     fn conclude(&self, tenant: &TenantId, request: RequestId, admission: AdmissionId, ok: bool, _: Timestamp) -> Vec<Box<dyn Step>> {

@@ -86,6 +86,11 @@ pub(crate) fn used_already() -> DbError {
     DbError::Conflict { code: NOT_APPROVED, message: "the approval was used by another attempt".to_owned() }
 }
 
+pub(crate) fn withdraw(tenant: &TenantId, id: RequestId) -> Write {
+    Write::new("UPDATE oversight_request SET state = 'cancelled' WHERE tenant = $1 AND id = $2 AND state = 'approved'", params![tenant, id])
+        .exactly(1, NOT_APPROVED, "the approval was used by another attempt")
+}
+
 pub(crate) fn conclude(tenant: &TenantId, id: RequestId, admission: AdmissionId, ok: bool) -> Write {
     let to = if ok { State::Executed } else { State::Failed };
     Write::new(

@@ -3,6 +3,7 @@
 //! ```text
 //! PENDING  → APPROVED → CONSUMED → EXECUTED | FAILED
 //! PENDING  → DENIED | TIMED_OUT | CANCELLED
+//! APPROVED → CANCELLED (policy asks for more since)
 //! ```
 
 use creto_kernel::{Digest, Timestamp};
@@ -19,7 +20,7 @@ pub enum Command {
     Deny,
     /// Time is up.
     Expire,
-    /// The agent no longer wants it.
+    /// The agent no longer wants it, or policy no longer takes the approval.
     Cancel,
     /// An admission uses the approval for exactly this digest.
     Consume(Digest),
@@ -49,7 +50,7 @@ pub fn decide(facts: &Facts, command: Command, now: Timestamp) -> Result<State, 
     let late = now >= facts.deadline;
     match (facts.state, command) {
         (State::Pending, Command::Expire) if late => Ok(State::TimedOut),
-        (State::Pending, Command::Cancel) => Ok(State::Cancelled),
+        (State::Pending | State::Approved, Command::Cancel) => Ok(State::Cancelled),
         (State::Pending, Command::Approve(_) | Command::Deny) if late => Err(OversightError::DeadlinePassed),
         (State::Pending, Command::Approve(digest)) => same(facts, digest, State::Approved),
         (State::Pending, Command::Deny) => Ok(State::Denied),
