@@ -24,6 +24,7 @@ use creto_runtime::core::pool::PoolTarget;
 use creto_runtime::egress::{EgressLimits, SystemResolver};
 use creto_runtime::pool::WarmPool;
 use creto_runtime::{Runtime, RuntimeError, RuntimeOptions};
+use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -54,8 +55,7 @@ pub(crate) struct House {
     pub(crate) log: LogReader,
     pub(crate) log_files: DirSource,
     pub(crate) trusted: TrustedKeys,
-    pub(crate) runtime: Result<Runtime, RuntimeError>,
-    pool: Option<WarmPool>,
+    sandboxes: Sandboxes,
     _owner: File,
 }
 
@@ -126,10 +126,7 @@ impl House {
             db: db.clone(),
             clock: Arc::clone(&clock),
         }));
-        let (runtime, pool) = match open_runtime(config, &data, &gate).await {
-            Ok((runtime, pool)) => (Ok(runtime), Some(pool)),
-            Err(error) => (Err(error), None),
-        };
+        let sandboxes = Sandboxes::open(config, &data, &gate);
         let log_files = DirSource::new(&data.join("log"));
         let house = Self {
             meter: Meter::new(db.clone(), Arc::clone(&gate), accounts, Arc::clone(&clock)),
@@ -151,8 +148,7 @@ impl House {
             desk,
             sequencer,
             trusted,
-            runtime,
-            pool,
+            sandboxes,
             _owner: owner,
         };
         house.first_start().await?;
@@ -193,15 +189,47 @@ impl House {
 
     /// Closes: sandboxes first, then the log.
     pub(crate) async fn close(&self) -> Result<(), Failure> {
-        if let Some(pool) = &self.pool {
+        if let Ok((_, pool)) = &*self.sandboxes.ready().await {
             pool.drain().await;
         }
         Ok(self.sequencer.flush().await?)
     }
 
+    /// What starts sandboxes; waits for the first look at this machine, which starts one.
+    pub(crate) async fn runtime(&self) -> Result<Runtime, String> {
+        self.sandboxes.ready().await.as_ref().as_ref().map(|(runtime, _)| runtime.clone()).map_err(ToString::to_string)
+    }
+
+    /// Whether sandboxes can be started; `None` while that is still being looked at.
+    pub(crate) fn has_runtime(&self) -> Option<bool> {
+        self.sandboxes.0.borrow().as_ref().map(|opened| opened.is_ok())
+    }
+
     /// The moment now.
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+}
+
+/// The runtime, once it is known what this machine can do. Finding out starts a sandbox, so the server does not wait for it.
+struct Sandboxes(watch::Receiver<Option<Arc<Opened>>>);
+
+type Opened = Result<(Runtime, WarmPool), RuntimeError>;
+
+impl Sandboxes {
+    fn open(config: &Config, data: &Path, gate: &Arc<Gate>) -> Self {
+        let (opened, opening) = watch::channel(None);
+        let (config, data, gate) = (config.clone(), data.to_owned(), Arc::clone(gate));
+        tokio::spawn(async move { opened.send_replace(Some(Arc::new(open_runtime(&config, &data, &gate).await))) });
+        Self(opening)
+    }
+
+    async fn ready(&self) -> Arc<Opened> {
+        let mut opening = self.0.clone();
+        match opening.wait_for(Option::is_some).await.map(|opened| opened.clone()) {
+            Ok(Some(opened)) => opened,
+            _ => Arc::new(Err(RuntimeError::StartFailed("looking for a runtime was given up".to_owned()))),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::server::Server;
 
 /// Where HTTP is served when neither flag nor file says.
-const LISTEN_DEFAULT: ([u8; 4], u16) = ([127, 0, 0, 1], 8340);
+pub(super) const LISTEN_DEFAULT: ([u8; 4], u16) = ([127, 0, 0, 1], 8340);
 
 /// Serves until it is told to stop by SIGINT or SIGTERM.
 pub(crate) async fn serve(mut config: Config) -> Result<ExitCode, Failure> {

@@ -43,7 +43,7 @@ pub(crate) fn endpoints(runs: &Runs) -> Vec<Endpoint> {
 
 async fn start(State(runs): State<Runs>, caller: Caller, StrictJson(input): StrictJson<RunInput>) -> Result<Response, Problem> {
     let house = Arc::clone(&runs.0.house);
-    let runtime = house.runtime.as_ref().map_err(|e| RunsError::NoRuntime(e.to_string()))?;
+    let runtime = house.runtime().await.map_err(RunsError::NoRuntime)?;
     let wants_stdin = input.stdin;
     let Prepared { chain, spec, token } = prepare(&house, &caller.0, input).await?;
     let run = spec.run;

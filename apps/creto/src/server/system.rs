@@ -70,7 +70,7 @@ async fn metrics(State(house): State<Arc<House>>) -> Result<Response, Problem> {
         let count = house.gate.actions(&house.tenant, &filter).await?.len();
         gauge(&format!("creto_actions_{word}"), "Actions in this state, counted up to 500.", i64::try_from(count).unwrap_or(i64::MAX));
     }
-    gauge("creto_runtime_ready", "Whether sandboxes can be started.", i64::from(house.runtime.is_ok()));
+    gauge("creto_runtime_ready", "Whether sandboxes can be started.", i64::from(house.has_runtime() == Some(true)));
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
 }
 

@@ -1,6 +1,7 @@
 //! Answers of the gateway's own.
 
 use bytes::Bytes;
+use creto_kernel::ErrorCode;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, Full};
@@ -16,22 +17,22 @@ pub(super) fn established() -> Response<Body> {
 }
 
 pub(super) fn denied(message: &str) -> Response<Body> {
-    refusal(StatusCode::FORBIDDEN, "runtime.egress_denied", message)
+    refusal(StatusCode::FORBIDDEN, ErrorCode::new("runtime.egress_denied"), message)
 }
 
 pub(super) fn malformed(message: &str) -> Response<Body> {
-    refusal(StatusCode::BAD_REQUEST, "runtime.invalid_destination", message)
+    refusal(StatusCode::BAD_REQUEST, ErrorCode::new("runtime.invalid_destination"), message)
 }
 
 pub(super) fn unreachable(message: &str) -> Response<Body> {
-    refusal(StatusCode::BAD_GATEWAY, "runtime.egress_failed", message)
+    refusal(StatusCode::BAD_GATEWAY, ErrorCode::new("runtime.egress_failed"), message)
 }
 
-fn refusal(status: StatusCode, code: &'static str, message: &str) -> Response<Body> {
+fn refusal(status: StatusCode, code: ErrorCode, message: &str) -> Response<Body> {
     let body = Full::new(Bytes::from(format!("creto: {message}\n"))).map_err(|never| match never {}).boxed();
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    response.headers_mut().insert(ERROR_HEADER, HeaderValue::from_static(code));
+    response.headers_mut().insert(ERROR_HEADER, HeaderValue::from_static(code.as_str()));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
