@@ -25,7 +25,7 @@ type Page = "inbox" | "runs" | "audit" | "costs" | "budgets";
 /** Pages, with the role that each needs and the key after `g`. */
 const PAGES: readonly { page: Page; title: string; icon: IconName; key: string; role?: string }[] = [
   { page: "inbox", title: "Inbox", icon: "inbox", key: "g i", role: "approver" },
-  { page: "runs", title: "Runs", icon: "runs", key: "g r", role: "operator" },
+  { page: "runs", title: "Runs", icon: "runs", key: "g r" },
   { page: "audit", title: "Audit", icon: "audit", key: "g a" },
   { page: "costs", title: "Costs", icon: "costs", key: "g c" },
   { page: "budgets", title: "Budgets", icon: "budgets", key: "g b", role: "operator" },
@@ -69,11 +69,12 @@ export function App(): ReactNode {
 function Frame({ session, signOut }: { session: Session; signOut: () => void }): ReactNode {
   const asked = useRoute();
   const [help, setHelp] = useState(false);
-  const approver = session.roles.includes("approver");
+  const roles = session.roles.split("+");
+  const approver = roles.includes("approver");
   const requests = useRequests(approver);
   const waiting = inbox(requests.value ?? []).waiting.length;
 
-  const allowed = PAGES.filter(({ role }) => role === undefined || session.roles.includes(role));
+  const allowed = PAGES.filter(({ role }) => role === undefined || roles.includes(role));
   // Who may not decide begins elsewhere.
   const route: Route = asked.page === "inbox" && !approver ? { page: allowed[0]?.page ?? "costs" } as Route : asked;
   const current = route.page === "run" ? "runs" : route.page === "entry" ? "audit" : route.page;
@@ -118,7 +119,7 @@ function Frame({ session, signOut }: { session: Session; signOut: () => void }):
               {requests.liveness === "live" ? "live" : "reconnecting…"}
             </span>
           )}
-          <span className="me-name" title={session.roles.join(", ")}><Who id={session.identity} /></span>
+          <span className="me-name" title={roles.join(", ")}><Who id={session.identity} /></span>
           <span className="me-buttons">
             <button type="button" className="quiet" onClick={() => setHelp(true)} aria-label="keyboard help" title="keyboard help (?)">
               ?
@@ -130,23 +131,30 @@ function Frame({ session, signOut }: { session: Session; signOut: () => void }):
         </div>
       </nav>
       <main id="main" tabIndex={-1} className={`page page-${route.page}`}>
-        <Content route={route} requests={requests} session={session} />
+        <Content route={route} requests={requests} approver={approver} operator={roles.includes("operator")} />
       </main>
       {help && <Help close={() => setHelp(false)} />}
     </div>
   );
 }
 
-function Content({ route, requests, session }: { route: Route; requests: Requests; session: Session }): ReactNode {
+interface ContentProps {
+  route: Route;
+  requests: Requests;
+  approver: boolean;
+  operator: boolean;
+}
+
+function Content({ route, requests, approver, operator }: ContentProps): ReactNode {
   switch (route.page) {
     case "inbox":
-      return <Inbox requests={requests} selected={route.request} session={session} />;
+      return <Inbox requests={requests} selected={route.request} approver={approver} />;
     case "runs":
       return <Runs />;
     case "run":
       return <RunPage run={route.run} />;
     case "audit":
-      return <Audit from={route.from} />;
+      return <Audit from={route.from} operator={operator} />;
     case "entry":
       return <Entry leaf={route.leaf} />;
     case "costs":

@@ -115,7 +115,7 @@ export const api = {
   leaf: (id: string, signal?: AbortSignal) => call<ProvenLeaf>("GET", `/v1/audit/leaves/${part(id)}`, undefined, signal),
   entries: (from: number, limit: number, signal?: AbortSignal) =>
     call<LogEntries>("GET", `/v1/audit/entries?from=${from}&limit=${limit}`, undefined, signal),
-  verifyLog: () => call<{ logs?: LogReport[] } & Partial<LogReport>>("GET", "/v1/audit/verify"),
+  verifyLog: async () => (await call<{ report: LogReport }>("GET", "/v1/audit/verify")).report,
 
   costs: async (signal?: AbortSignal) => (await call<{ costs: CostNode[] }>("GET", "/v1/metering/costs", undefined, signal)).costs,
   accounts: async (signal?: AbortSignal) =>

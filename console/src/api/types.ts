@@ -1,28 +1,18 @@
-/** What the server's API speaks, as far as the console uses it. Times are RFC 3339 texts, money is a decimal text. */
+/**
+ * What the server's API speaks, as far as the console uses it. Times are RFC 3339 texts, money is a decimal text.
+ *
+ * Types with a schema in /openapi.json are generated (`npm run generate`); the rest is written here as the server's handlers answer it.
+ */
 
-export type RequestState = "pending" | "approved" | "denied" | "timed_out" | "cancelled" | "consumed" | "executed" | "failed";
+import type { components } from "./schema";
 
-export interface OversightRequest {
-  id: string;
-  /** SHA-256 over `action`, in hex: what a decision must name. */
-  digest: string;
-  /** The complete action as RFC 8785 text: the very bytes the digest covers. */
-  action: string;
-  rule: string;
-  run?: string | null;
-  /** The delegation chain, root first. */
-  hops: string[];
-  /** The agent's own words. Untrusted. */
-  reason?: string | null;
-  state: RequestState;
-  opened_at: string;
-  deadline: string;
-  decided_by?: string | null;
-  decided_at?: string | null;
-  /** How the decider had proved who they are. */
-  how?: string | null;
-  comment?: string | null;
-}
+type Schemas = components["schemas"];
+
+/** A request, as approvers see it. */
+export type OversightRequest = Schemas["Request"];
+export type Session = Schemas["Session"];
+export type CostNode = Schemas["CostNode"];
+export type AccountState = Schemas["AccountState"];
 
 export type ActionState = "intent" | "done" | "failed" | "refused" | "in_doubt";
 
@@ -52,24 +42,16 @@ export interface Run {
   agent: string;
   started_at: string;
   ended_at?: string | null;
-  actions: number;
+  /** The command's arguments, as JSON text. */
+  arguments: string;
   cost: string;
-  state: string;
+  state: ActionState;
 }
 
-/** `run` is the run's identifier, or what the list says about it. */
 export interface RunDetail {
-  run: string | Run;
+  run: string;
   actions: Action[];
   requests: OversightRequest[];
-}
-
-export interface Session {
-  identity: string;
-  roles: string[];
-  /** Sent back with every call that changes something. */
-  csrf: string;
-  not_after: string;
 }
 
 /** One record of the log, as `creto_kernel::Leaf` writes it. */
@@ -89,21 +71,21 @@ export interface Leaf {
 export interface ProvenLeaf {
   index: number;
   size: number;
-  /** The record, or its exact text. */
-  entry: Leaf | string;
+  entry: Leaf | null;
+  /** The record's exact text: what is hashed. */
+  entry_text: string;
   /** Hex. */
   leaf_hash: string;
   /** Hex, leaf side first. */
   proof: string[];
   /** The signed note. */
   checkpoint: string;
-  /** What the server found. The console finds out for itself. */
-  verified: boolean;
 }
 
 export interface LogEntries {
   size: number;
-  entries: { index: number; entry: Leaf | string }[];
+  /** `null` where an entry is no record of this version. */
+  entries: { index: number; entry: Leaf | null }[];
 }
 
 export interface LogReport {
@@ -114,21 +96,6 @@ export interface LogReport {
   files: number;
   in_doubt: { index: number; leaf: string; time: string; action: string; resource: string }[];
   outcomes_without_intent: number[];
-}
-
-export interface CostNode {
-  identity: string;
-  direct: string;
-  total: string;
-  children: CostNode[];
-}
-
-export interface AccountState {
-  account: string;
-  identity: string;
-  ceiling?: string | null;
-  spent: string;
-  held: string;
 }
 
 /** RFC 9457. */

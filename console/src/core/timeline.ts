@@ -95,15 +95,31 @@ function ofRequest(request: OversightRequest): Moment {
 
 /** Name and resource of an action's canonical text; the text itself where it cannot be read. */
 export function named(text: string): { readonly action: string; readonly resource: string } {
+  const { action, resource } = parsed(text) ?? {};
+  return typeof action === "string" && typeof resource === "string" ? { action, resource } : { action: text, resource: "" };
+}
+
+/** The command of a run's arguments, as it would be typed; the arguments themselves where they have another form. */
+export function command(text: string): string {
+  const argv = parsed(text)?.["argv"];
+  if (!Array.isArray(argv)) return text;
+  return argv.map((word) => (/^[\w@%+=:,./-]+$/.test(String(word)) ? String(word) : `'${String(word).replaceAll("'", "'\\''")}'`)).join(" ");
+}
+
+/** A note's names and quantities, `name: quantity`; the note itself where it has another form. */
+export function remarks(note: string): string {
+  const members = parsed(note);
+  if (!members) return note;
+  return Object.entries(members).map(([name, value]) => `${name.replaceAll("_", " ")}: ${typeof value === "string" ? value : JSON.stringify(value)}`).join(" · ");
+}
+
+function parsed(text: string): Record<string, unknown> | undefined {
   try {
-    const parsed: unknown = JSON.parse(text);
-    if (typeof parsed === "object" && parsed !== null && "action" in parsed && "resource" in parsed) {
-      return { action: String(parsed.action), resource: String(parsed.resource) };
-    }
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
   } catch {
-    // Falls through: unreadable is shown as it is.
+    return undefined;
   }
-  return { action: text, resource: "" };
 }
 
 function between(from: string, to: string | null | undefined): number | undefined {

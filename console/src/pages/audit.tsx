@@ -11,7 +11,7 @@ import { Await, Empty, Hash, Head, ProblemBox, State, Visible, Who } from "../ui
 const PAGE = 50;
 
 /** The log: the newest entries first, in pages. */
-export function Audit({ from }: { from: number | undefined }): ReactNode {
+export function Audit({ from, operator }: { from: number | undefined; operator: boolean }): ReactNode {
   const now = useNow(5000);
   const loaded = useLoad(`entries ${from ?? "newest"}`, async (signal) => {
     if (from !== undefined) return { from, ...(await api.entries(from, PAGE, signal)) };
@@ -23,7 +23,7 @@ export function Audit({ from }: { from: number | undefined }): ReactNode {
   return (
     <>
       <Head title="Audit log">
-        <Verify />
+        {operator && <Verify />}
       </Head>
       <p className="soft lead">Every change leaves an entry in a Merkle tree. Open one to see its proof, recomputed in this browser.</p>
       <Await loaded={loaded} rows={10}>
@@ -38,7 +38,7 @@ export function Audit({ from }: { from: number | undefined }): ReactNode {
                     <tr><th className="num">#</th><th>When</th><th>Who</th><th>Did</th><th>To</th><th>Decision</th></tr>
                   </thead>
                   <tbody>
-                    {[...entries].reverse().map(({ index, entry }) => <Row key={index} index={index} entry={leafOf(entry)} now={now} />)}
+                    {[...entries].reverse().map(({ index, entry }) => <Row key={index} index={index} entry={entry} now={now} />)}
                   </tbody>
                 </table>
               </div>
@@ -55,17 +55,7 @@ export function Audit({ from }: { from: number | undefined }): ReactNode {
   );
 }
 
-/** An entry as a record; `undefined` where it cannot be read as one. */
-export function leafOf(entry: Leaf | string): Leaf | undefined {
-  if (typeof entry !== "string") return entry;
-  try {
-    return JSON.parse(entry) as Leaf;
-  } catch {
-    return undefined;
-  }
-}
-
-function Row({ index, entry, now }: { index: number; entry: Leaf | undefined; now: number }): ReactNode {
+function Row({ index, entry, now }: { index: number; entry: Leaf | null; now: number }): ReactNode {
   if (!entry) return <tr><td className="num">{index}</td><td colSpan={5}>not a record of this version</td></tr>;
   return (
     <tr className="linked">
@@ -81,13 +71,10 @@ function Row({ index, entry, now }: { index: number; entry: Leaf | undefined; no
 
 /** Has the server read and check every file of the log. */
 function Verify(): ReactNode {
-  const [state, setState] = useState<"idle" | "busy" | LogReport[] | Problem>("idle");
+  const [state, setState] = useState<"idle" | "busy" | LogReport | Problem>("idle");
   const verify = () => {
     setState("busy");
-    api.verifyLog().then(
-      (report) => setState(report.logs ?? [report as LogReport]),
-      (cause: unknown) => setState(Problem.of(cause)),
-    );
+    api.verifyLog().then(setState, (cause: unknown) => setState(Problem.of(cause)));
   };
   return (
     <>
@@ -95,19 +82,23 @@ function Verify(): ReactNode {
         <Icon name="shield" /> {state === "busy" ? "Reading every file…" : "Verify the whole log"}
       </button>
       {state instanceof Problem && <ProblemBox problem={state} />}
-      {Array.isArray(state) && state.map((log) => (
-        <section key={log.tenant} className="verdict good" role="status">
-          <h2><Icon name="check" /> The log of {log.tenant} is whole</h2>
-          <p>{log.size} entries in {log.files} files, both signatures{log.signed_at_s ? ` of ${moment(new Date(log.signed_at_s * 1000).toISOString())}` : ""}.</p>
-          {log.root && <Hash hex={log.root} />}
-          {(log.in_doubt?.length ?? 0) > 0 && (
-            <p className="note-warn">
-              {log.in_doubt.length} in doubt: begun, and no outcome recorded.{" "}
-              {log.in_doubt.map((doubt) => <a key={doubt.leaf} href={href({ page: "entry", leaf: doubt.leaf })}>#{doubt.index} {doubt.action} </a>)}
-            </p>
-          )}
-        </section>
-      ))}
+      {typeof state === "object" && !(state instanceof Problem) && <Whole log={state} />}
     </>
+  );
+}
+
+function Whole({ log }: { log: LogReport }): ReactNode {
+  return (
+    <section className="verdict good" role="status">
+      <h2><Icon name="check" /> The log of {log.tenant} is whole</h2>
+      <p>{log.size} entries in {log.files} files, signed with both keys on {moment(new Date(log.signed_at_s * 1000).toISOString())}.</p>
+      <Hash hex={log.root} />
+      {log.in_doubt.length > 0 && (
+        <p className="note-warn">
+          {log.in_doubt.length} begun without an outcome on record:{" "}
+          {log.in_doubt.map((doubt) => <a key={doubt.leaf} href={href({ page: "entry", leaf: doubt.leaf })}>#{doubt.index} {doubt.action} </a>)}
+        </p>
+      )}
+    </section>
   );
 }

@@ -44,7 +44,7 @@ function Account({ account }: { account: AccountState }): ReactNode {
   return (
     <li className="budget">
       <div className="budget-head">
-        <Who id={account.identity} />
+        {account.account === "tenant" ? <strong>The whole tenant</strong> : <Who id={account.identity} />}
         <span className="num">
           <strong>{money(account.spent)}</strong>
           {ceiling === undefined ? <span className="soft"> spent, no ceiling</span> : <span className="soft"> of {money(account.ceiling)}</span>}
@@ -57,10 +57,10 @@ function Account({ account }: { account: AccountState }): ReactNode {
         </span>
       )}
       <p className="soft budget-foot">
-        <span><Visible text={account.account} /></span>
-        <span>
-          {(held ?? 0n) !== 0n && <>{money(account.held)} held</>}
-          {ceiling !== undefined && <> · {money(fromMicros(ceiling - used(account)))} left</>}
+        <code><Visible text={account.account} /></code>
+        <span className="num">
+          {(held ?? 0n) !== 0n && <>{money(account.held)} held </>}
+          {ceiling !== undefined && <>{money(fromMicros(ceiling - used(account)))} left</>}
         </span>
       </p>
     </li>

@@ -4,7 +4,6 @@ import { type ReactNode, useEffect, useState } from "react";
 import { api } from "../api/client";
 import type { ProvenLeaf } from "../api/types";
 import { type Bytes, canHash, fromHex, toHex, utf8 } from "../core/bytes";
-import { canonical } from "../core/canonical";
 import { type Checkpoint, parseCheckpoint } from "../core/checkpoint";
 import { type Walk, leafHash, proves, walk } from "../core/merkle";
 import { href } from "../core/route";
@@ -13,7 +12,6 @@ import { Canonical } from "../ui/canonical";
 import { Icon } from "../ui/icons";
 import { useLoad } from "../ui/load";
 import { Await, Hash, Head, Skeleton, State, Visible, Who } from "../ui/parts";
-import { leafOf } from "./audit";
 
 export function Entry({ leaf }: { leaf: string }): ReactNode {
   const loaded = useLoad(`leaf ${leaf}`, (signal) => api.leaf(leaf, signal));
@@ -26,8 +24,7 @@ export function Entry({ leaf }: { leaf: string }): ReactNode {
 }
 
 function Proven({ proven }: { proven: ProvenLeaf }): ReactNode {
-  const record = leafOf(proven.entry);
-  const text = typeof proven.entry === "string" ? proven.entry : canonical(proven.entry);
+  const { entry: record, entry_text: text } = proven;
   return (
     <>
       <Head title={<>Entry #{proven.index}</>}>{record && <State state={record.decision} />}</Head>
@@ -93,7 +90,7 @@ function Proof({ proven, text }: { proven: ProvenLeaf; text: string }): ReactNod
     return (
       <section className="verdict muted">
         <h2>Not recomputed</h2>
-        <p>Browsers only hash on https: or on this machine. The server says: {proven.verified ? "verified" : "not verified"}.</p>
+        <p>Browsers only hash on https: or on this machine. Use <code>creto audit verify</code>.</p>
       </section>
     );
   }

@@ -1,7 +1,7 @@
 /** The approval inbox: what waits for a human on the left, one request on the right. */
 
 import { type ReactNode, useEffect } from "react";
-import type { OversightRequest, Session } from "../api/types";
+import type { OversightRequest } from "../api/types";
 import { identity } from "../core/identity";
 import { inbox, neighbour } from "../core/inbox";
 import { href } from "../core/route";
@@ -16,7 +16,7 @@ import { RequestDetail } from "./request";
 /** Older ones are in the audit log. */
 const PAST_MAX = 50;
 
-export function Inbox({ requests, selected, session }: { requests: Requests; selected: string | undefined; session: Session }): ReactNode {
+export function Inbox({ requests, selected, approver }: { requests: Requests; selected: string | undefined; approver: boolean }): ReactNode {
   const now = useNow();
   const { waiting, past } = inbox(requests.value ?? []);
   const all = [...waiting, ...past.slice(0, PAST_MAX)];
@@ -62,7 +62,7 @@ export function Inbox({ requests, selected, session }: { requests: Requests; sel
             <p className="soft"><kbd>?</kbd> shows all keys.</p>
           </div>
         ) : (
-          <RequestDetail key={selected} id={selected} listed={current} changed={requests.reload} session={session} now={now} />
+          <RequestDetail key={selected} id={selected} listed={current} changed={requests.reload} approver={approver} now={now} />
         )}
       </section>
     </div>

@@ -2,7 +2,7 @@
 
 import { type KeyboardEvent, type ReactNode, useEffect, useRef, useState } from "react";
 import { Problem, api } from "../api/client";
-import type { OversightRequest, Session } from "../api/types";
+import type { OversightRequest } from "../api/types";
 import { canHash, sha256, toHex, utf8 } from "../core/bytes";
 import { href } from "../core/route";
 import { countdown, duration, millis, moment } from "../core/time";
@@ -21,16 +21,16 @@ interface Props {
   /** What the list knows; the list may not reach back far enough. */
   listed: OversightRequest | undefined;
   changed: () => void;
-  session: Session;
+  approver: boolean;
   now: number;
 }
 
-export function RequestDetail({ id, listed, changed, session, now }: Props): ReactNode {
+export function RequestDetail({ id, listed, changed, approver, now }: Props): ReactNode {
   const stamp = listed ? `${listed.state} ${listed.decided_at ?? ""}` : "";
   const loaded = useLoad(`${id} ${stamp}`, (signal) => (listed ? Promise.resolve(listed) : api.request(id, signal)));
   const request = loaded.value ?? listed;
   if (!request) return loaded.problem ? <ProblemBox problem={loaded.problem} retry={loaded.reload} /> : <Skeleton rows={8} />;
-  return <Detail request={request} changed={changed} session={session} now={now} />;
+  return <Detail request={request} changed={changed} approver={approver} now={now} />;
 }
 
 /** What hashing the shown bytes in this browser gave. */
@@ -52,7 +52,7 @@ function useDigest(request: OversightRequest): Check {
   return check;
 }
 
-function Detail({ request, changed, session, now }: { request: OversightRequest; changed: () => void; session: Session; now: number }): ReactNode {
+function Detail({ request, changed, approver, now }: Omit<Props, "id" | "listed"> & { request: OversightRequest }): ReactNode {
   const { action, resource } = named(request.action);
   const check = useDigest(request);
   const [lost, setLost] = useState<Problem>();
@@ -119,7 +119,7 @@ function Detail({ request, changed, session, now }: { request: OversightRequest;
         <ProblemBox problem={new Problem(0, `the server names another digest: ${request.digest}`, "console.digest_mismatch", "do not approve: report this to whoever runs the server")} />
       )}
 
-      {pending && session.roles.includes("approver") && (
+      {pending && approver && (
         <Decision
           request={request}
           digest={check.is === "done" ? check.hex : request.digest}

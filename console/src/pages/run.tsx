@@ -1,13 +1,13 @@
 import type { ReactNode } from "react";
 import { api } from "../api/client";
-import type { Action, Run, RunDetail } from "../api/types";
+import type { Action, RunDetail } from "../api/types";
 import { fromMicros, micros, money } from "../core/money";
 import { href } from "../core/route";
 import { type Span, bars, spanOf } from "../core/span";
 import { duration, moment as dateOf, timeOfDay } from "../core/time";
-import { type Kind, type Moment, timeline } from "../core/timeline";
+import { type Kind, type Moment, command, remarks, timeline } from "../core/timeline";
 import { Icon } from "../ui/icons";
-import { useLoad, useNow } from "../ui/load";
+import { useLoad, useNow, usePoll } from "../ui/load";
 import { Await, Empty, Head, Path, State, Visible, Who } from "../ui/parts";
 
 const KIND_WORDS: Readonly<Record<Kind, string>> = {
@@ -17,6 +17,7 @@ const KIND_WORDS: Readonly<Record<Kind, string>> = {
 /** One run as a line of time. */
 export function RunPage({ run }: { run: string }): ReactNode {
   const loaded = useLoad(`run ${run}`, (signal) => api.run(run, signal));
+  usePoll(loaded.value?.actions.some((action) => action.state === "intent") ?? false, loaded.reload, 3000);
   return (
     <>
       <a className="back" href={href({ page: "runs" })}><Icon name="back" /> runs</a>
@@ -25,34 +26,35 @@ export function RunPage({ run }: { run: string }): ReactNode {
   );
 }
 
-/** What the server says of the whole run, or what its actions add up to. */
-function facts(detail: RunDetail): { agent: string | undefined; cost: string; told: Run | undefined } {
-  const told = typeof detail.run === "string" ? undefined : detail.run;
-  const sum = detail.actions.reduce((total, action: Action) => total + (micros(action.cost) ?? 0n), 0n);
-  return { agent: told?.agent ?? detail.actions[0]?.agent, cost: told?.cost ?? fromMicros(sum), told };
+/** The action that is the run itself. */
+function whole(actions: readonly Action[]): Action | undefined {
+  return actions.find((action) => action.action === "runtime.exec");
 }
 
 function Line({ id, detail, reload }: { id: string; detail: RunDetail; reload: () => void }): ReactNode {
   const now = useNow(1000);
   const line = timeline(detail.actions, detail.requests);
   const span = spanOf(line, now);
-  const { agent, cost, told } = facts(detail);
+  const run = whole(detail.actions);
+  const cost = detail.actions.reduce((total, action) => total + (micros(action.cost) ?? 0n), 0n);
+  const agent = run?.agent ?? detail.actions[0]?.agent;
   const waited = line.reduce((total, moment) => total + (moment.waitedMs ?? 0), 0);
   const hops = detail.requests[0]?.hops;
   return (
     <>
       <Head title={<>Run <code className="title-id"><Visible text={id} /></code></>}>
-        {told && <State state={told.state} />}
+        {run && <State state={run.state} />}
         <button type="button" className="quiet" onClick={reload}>refresh</button>
       </Head>
       <dl className="facts">
         {agent && <div><dt>Agent</dt><dd><Who id={agent} /></dd></div>}
-        {line[0] && <div><dt>Began</dt><dd>{dateOf(told?.started_at ?? line[0].at)}</dd></div>}
+        {line[0] && <div><dt>Began</dt><dd>{dateOf(run?.opened_at ?? line[0].at)}</dd></div>}
         <div><dt>Took</dt><dd>{duration(span.toMs - span.fromMs)}</dd></div>
         <div><dt>Waited for humans</dt><dd>{waited === 0 ? "not at all" : duration(waited)}</dd></div>
-        <div><dt>Cost</dt><dd>{money(cost)}</dd></div>
+        <div><dt>Cost</dt><dd>{money(fromMicros(cost))}</dd></div>
         <div><dt>Moments</dt><dd>{line.length}</dd></div>
       </dl>
+      {run?.arguments && <pre className="command" tabIndex={0} aria-label="command"><Visible text={command(run.arguments)} /></pre>}
       {hops && <Path hops={hops} />}
       {line.length === 0 ? (
         <Empty title="Nothing happened in this run">It was admitted, and ended before it did anything that is recorded.</Empty>
@@ -87,7 +89,7 @@ function Entry({ moment, span, now }: { moment: Moment; span: Span; now: number 
           <span key={bar.kind} className={bar.kind} style={{ left: `${bar.left}%`, width: `${bar.width}%` }} />
         ))}
       </span>
-      {moment.note && <span className="note"><Visible text={moment.note} /></span>}
+      {moment.note && <span className="note"><Visible text={remarks(moment.note)} /></span>}
     </>
   );
   return <li className={`moment ${moment.state}`}>{target ? <a href={target}>{body}</a> : <div>{body}</div>}</li>;

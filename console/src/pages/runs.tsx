@@ -3,13 +3,15 @@ import { api } from "../api/client";
 import { money } from "../core/money";
 import { href } from "../core/route";
 import { ago, duration, millis, moment } from "../core/time";
-import { useLoad, useNow } from "../ui/load";
-import { Await, Empty, Head, State, Who } from "../ui/parts";
+import { command } from "../core/timeline";
+import { useLoad, useNow, usePoll } from "../ui/load";
+import { Await, Empty, Head, State, Visible, Who } from "../ui/parts";
 
 /** All runs, the newest first. */
 export function Runs(): ReactNode {
   const now = useNow(5000);
   const loaded = useLoad("runs", api.runs);
+  usePoll(loaded.value?.some((run) => run.state === "intent") ?? false, loaded.reload, 3000);
   return (
     <>
       <Head title="Runs">
@@ -21,15 +23,14 @@ export function Runs(): ReactNode {
             <Empty title="No run yet">Start one: <code>creto run -- echo hello</code></Empty>
           ) : (
             <div className="table-wrap">
-              <table className="table">
+              <table className="table runs">
                 <thead>
                   <tr>
-                    <th>Agent</th>
-                    <th>Run</th>
+                    <th>Command</th>
+                    <th className="runs-agent">Agent</th>
                     <th>State</th>
                     <th className="num">Started</th>
                     <th className="num">Took</th>
-                    <th className="num">Actions</th>
                     <th className="num">Cost</th>
                   </tr>
                 </thead>
@@ -38,12 +39,13 @@ export function Runs(): ReactNode {
                     const [from, to] = [millis(run.started_at), millis(run.ended_at)];
                     return (
                       <tr key={run.run} className="linked">
-                        <td><Who id={run.agent} /></td>
-                        <td className="cell-id"><a href={href({ page: "run", run: run.run })}>{run.run}</a></td>
+                        <td className="cell-command">
+                          <a href={href({ page: "run", run: run.run })} title={run.run}><Visible text={command(run.arguments)} /></a>
+                        </td>
+                        <td className="runs-agent"><Who id={run.agent} /></td>
                         <td><State state={run.state} /></td>
                         <td className="num" title={moment(run.started_at)}>{ago(run.started_at, now)}</td>
                         <td className="num">{from === undefined ? "" : to === undefined ? "…" : duration(to - from)}</td>
-                        <td className="num">{run.actions}</td>
                         <td className="num">{money(run.cost)}</td>
                       </tr>
                     );

@@ -38,6 +38,15 @@ export function useLoad<T>(key: string, load: (signal: AbortSignal) => Promise<T
   return { value, problem: current?.problem, loading: value === undefined && current?.problem === undefined, reload };
 }
 
+/** Reloads every `everyMs` while `active`: for what the server has no events for. */
+export function usePoll(active: boolean, reload: () => void, everyMs: number): void {
+  useEffect(() => {
+    if (!active) return;
+    const timer = setInterval(reload, everyMs);
+    return () => clearInterval(timer);
+  }, [active, reload, everyMs]);
+}
+
 /** The server's time, again every `everyMs`. */
 export function useNow(everyMs = 1000): number {
   const [now, setNow] = useState(serverNow);

@@ -1,6 +1,6 @@
 /** Small parts that every page is made of. */
 
-import type { ReactNode } from "react";
+import { Fragment, type ReactNode } from "react";
 import type { Problem } from "../api/client";
 import { identity } from "../core/identity";
 import { pieces } from "../core/visible";
@@ -21,9 +21,13 @@ export function Visible({ text }: { text: string }): ReactNode {
         </span>
       );
     return (
-      <span key={at} className={piece.danger ? "mark danger" : "mark"} role="img" aria-label={piece.name} title={piece.name}>
-        {piece.label}
-      </span>
+      <Fragment key={at}>
+        <span className={piece.danger ? "mark danger" : "mark"} role="img" aria-label={piece.name} title={piece.name}>
+          {piece.label}
+        </span>
+        {/* The line feed itself, after its name: where lines are kept, what follows begins a new one. */}
+        {piece.text === "\n" && "\n"}
+      </Fragment>
     );
   });
 }

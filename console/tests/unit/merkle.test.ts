@@ -1,6 +1,5 @@
 import { describe, expect, it } from "vitest";
 import { type Bytes, canHash, fromHex, toHex, utf8 } from "../../src/core/bytes";
-import { canonical } from "../../src/core/canonical";
 import { parseCheckpoint } from "../../src/core/checkpoint";
 import { leafHash, nodeHash, proves, walk } from "../../src/core/merkle";
 
@@ -129,15 +128,4 @@ describe("checkpoints", () => {
     "refuses %j (%s)",
     (note) => expect(parseCheckpoint(note)).toBeUndefined(),
   );
-});
-
-describe("canonical JSON", () => {
-  it("sorts names by UTF-16 code units and writes values as RFC 8785 does", () => {
-    // The RFC's own example of section 3.2.3.
-    const value = JSON.parse('{"\\u20ac":"Euro Sign","\\r":"Carriage Return","\\ufb33":"Hebrew Letter Dalet With Dagesh","1":"One","\\ud83d\\ude00":"Emoji: Grinning Face","\\u0080":"Control","\\u00f6":"Latin Small Letter O With Diaeresis"}') as unknown;
-    expect(canonical(value)).toBe(
-      '{"\\r":"Carriage Return","1":"One","\u0080":"Control","ö":"Latin Small Letter O With Diaeresis","€":"Euro Sign","😀":"Emoji: Grinning Face","\ufb33":"Hebrew Letter Dalet With Dagesh"}',
-    );
-    expect(canonical({ b: [1, 4.5, 1e30, true, null], a: { d: "\u001b\n", c: "€" } })).toBe('{"a":{"c":"€","d":"\\u001b\\n"},"b":[1,4.5,1e+30,true,null]}');
-  });
 });

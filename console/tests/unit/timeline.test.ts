@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Action, OversightRequest } from "../../src/api/types";
 import { bars, spanOf } from "../../src/core/span";
-import { kindOf, named, timeline } from "../../src/core/timeline";
+import { command, kindOf, named, remarks, timeline } from "../../src/core/timeline";
 
 const at = (secs: number) => new Date(Date.UTC(2026, 0, 1) + secs * 1000).toISOString();
 const now = Date.UTC(2026, 0, 1) + 100_000;
@@ -61,6 +61,18 @@ describe("timeline", () => {
   it("shows an unreadable action as it is", () => {
     expect(named("{")).toEqual({ action: "{", resource: "" });
     expect(named("7")).toEqual({ action: "7", resource: "" });
+  });
+});
+
+describe("words of a run", () => {
+  it("writes its command as it would be typed", () => {
+    expect(command('{"argv":["python","-c","print(\'a b\')","--x=1"]}')).toBe("python -c 'print('\\''a b'\\'')' --x=1");
+    expect(command("[1]")).toBe("[1]");
+  });
+
+  it("writes a note's names and quantities", () => {
+    expect(remarks('{"exit_code":1,"code":"runtime.killed"}')).toBe("exit code: 1 · code: runtime.killed");
+    expect(remarks("plain")).toBe("plain");
   });
 });
 
