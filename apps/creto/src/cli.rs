@@ -1,5 +1,9 @@
 //! What can be typed.
 
+pub(crate) mod admin;
+pub(crate) mod agent;
+pub(crate) mod govern;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -30,6 +34,64 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Serve HTTP, the console and the local sockets.
     Serve(ServeArgs),
+    /// List runs, or show one as a timeline.
+    Runs {
+        /// Which run.
+        run: Option<String>,
+    },
+    /// Show what waits for a human.
+    Inbox {
+        /// Stay, and show each request as it comes.
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Approve exactly the action that is shown.
+    Approve(govern::ApproveArgs),
+    /// Deny a request.
+    Deny(govern::DenyArgs),
+    /// List actions whose outcome nobody knows, because the server stopped while they were under way.
+    Doubts,
+    /// Say what came of an action in doubt.
+    Resolve(govern::ResolveArgs),
+    /// Show usage by metric.
+    Usage {
+        /// Whose; yours when absent.
+        #[arg(long, value_name = "S")]
+        subscription: Option<String>,
+    },
+    /// Show cost by delegation tree.
+    Costs,
+    /// Show budgets: ceiling, spent, held.
+    Budgets,
+    /// Prices, the ledger, and usage of your own.
+    #[command(subcommand)]
+    Meter(admin::MeterCommand),
+    /// The policy: read, check, publish, explain.
+    #[command(subcommand)]
+    Policy(admin::PolicyCommand),
+    /// Agents and what is delegated to them.
+    #[command(subcommand)]
+    Agent(admin::AgentCommand),
+    /// Keys for programs.
+    #[command(subcommand)]
+    Key(admin::KeyCommand),
+    /// Logins for people.
+    #[command(subcommand)]
+    Account(admin::AccountCommand),
+    /// The log of everything: verify it, show an entry, pin it.
+    #[command(subcommand)]
+    Audit(govern::AuditCommand),
+    /// End-to-end messages between agents; run it where the agent runs.
+    Msg(agent::MsgArgs),
+    /// What an agent remembers; run it where the agent runs.
+    Memory(agent::MemoryArgs),
+    /// Check what this machine can run, and say what to install.
+    Doctor(govern::DoctorArgs),
+    /// Print completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
 }
 
 /// `creto serve`.

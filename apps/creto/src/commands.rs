@@ -1,10 +1,27 @@
-//! What each command does. Every command but `serve` is a client of the server's HTTP API.
+//! What each command does. Those that need a server are clients of its HTTP API; those that need none never open the data directory.
 
+mod accounts;
+mod agents;
+mod answer;
+mod audit;
+mod completions;
+mod decide;
+mod doctor;
+mod doubts;
+mod keys;
+mod memory;
+mod metering;
+mod msg;
+mod policy;
+mod remote;
 mod run;
+mod runs;
 mod serve;
 
 use std::process::ExitCode;
 
+use crate::cli::admin::MeterCommand;
+use crate::cli::govern::AuditCommand;
 use crate::cli::{Cli, Command};
 use crate::client::Client;
 use crate::config::Config;
@@ -18,18 +35,54 @@ pub(crate) struct Session {
 
 /// Runs the command.
 pub(crate) async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
-    if let Command::Serve(args) = cli.command {
-        return serve::serve(Config::load(cli.data, args.listen, args.config.as_deref())?).await;
+    let Cli { data, json, act_as, command } = cli;
+    match command {
+        Command::Serve(args) => serve::serve(Config::load(data, args.listen, args.config.as_deref())?).await,
+        Command::Doctor(args) => doctor::doctor(Config::load(data, args.listen, args.config.as_deref())?, json).await,
+        Command::Completions { shell } => completions::completions(shell),
+        Command::Msg(args) => msg::msg(args, json).await,
+        Command::Memory(args) => memory::memory(args, json).await,
+        Command::Meter(MeterCommand::Track(args)) => metering::track(args, json).await,
+        Command::Audit(AuditCommand::Verify(args)) => audit::verify(&Config::load(data, None, None)?, args, json).await,
+        command => {
+            let client = Client::open(Config::load(data, None, None)?, act_as).await?;
+            let session = Session { client, json };
+            let done = with_server(&session, command).await;
+            let closed = session.client.close().await;
+            // The command's own failure says more than one of closing.
+            let code = done?;
+            closed?;
+            Ok(code)
+        }
     }
-    let config = Config::load(cli.data, None, None)?;
-    let session = Session { client: Client::open(config, cli.act_as).await?, json: cli.json };
-    let done = match cli.command {
-        Command::Serve(_) => Ok(ExitCode::SUCCESS),
-        Command::Run(args) => run::run(&session, args).await,
-    };
-    let closed = session.client.close().await;
-    // The command's own failure says more than one of closing.
-    let code = done?;
-    closed?;
-    Ok(code)
+}
+
+async fn with_server(session: &Session, command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Run(args) => run::run(session, args).await,
+        Command::Runs { run } => runs::runs(session, run.as_deref()).await,
+        Command::Inbox { watch } => decide::inbox(session, watch).await,
+        Command::Approve(args) => decide::approve(session, args).await,
+        Command::Deny(args) => decide::deny(session, args).await,
+        Command::Doubts => doubts::doubts(session).await,
+        Command::Resolve(args) => doubts::resolve(session, args).await,
+        Command::Usage { subscription } => metering::usage(session, subscription.as_deref()).await,
+        Command::Costs => metering::costs(session).await,
+        Command::Budgets => metering::budgets(session).await,
+        Command::Meter(MeterCommand::Check) => metering::check(session).await,
+        Command::Meter(MeterCommand::Price(args)) => metering::price(session, args).await,
+        Command::Policy(command) => policy::policy(session, command).await,
+        Command::Agent(command) => agents::agent(session, command).await,
+        Command::Key(command) => keys::key(session, command).await,
+        Command::Account(command) => accounts::account(session, command).await,
+        Command::Audit(AuditCommand::Show { entry }) => audit::show_entry(session, &entry).await,
+        Command::Audit(AuditCommand::Pin) => audit::pin(session).await,
+        Command::Serve(_)
+        | Command::Doctor(_)
+        | Command::Completions { .. }
+        | Command::Msg(_)
+        | Command::Memory(_)
+        | Command::Meter(MeterCommand::Track(_))
+        | Command::Audit(AuditCommand::Verify(_)) => Err(Failure::protocol("this command needs no server")),
+    }
 }

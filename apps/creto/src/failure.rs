@@ -1,5 +1,6 @@
 //! How a command fails: what happened, the stable code, what to do about it.
 
+use std::fmt;
 use std::process::ExitCode;
 
 use creto_kernel::{Coded, ErrorCode};
@@ -53,12 +54,18 @@ impl Failure {
         if as_json {
             println!("{}", json!({ "code": self.code, "detail": self.detail, "hint": self.hint }));
         } else {
-            eprintln!("creto: {} ({})", self.detail, self.code);
+            eprintln!("creto: {self}");
             if let Some(hint) = &self.hint {
                 eprintln!("  hint: {hint}");
             }
         }
         ExitCode::from(EXIT_FAILED)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.detail, self.code)
     }
 }
 

@@ -6,6 +6,8 @@ mod auth;
 mod console;
 mod identity;
 mod log;
+mod memory;
+mod messaging;
 mod policy;
 mod session;
 mod system;
@@ -59,6 +61,8 @@ pub(crate) fn endpoints(house: &Arc<House>, runs: &Runs) -> Endpoints {
         .and(identity::endpoints(house))
         .and(policy::endpoints(house))
         .and(log::endpoints(house))
+        .and(messaging::endpoints(house))
+        .and(memory::endpoints(house))
         .and(crate::runs::http::endpoints(runs))
         .and(creto_metering::http::endpoints(&house.meter))
         .and(creto_oversight::http::endpoints(&house.desk, &house.actions))

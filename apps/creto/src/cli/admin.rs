@@ -1,0 +1,219 @@
+//! What can be typed to administer: keys, agents, accounts, policy, prices.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+
+/// A role, as a key carries it.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum RoleName {
+    /// Administers the installation.
+    Operator,
+    /// Decides what agents ask for.
+    Approver,
+    /// Acts, under a delegation chain.
+    Agent,
+}
+
+impl RoleName {
+    /// The word on the wire.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Approver => "approver",
+            Self::Agent => "agent",
+        }
+    }
+}
+
+/// `creto key`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a key and print its token, this once.
+    Create(KeyCreateArgs),
+    /// List keys, without their tokens.
+    List,
+    /// End a key.
+    Revoke {
+        /// The key's id, from `creto key list`.
+        id: String,
+    },
+}
+
+/// `creto key create`.
+#[derive(Debug, Args)]
+pub(crate) struct KeyCreateArgs {
+    /// What the key may do.
+    #[arg(long)]
+    pub(crate) role: RoleName,
+    /// The human it is for; with `--role agent`, the agent.
+    #[arg(long, value_name = "N")]
+    pub(crate) name: String,
+    /// With `--role agent`: the agent, where `--name` only labels the key.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) agent: Option<String>,
+    /// With `--role agent`: the chain it acts under (from `creto agent delegate`); one link from you when absent.
+    #[arg(long, value_name = "TOKEN", conflicts_with = "agent")]
+    pub(crate) chain: Option<String>,
+    /// How long it lives, such as 8h or 30d; 90d when absent.
+    #[arg(long, value_name = "D")]
+    pub(crate) ttl: Option<String>,
+}
+
+/// `creto agent`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentCommand {
+    /// Make an agent.
+    Create {
+        /// Its name.
+        name: String,
+    },
+    /// List agents.
+    List,
+    /// Hand authority to an agent, narrowing, and print the chain token.
+    Delegate(DelegateArgs),
+    /// Stop an agent from acting, until it is resumed.
+    Suspend {
+        /// Its name.
+        name: String,
+    },
+    /// Let a suspended agent act again.
+    Resume {
+        /// Its name.
+        name: String,
+    },
+    /// End an agent for good, and every delegation that passes it.
+    Revoke {
+        /// Its name.
+        name: String,
+    },
+    /// End one link and every delegation below it.
+    RevokeLink {
+        /// The link's id, as `creto agent delegate --json` names it.
+        link: String,
+    },
+}
+
+/// `creto agent delegate`.
+#[derive(Debug, Args)]
+pub(crate) struct DelegateArgs {
+    /// The human whose authority it is; you when absent.
+    #[arg(long, value_name = "HUMAN")]
+    pub(crate) from: Option<String>,
+    /// Continue this chain instead.
+    #[arg(long, value_name = "TOKEN", conflicts_with = "from")]
+    pub(crate) chain: Option<String>,
+    /// The agent; made on first use.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) to: String,
+    /// Most it and everybody below it may spend, such as 10.00.
+    #[arg(long, value_name = "A")]
+    pub(crate) budget: Option<String>,
+    /// An action it may do, `tool.call` or `tool.*`; may be repeated; the delegator's when absent.
+    #[arg(long = "allow", value_name = "ACTION")]
+    pub(crate) actions: Vec<String>,
+    /// A resource it may act on, `host:example.com` or `tool:*`; may be repeated; the delegator's when absent.
+    #[arg(long = "resource", value_name = "R")]
+    pub(crate) resources: Vec<String>,
+    /// How long it holds, such as 8h or 30d; a day when absent.
+    #[arg(long, value_name = "D")]
+    pub(crate) ttl: Option<String>,
+    /// How many further links may follow.
+    #[arg(long, value_name = "N")]
+    pub(crate) depth: Option<u8>,
+}
+
+/// `creto account`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AccountCommand {
+    /// Make a human who can sign in to the console. The password comes from $CRETO_PASSWORD, else it is asked for.
+    Create {
+        /// Their name.
+        #[arg(long, value_name = "N")]
+        name: String,
+        /// They may also administer, not only decide requests.
+        #[arg(long)]
+        operator: bool,
+    },
+}
+
+/// `creto policy`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Print the policy in force.
+    Show,
+    /// Put a policy in force.
+    Publish {
+        /// Cedar policies; `-` reads standard input.
+        file: PathBuf,
+        /// Only if this version is still the one in force.
+        #[arg(long, value_name = "N")]
+        based_on: Option<u64>,
+    },
+    /// Check a policy and show what it would change, without publishing it.
+    Check {
+        /// Cedar policies; `-` reads standard input.
+        file: PathBuf,
+    },
+    /// List the versions that were published.
+    History,
+    /// Say why a request is decided as it is.
+    Explain {
+        /// Such as `tool.call`.
+        action: String,
+        /// Such as `tool:search`.
+        resource: String,
+        /// Under this chain; as yourself when absent.
+        #[arg(long, value_name = "T")]
+        chain: Option<String>,
+    },
+}
+
+/// `creto meter`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum MeterCommand {
+    /// Check the ledger: debits equal credits, and every counter equals its entries.
+    Check,
+    /// Define a metric and the price of one unit.
+    Price(PriceArgs),
+    /// Record usage, as the agent whose sandbox this is.
+    Track(TrackArgs),
+}
+
+/// `creto meter price`.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("aggregation").required(true).args(["sum", "count"]))]
+pub(crate) struct PriceArgs {
+    /// The metric.
+    pub(crate) code: String,
+    /// Each event is as many units as this property says.
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) sum: Option<String>,
+    /// Each event is one unit.
+    #[arg(long)]
+    pub(crate) count: bool,
+    /// The price of one unit, such as 0.002.
+    #[arg(long, value_name = "P")]
+    pub(crate) unit_price: String,
+}
+
+/// `creto meter track`.
+#[derive(Debug, Args)]
+pub(crate) struct TrackArgs {
+    /// The metric.
+    pub(crate) code: String,
+    /// How many units.
+    #[arg(long, value_name = "N")]
+    pub(crate) quantity: String,
+    /// The property that holds the quantity: the one the metric sums.
+    #[arg(long, value_name = "FIELD", default_value = "quantity")]
+    pub(crate) field: String,
+    /// Your identifier of this usage: sent again, it is the same usage and is counted once. A fresh one when absent.
+    #[arg(long, value_name = "T")]
+    pub(crate) id: Option<String>,
+    /// Whose usage it is; the human's at the root of the chain when absent.
+    #[arg(long, value_name = "S")]
+    pub(crate) subscription: Option<String>,
+    #[command(flatten)]
+    pub(crate) reach: super::agent::Reach,
+}

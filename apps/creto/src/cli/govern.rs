@@ -1,0 +1,84 @@
+//! What can be typed to watch and decide: requests, doubts, money, runs, the log.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Subcommand};
+
+/// `creto approve`.
+#[derive(Debug, Args)]
+pub(crate) struct ApproveArgs {
+    /// The request, from `creto inbox`.
+    pub(crate) request: String,
+    /// What you want to say about it.
+    #[arg(long, value_name = "T")]
+    pub(crate) comment: Option<String>,
+    /// Approve this digest and nothing else; the one of the action shown when absent.
+    #[arg(long, value_name = "D")]
+    pub(crate) digest: Option<String>,
+}
+
+/// `creto deny`.
+#[derive(Debug, Args)]
+pub(crate) struct DenyArgs {
+    /// The request, from `creto inbox`.
+    pub(crate) request: String,
+    /// Why; the agent reads it.
+    #[arg(long, value_name = "T")]
+    pub(crate) comment: Option<String>,
+}
+
+/// `creto resolve`.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").required(true).args(["happened", "did_not_happen"]))]
+pub(crate) struct ResolveArgs {
+    /// The admission, from `creto doubts`.
+    pub(crate) admission: String,
+    /// It did happen.
+    #[arg(long)]
+    pub(crate) happened: bool,
+    /// It did not happen.
+    #[arg(long)]
+    pub(crate) did_not_happen: bool,
+}
+
+/// `creto audit`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Verify every file of the log, offline or from a server.
+    Verify(VerifyArgs),
+    /// Show an entry, with its proof checked here.
+    Show {
+        /// A leaf's id, or its position in the log.
+        entry: String,
+    },
+    /// Print the signed checkpoint, to be kept elsewhere: `creto audit pin >FILE`, later `creto audit verify --pin FILE`.
+    Pin,
+}
+
+/// `creto audit verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Verify what this server serves, instead of the files in the data directory.
+    #[arg(long, value_name = "U")]
+    pub(crate) url: Option<String>,
+    /// The key to read it with.
+    #[arg(long, env = "CRETO_TOKEN", value_name = "T", hide_env_values = true, requires = "url")]
+    pub(crate) token: Option<String>,
+    /// The keys to trust, kept from an earlier day; those beside the log when absent.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keys: Option<PathBuf>,
+    /// A checkpoint that was kept elsewhere (`creto audit pin`): the log must extend it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pin: Option<PathBuf>,
+}
+
+/// `creto doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// The configuration file the server will be started with.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where the server will listen.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
+}

@@ -1,0 +1,172 @@
+//! `creto inbox`, `creto approve`, `creto deny`: what agents ask a human, and the human's answer.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+use bytes::Bytes;
+use creto_kernel::Digest;
+use http::Method;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+
+use crate::cli::govern::{ApproveArgs, DenyArgs};
+use crate::commands::Session;
+use crate::commands::answer::{encode, moment, path, plain, print, rows, safe, short, text};
+use crate::failure::Failure;
+
+const PENDING: &str = "/v1/oversight/requests?state=pending";
+/// Longest line of the event stream: an event name or a number.
+const EVENT_LINE_BYTES_MAX: usize = 64 << 10;
+
+/// Shows what waits for a human; with `watch`, each request once, as it comes.
+pub(super) async fn inbox(session: &Session, watch: bool) -> Result<ExitCode, Failure> {
+    if watch {
+        return follow(session).await;
+    }
+    session.answer(&session.get(PENDING).await?, |answer| {
+        let requests = rows(answer, "requests");
+        if requests.is_empty() {
+            return "nothing waits for you\n".to_owned();
+        }
+        let mut out: String = requests.iter().map(describe).collect();
+        out.push_str("decide with `creto approve REQUEST` or `creto deny REQUEST --comment WHY`\n");
+        out
+    })
+}
+
+/// Until interrupted: every request that comes, once.
+async fn follow(session: &Session) -> Result<ExitCode, Failure> {
+    let nothing = Full::new(Bytes::new()).map_err(|never| match never {}).boxed_unsync();
+    let mut events =
+        Events { body: session.client.stream(Method::GET, "/v1/oversight/changes", nothing).await?.into_body(), buffer: Vec::new() };
+    let mut interrupted = Box::pin(tokio::signal::ctrl_c());
+    let mut shown = BTreeSet::new();
+    loop {
+        // The first event comes at once, so what waits already is shown too.
+        tokio::select! {
+            changed = events.changed() => if !changed? { break },
+            _ = &mut interrupted => break,
+        }
+        let answer = session.get(PENDING).await?;
+        for request in rows(&answer, "requests").iter().rev() {
+            if shown.insert(text(request, "id")) {
+                print(&if session.json { format!("{request}\n") } else { describe(request) })?;
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Server-sent events; each one means that something changed.
+struct Events {
+    body: Incoming,
+    buffer: Vec<u8>,
+}
+
+impl Events {
+    /// Waits for the next event; `false` when the server has stopped.
+    async fn changed(&mut self) -> Result<bool, Failure> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                if line.starts_with(b"data:") {
+                    return Ok(true);
+                }
+                continue;
+            }
+            if self.buffer.len() > EVENT_LINE_BYTES_MAX {
+                return Err(Failure::protocol("the server sent an event that has no end"));
+            }
+            match self.body.frame().await {
+                None => return Ok(false),
+                Some(Err(e)) => return Err(Failure::protocol(format!("the server's events broke off: {e}"))),
+                Some(Ok(frame)) => self.buffer.extend(frame.into_data().unwrap_or_default()),
+            }
+        }
+    }
+}
+
+/// Approves exactly the action that is shown.
+pub(super) async fn approve(session: &Session, args: ApproveArgs) -> Result<ExitCode, Failure> {
+    let at = format!("/v1/oversight/requests/{}", encode(&args.request));
+    let request = session.get(&at).await?;
+    let shown = digest_shown(&request)?;
+    if !session.json {
+        eprint!("{}", describe(&request));
+    }
+    let body = json!({ "digest": args.digest.unwrap_or(shown), "comment": args.comment });
+    let answer = session.send(Method::POST, &format!("{at}/approve"), &body).await?;
+    session.answer(&answer, |answer| format!("approved `{}`: this action, once\n", text(answer, "id")))
+}
+
+/// Denies.
+pub(super) async fn deny(session: &Session, args: DenyArgs) -> Result<ExitCode, Failure> {
+    let body = json!({ "comment": args.comment });
+    let answer = session.send(Method::POST, &format!("/v1/oversight/requests/{}/deny", encode(&args.request)), &body).await?;
+    session.answer(&answer, |answer| {
+        let told = if args.comment.is_some() { "; the agent is told why" } else { "" };
+        format!("denied `{}`{told}\n", text(answer, "id"))
+    })
+}
+
+/// The digest of what the reader is shown, computed here: what is approved is what was read, whatever the server says its digest is.
+fn digest_shown(request: &Value) -> Result<String, Failure> {
+    let action = request.get("action").and_then(Value::as_str).ok_or_else(|| Failure::protocol("the request shows no action"))?;
+    let digest = Digest::of(action.as_bytes()).to_string();
+    if request.get("digest").and_then(Value::as_str) == Some(digest.as_str()) {
+        Ok(digest)
+    } else {
+        Err(Failure::protocol("the action shown is not the one the request's digest names; nothing was approved"))
+    }
+}
+
+/// A request as a person reads it. Whatever the agent wrote is escaped.
+fn describe(request: &Value) -> String {
+    let action: Value = request.get("action").and_then(Value::as_str).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let mut out = format!("{}  {}  ({})\n", text(request, "id"), text(&action, "action"), text(request, "state"));
+    let mut line = |name: &str, value: &str| out.push_str(&format!("  {name:>9}  {value}\n"));
+    line("resource", &text(&action, "resource"));
+    for (name, value) in action.get("arguments").and_then(Value::as_object).into_iter().flatten() {
+        line("argument", &format!("{} = {}", safe(name), plain(value)));
+    }
+    line("authority", &path(rows(request, "hops")));
+    line("rule", &text(request, "rule"));
+    if let Some(reason) = request.get("reason").and_then(Value::as_str) {
+        line("says", &format!("“{}” (the agent's words)", safe(reason)));
+    }
+    line("digest", &text(request, "digest"));
+    line("asked", &format!("{}, until {}", moment(request, "opened_at"), moment(request, "deadline")));
+    if let Some(by) = request.get("decided_by").and_then(Value::as_str) {
+        line("decided", &format!("by {}: {}", safe(short(by)), text(request, "comment")));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(action: &str) -> Value {
+        json!({
+            "id": "req_1", "digest": Digest::of(action.as_bytes()).to_string(), "action": action, "rule": "r", "hops": ["spiffe://a/x/human/alice"],
+            "state": "pending", "reason": "please\n\u{202e}approve", "opened_at": "2026-11-23T01:00:00.000000Z", "deadline": "2026-11-23T02:00:00.000000Z",
+        })
+    }
+
+    #[test]
+    fn a_request_shows_every_argument_and_escapes_what_the_agent_wrote() {
+        let shown = describe(&request(r#"{"action":"tool.call","resource":"tool:pay","arguments":{"amount":100,"to":"a\nb"}}"#));
+        for part in ["tool:pay", "amount = 100", r"to = a\nb", r"please\n\u{202e}approve", "alice", "2026-11-23T02:00:00Z"] {
+            assert!(shown.contains(part), "{part}: {shown}");
+        }
+    }
+
+    #[test]
+    fn an_action_that_is_not_the_digests_is_not_approved() {
+        let mut request = request(r#"{"action":"tool.call"}"#);
+        assert_eq!(digest_shown(&request).unwrap(), request["digest"]);
+        request["action"] = json!(r#"{"action":"tool.call","arguments":{}}"#);
+        assert!(digest_shown(&request).is_err());
+    }
+}

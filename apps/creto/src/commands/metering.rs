@@ -1,0 +1,141 @@
+//! `creto usage`, `creto costs`, `creto budgets`, `creto meter`.
+
+use std::process::ExitCode;
+
+use http::Method;
+use serde_json::{Map, Value, json};
+
+use crate::cli::admin::{PriceArgs, TrackArgs};
+use crate::commands::Session;
+use crate::commands::answer::{encode, rows, short, show, table, text};
+use crate::commands::remote::Remote;
+use crate::failure::Failure;
+
+/// Usage by metric.
+pub(super) async fn usage(session: &Session, subscription: Option<&str>) -> Result<ExitCode, Failure> {
+    let query = subscription.map_or_else(String::new, |subscription| format!("?subscription={}", encode(subscription)));
+    session.answer(&session.get(&format!("/v1/metering/usage{query}")).await?, |answer| {
+        let cells = |row: &Value| ["code", "events", "units", "cost"].map(|name| text(row, name)).to_vec();
+        let rows: Vec<_> = rows(answer, "usage").iter().map(cells).collect();
+        table(&["metric", "events", "units", "cost"], &rows, "no usage yet")
+    })
+}
+
+/// Cost by delegation tree.
+pub(super) async fn costs(session: &Session) -> Result<ExitCode, Failure> {
+    session.answer(&session.get("/v1/metering/costs").await?, |answer| {
+        let mut lines = Vec::new();
+        for root in rows(answer, "costs") {
+            branch(root, "", "", &mut lines);
+        }
+        table(&["who", "own", "with all below"], &lines, "nothing was spent yet")
+    })
+}
+
+/// A node and everybody below it; `first` leads its own line, `rest` those below.
+fn branch(node: &Value, first: &str, rest: &str, lines: &mut Vec<Vec<String>>) {
+    let identity = text(node, "identity");
+    lines.push(vec![format!("{first}{}", short(&identity)), text(node, "direct"), text(node, "total")]);
+    let children = rows(node, "children");
+    for (at, child) in children.iter().enumerate() {
+        let (own, below) = if at + 1 == children.len() { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+        branch(child, &format!("{rest}{own}"), &format!("{rest}{below}"), lines);
+    }
+}
+
+/// Budgets.
+pub(super) async fn budgets(session: &Session) -> Result<ExitCode, Failure> {
+    session.answer(&session.get("/v1/metering/accounts").await?, |answer| {
+        let cells = |row: &Value| {
+            let identity = text(row, "identity");
+            let ceiling = row.get("ceiling").and_then(Value::as_str).unwrap_or("none").to_owned();
+            vec![text(row, "account"), short(&identity).to_owned(), ceiling, text(row, "spent"), text(row, "held")]
+        };
+        let rows: Vec<_> = rows(answer, "accounts").iter().map(cells).collect();
+        table(&["account", "whose", "ceiling", "spent", "held"], &rows, "nobody has spent anything yet")
+    })
+}
+
+/// Checks the ledger; a ledger that does not balance is exit code 1.
+pub(super) async fn check(session: &Session) -> Result<ExitCode, Failure> {
+    let answer = session.get("/v1/metering/check").await?;
+    let ok = answer.get("ok").and_then(Value::as_bool).unwrap_or(false);
+    session.answer(&answer, |answer| {
+        let mut out = format!("debits {}, credits {}: ", text(answer, "debits"), text(answer, "credits"));
+        out.push_str(if ok { "the ledger balances\n" } else { "the ledger does not balance\n" });
+        for account in rows(answer, "disagreements") {
+            out.push_str(&format!("  {}\n", crate::commands::answer::plain(account)));
+        }
+        out
+    })?;
+    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Defines a metric and its price.
+pub(super) async fn price(session: &Session, args: PriceArgs) -> Result<ExitCode, Failure> {
+    let metric = json!({
+        "aggregation": if args.count { "count" } else { "sum" }, "field": args.sum.unwrap_or_default(), "unit_price": args.unit_price,
+    });
+    let answer = session.send(Method::PUT, &format!("/v1/metering/metrics/{}", encode(&args.code)), &metric).await?;
+    session.answer(&answer, |answer| format!("each unit of `{}` costs {}\n", args.code, text(answer, "unit_price")))
+}
+
+/// Records usage as the agent itself.
+pub(super) async fn track(args: TrackArgs, json: bool) -> Result<ExitCode, Failure> {
+    let remote = Remote::as_agent(&args.reach)?;
+    let subscription = match args.subscription {
+        Some(subscription) => subscription,
+        None => root(&remote.whoami().await?),
+    };
+    let mut properties = Map::new();
+    // As text, which keeps all digits.
+    properties.insert(args.field, json!(args.quantity));
+    let event = json!({
+        "transaction_id": match args.id { Some(id) => id, None => fresh()? }, "external_subscription_id": subscription,
+        "code": args.code, "properties": properties,
+    });
+    let answer = remote.json(Method::POST, "/v1/metering/events", Some(&event)).await?;
+    show(json, &answer, |answer| {
+        let again = answer.get("duplicate").and_then(Value::as_bool).unwrap_or(false);
+        let what = if again { "was recorded before" } else { "is recorded" };
+        format!("`{}` {what}, cost {}\n", text(answer, "transaction_id"), text(answer, "cost"))
+    })
+}
+
+/// Whose authority it is: usage is booked to the human at the root of the chain.
+fn root(whoami: &Value) -> String {
+    let first = rows(whoami, "chain").first().unwrap_or_else(|| whoami.get("identity").unwrap_or(&Value::Null));
+    short(first.as_str().unwrap_or_default()).to_owned()
+}
+
+fn fresh() -> Result<String, Failure> {
+    let mut bytes = [0; 16];
+    creto_crypto::random::fill(&mut bytes)?;
+    Ok(format!("use-{}", hex::encode(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tree_of_costs_is_drawn_with_its_branches() {
+        let leaf = |name: &str| json!({ "identity": format!("spiffe://t/agent/{name}"), "direct": "1", "total": "1", "children": [] });
+        let tree = json!({
+            "identity": "spiffe://t/human/alice", "direct": "0", "total": "4",
+            "children": [{ "identity": "spiffe://t/agent/a", "direct": "1", "total": "3", "children": [leaf("b"), leaf("c")] }, leaf("d")],
+        });
+        let mut lines = Vec::new();
+        branch(&tree, "", "", &mut lines);
+        let names: Vec<_> = lines.iter().map(|line| line[0].as_str()).collect();
+        assert_eq!(names, ["alice", "├─ a", "│  ├─ b", "│  └─ c", "└─ d"]);
+        assert_eq!(lines[0][2], "4");
+    }
+
+    #[test]
+    fn usage_is_booked_to_the_root_of_the_chain() {
+        let chain = json!({ "identity": "spiffe://t/agent/a", "chain": ["spiffe://t/human/alice", "spiffe://t/agent/a"] });
+        assert_eq!(root(&chain), "alice");
+        assert_eq!(root(&json!({ "identity": "spiffe://t/human/bob", "chain": null })), "bob");
+    }
+}
