@@ -1,4 +1,5 @@
 //! Pure decisions about units and money: no clock, no randomness, no I/O.
 
+pub mod gcra;
 pub mod rate;
 pub mod tree;

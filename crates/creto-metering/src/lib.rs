@@ -1,6 +1,7 @@
 //! Metering: what agents used, what it cost, and ceilings that hold anywhere in the delegation chain.
 //!
 //! - [`Meter`] takes usage events and answers current usage and cost by delegation tree.
+//! - [`RateLimits`] is an inline limit of the Gate: so many actions of each agent in a time, counted in memory.
 //! - [`Accounts`] is the Gate's ledger: it holds money along a chain, then posts or voids it.
 //!
 //! INVARIANT: dedupe key, event, cost and audit leaf are one commit; a reading after the acknowledgement sees them all.
@@ -11,11 +12,13 @@ mod accounts;
 pub mod core;
 mod error;
 pub mod http;
+mod limits;
 pub mod model;
 mod service;
 mod store;
 
 pub use accounts::{Accounts, LedgerReport};
 pub use error::MeteringError;
+pub use limits::{AGENTS_PER_SHARD_MAX, RateLimits};
 pub use service::{Meter, Receipt};
 pub use store::MIGRATIONS;

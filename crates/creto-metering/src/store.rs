@@ -114,19 +114,19 @@ pub(crate) fn hold_account(hold: HoldId, account: &AccountRef) -> Write {
     Write::new("INSERT INTO meter_hold_account (hold, account) VALUES ($1,$2)", params![hold, account.account.as_str()])
 }
 
-/// Releases a hold at every account it was made on; only while it is open.
+/// Releases a hold at every account it was made on; only while it is open, which is decided first.
 pub(crate) fn close_hold(tenant: &TenantId, hold: HoldId, state: &'static str, now: Timestamp) -> [Write; 2] {
     [
-        Write::new(
-            "UPDATE meter_account SET held = held - (SELECT amount FROM meter_hold WHERE id = $1) \
-             WHERE tenant = $2 AND account IN (SELECT account FROM meter_hold_account WHERE hold = $1)",
-            params![hold, tenant],
-        ),
         Write::new(
             "UPDATE meter_hold SET state = $1, closed_at = $2 WHERE id = $3 AND tenant = $4 AND state = 'open'",
             params![state, now, hold, tenant],
         )
         .exactly(1, HOLD_CLOSED, "the hold was posted or voided before"),
+        Write::new(
+            "UPDATE meter_account SET held = held - (SELECT amount FROM meter_hold WHERE id = $1) \
+             WHERE tenant = $2 AND account IN (SELECT account FROM meter_hold_account WHERE hold = $1)",
+            params![hold, tenant],
+        ),
     ]
 }
 

@@ -1,0 +1,18 @@
+//! Metering behind the real Gate: what is recorded, what it costs, and that no ceiling is passed.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests speak by panicking")]
+
+#[path = "metering/budgets.rs"]
+mod budgets;
+#[path = "metering/contention.rs"]
+mod contention;
+#[path = "metering/crash.rs"]
+mod crash;
+#[path = "../../creto-enablement-common/tests/support/house.rs"]
+#[expect(dead_code, reason = "the Gate's own tests use the rest")]
+mod house;
+#[path = "metering/ingest.rs"]
+mod ingest;
+#[path = "metering/ledger.rs"]
+mod ledger;
+#[path = "metering/limits.rs"]
+mod limits;
