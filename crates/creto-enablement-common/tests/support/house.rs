@@ -44,7 +44,12 @@ pub(crate) struct House {
 
 impl House {
     pub(crate) async fn open(db: Db, extensions: Vec<Arc<dyn Extension>>) -> Self {
-        let world = World::open(db.clone()).await;
+        Self::of(World::open(db).await, extensions).await
+    }
+
+    /// A house over a world that was made elsewhere.
+    pub(crate) async fn of(world: World, extensions: Vec<Arc<dyn Extension>>) -> Self {
+        let db = world.db.clone();
         let authority = world.authority.clone();
         let authz = Authorizer::start(db.clone(), Arc::new(move || authority.revocation_epoch()), world.clock.clone()).await.unwrap();
         let authz = Arc::new(authz);

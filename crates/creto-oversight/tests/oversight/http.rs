@@ -1,0 +1,60 @@
+//! The inbox over HTTP.
+
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use creto_db::Db;
+use creto_enablement_common::http::{Caller, Endpoints};
+use creto_nhi::Principal;
+use creto_oversight::Actions;
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
+use serde_json::{Value, json};
+
+use super::decisions::asked;
+use super::house::{House, SETS, approver};
+
+async fn call(house: &House, caller: Principal, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+    let actions = Actions::new(Arc::clone(&house.gate), house.desk.clone(), house.world.clock.clone());
+    let router = Endpoints::new().and(creto_oversight::http::endpoints(&house.desk, &actions)).into_router();
+    let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
+    let mut request = Request::builder().method(method).uri(path).body(body).unwrap();
+    request.extensions_mut().insert(Caller(caller));
+    let response = TowerToHyperService::new(router).call(request).await.unwrap();
+    let status = response.status().as_u16();
+    let bytes = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+}
+
+#[tokio::test]
+async fn an_approver_sees_the_whole_action_and_decides_what_they_saw() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = House::open(Db::open_sqlite(&folder.path().join("http.db"), SETS).unwrap(), Vec::new()).await;
+    let chain = house.chain("default", None, &["planner"]).await;
+    let open = asked(&house, &chain, "pay").await;
+    let (status, inbox) = call(&house, approver("default"), "GET", "/v1/oversight/requests?state=pending", None).await;
+    assert_eq!((status, inbox["requests"].as_array().unwrap().len()), (200, 1), "{inbox}");
+    let action: Value = serde_json::from_str(inbox["requests"][0]["action"].as_str().unwrap()).unwrap();
+    assert_eq!((&action["arguments"], &action["resource"]), (&json!({ "to": "mallory" }), &json!("tool:pay")));
+
+    let path = format!("/v1/oversight/requests/{}", open.id);
+    let approve = format!("{path}/approve");
+    let cases = [
+        (Principal::in_sandbox(chain.clone()), approve.clone(), json!({ "digest": open.digest }), 403, "http.forbidden"),
+        (approver("rival"), approve.clone(), json!({ "digest": open.digest }), 404, "oversight.unknown_request"),
+        (approver("default"), approve.clone(), json!({}), 422, "http.bad_body"),
+        (approver("default"), approve.clone(), json!({ "digest": "00".repeat(32) }), 409, "oversight.digest_mismatch"),
+        (approver("default"), "/v1/oversight/requests/nonsense/deny".to_owned(), json!({}), 404, "oversight.unknown_request"),
+    ];
+    for (caller, path, body, status, code) in cases {
+        let shown = format!("{path} {body}");
+        let (answered, problem) = call(&house, caller, "POST", &path, Some(body)).await;
+        assert_eq!((answered, problem["code"].as_str()), (status, Some(code)), "{shown}: {problem}");
+    }
+    let body = json!({ "digest": inbox["requests"][0]["digest"], "comment": "fine" });
+    let (status, decided) = call(&house, approver("default"), "POST", &approve, Some(body)).await;
+    assert_eq!((status, &decided["state"], &decided["comment"]), (200, &json!("approved"), &json!("fine")), "{decided}");
+    let (status, again) = call(&house, approver("default"), "POST", &format!("{path}/deny"), Some(json!({}))).await;
+    assert_eq!((status, again["code"].as_str()), (409, Some("oversight.already_decided")));
+}
