@@ -1,0 +1,235 @@
+//! HTTP/1.1 as far as the tests need it: one request for each connection, over TCP or a local socket.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// Longest silence of a server; the longest call waits 55 seconds for a human, and no test makes one.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+trait Wire: Read + Write + Send {}
+impl<T: Read + Write + Send> Wire for T {}
+
+/// Where a server listens.
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+/// A way to a server with at most one credential.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    place: Place,
+    headers: Vec<(String, String)>,
+}
+
+/// A whole answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+    asked: String,
+}
+
+/// An answer whose body is still coming.
+pub(crate) struct Coming {
+    pub(crate) head: Answer,
+    reader: BufReader<Box<dyn Wire>>,
+    framing: Framing,
+    ahead: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Framing {
+    Length(usize),
+    Chunked,
+    Close,
+    Done,
+}
+
+impl Client {
+    pub(crate) const fn new(place: Place) -> Self {
+        Self { place, headers: Vec::new() }
+    }
+
+    /// The same way with one more header.
+    pub(crate) fn with(&self, name: &str, value: &str) -> Self {
+        let mut headers = self.headers.clone();
+        headers.push((name.to_owned(), value.to_owned()));
+        Self { place: self.place.clone(), headers }
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.call("GET", path, None)
+    }
+
+    pub(crate) fn post(&self, path: &str, body: Value) -> Answer {
+        self.call("POST", path, Some(&body))
+    }
+
+    pub(crate) fn put(&self, path: &str, body: Value) -> Answer {
+        self.call("PUT", path, Some(&body))
+    }
+
+    pub(crate) fn delete(&self, path: &str) -> Answer {
+        self.call("DELETE", path, None)
+    }
+
+    /// Asks a server that is known to be there.
+    pub(crate) fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        self.attempt(method, path, body).unwrap_or_else(|e| panic!("{method} {path}: {e}"))
+    }
+
+    /// Asks a server that may die meanwhile.
+    pub(crate) fn attempt(&self, method: &str, path: &str, body: Option<&Value>) -> io::Result<Answer> {
+        let mut coming = self.open(method, path, body)?;
+        let endless = coming.head.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
+        while !endless && let Some(chunk) = coming.chunk()? {
+            coming.head.body.extend(chunk);
+        }
+        Ok(coming.head)
+    }
+
+    /// Asks, and gives the answer as soon as its head is there.
+    pub(crate) fn open(&self, method: &str, path: &str, body: Option<&Value>) -> io::Result<Coming> {
+        let mut wire: Box<dyn Wire> = match &self.place {
+            Place::Tcp(address) => {
+                let stream = TcpStream::connect(address)?;
+                stream.set_read_timeout(Some(SILENCE_MAX))?;
+                Box::new(stream)
+            }
+            Place::Unix(path) => {
+                let stream = UnixStream::connect(path)?;
+                stream.set_read_timeout(Some(SILENCE_MAX))?;
+                Box::new(stream)
+            }
+        };
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+        if !body.is_empty() {
+            head.push_str("content-type: application/json\r\n");
+        }
+        for (name, value) in &self.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        wire.write_all(format!("{head}\r\n{body}").as_bytes())?;
+        Coming::read_head(wire, format!("{method} {path}"))
+    }
+}
+
+impl Coming {
+    fn read_head(wire: Box<dyn Wire>, asked: String) -> io::Result<Self> {
+        let mut reader = BufReader::new(wire);
+        let first = line(&mut reader)?;
+        let status = first.split(' ').nth(1).and_then(|word| word.parse().ok()).ok_or_else(|| broken("no status line"))?;
+        let mut headers = Vec::new();
+        loop {
+            let text = line(&mut reader)?;
+            let Some((name, value)) = text.split_once(':') else { break };
+            headers.push((name.trim().to_lowercase(), value.trim().to_owned()));
+        }
+        let head = Answer { status, headers, body: Vec::new(), asked };
+        let length = head.header("content-length").and_then(|value| value.parse().ok());
+        let framing = match length {
+            Some(length) => Framing::Length(length),
+            None if head.header("transfer-encoding").is_some() => Framing::Chunked,
+            None => Framing::Close,
+        };
+        Ok(Self { head, reader, framing, ahead: Vec::new() })
+    }
+
+    /// Some more of the body; `None` at its end.
+    pub(crate) fn chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
+        match self.framing {
+            Framing::Done => Ok(None),
+            Framing::Length(length) => {
+                self.framing = Framing::Done;
+                let mut body = vec![0; length];
+                self.reader.read_exact(&mut body)?;
+                Ok(Some(body))
+            }
+            Framing::Close => {
+                self.framing = Framing::Done;
+                let mut body = Vec::new();
+                self.reader.read_to_end(&mut body)?;
+                Ok(Some(body))
+            }
+            Framing::Chunked => {
+                let size = usize::from_str_radix(&line(&mut self.reader)?, 16).map_err(|_| broken("a chunk has no size"))?;
+                let mut chunk = vec![0; size];
+                self.reader.read_exact(&mut chunk)?;
+                line(&mut self.reader)?;
+                if size == 0 {
+                    self.framing = Framing::Done;
+                    return Ok(None);
+                }
+                Ok(Some(chunk))
+            }
+        }
+    }
+
+    /// The next line of a body of JSON lines; `None` at its end.
+    pub(crate) fn event(&mut self) -> io::Result<Option<Value>> {
+        loop {
+            if let Some(end) = self.ahead.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.ahead.drain(..=end).collect();
+                return serde_json::from_slice(&line).map(Some).map_err(io::Error::from);
+            }
+            match self.chunk()? {
+                None => return Ok(None),
+                Some(chunk) => self.ahead.extend(chunk),
+            }
+        }
+    }
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(crate) const fn is_ok(&self) -> bool {
+        matches!(self.status, 200..=299)
+    }
+
+    /// The JSON of a good answer.
+    pub(crate) fn ok(&self) -> Value {
+        assert!(self.is_ok(), "{} answered {}: {}", self.asked, self.status, self.text());
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{} answered no JSON ({e}): {}", self.asked, self.text()))
+    }
+
+    /// The code of a refusal; empty where it is none.
+    pub(crate) fn code(&self) -> String {
+        let problem: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        problem.get("code").and_then(Value::as_str).unwrap_or_default().to_owned()
+    }
+
+    /// Asserts a refusal with this status and code, as a problem document.
+    pub(crate) fn refused(&self, status: u16, code: &str) -> Value {
+        assert_eq!((self.status, self.code().as_str()), (status, code), "{}: {}", self.asked, self.text());
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{}", self.asked);
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+fn line(reader: &mut impl BufRead) -> io::Result<String> {
+    let mut line = String::new();
+    if reader.read_line(&mut line)? == 0 {
+        return Err(broken("the connection ended"));
+    }
+    Ok(line.trim_end().to_owned())
+}
+
+fn broken(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, what)
+}
