@@ -113,6 +113,20 @@ def test_the_functions_exception_is_its_own_and_is_recorded_as_a_failure(server,
     assert state_of(server, human.seen[0].digest) == ["failed"]
 
 
+def test_a_process_that_is_stopped_does_not_claim_to_know_the_outcome(server, human, tool):
+    with server.agent() as agent:
+
+        @require_approval(agent, tool=tool)
+        def stopped():
+            raise KeyboardInterrupt
+
+        human.will(approve, tool)
+        with pytest.raises(KeyboardInterrupt):
+            stopped()
+        human.done()
+    assert state_of(server, human.seen[0].digest) == ["intent"]
+
+
 def test_an_approval_is_used_once(server, human, tool):
     with server.agent() as agent:
         guarded = require_approval(agent, tool=tool)(lambda: "ran")
@@ -156,6 +170,34 @@ def test_an_async_function_waits_without_blocking(server, human, tool):
     result, ticks = asyncio.run(main())
     assert result == 2**61 and ticks > 0
     assert human.seen[0].action["arguments"] == {"x": {"$int": str(2**60)}, "by": 2}
+
+
+def test_a_cancelled_task_leaves_the_outcome_open_and_a_failing_one_is_recorded(server, human, tool):
+    async def main():
+        async with AsyncClient(server.url, server.agent_token()) as agent:
+            began = asyncio.Event()
+
+            @require_approval(agent, tool=tool)
+            async def waits(how):
+                began.set()
+                if how == "fail":
+                    raise LookupError(how)
+                await asyncio.Event().wait()
+
+            human.will(approve, tool)
+            task = asyncio.create_task(waits("cancel"))
+            await began.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            human.done()
+            human.will(approve, tool)
+            with pytest.raises(LookupError, match="fail"):
+                await waits("fail")
+
+    asyncio.run(main())
+    human.done()
+    assert [state_of(server, request.digest) for request in human.seen] == [["intent"], ["failed"]]
 
 
 def test_an_agent_cannot_approve_itself(server, human, tool):

@@ -1,6 +1,8 @@
 """The rest of the client against the real server."""
 
 import asyncio
+import signal
+import time
 import uuid
 
 import pytest
@@ -14,6 +16,7 @@ from creto import (
     IdentityError,
     Output,
     RequestError,
+    RunLost,
     RuntimeFault,
     Started,
 )
@@ -102,6 +105,36 @@ def test_a_run_streams_what_it_writes_and_says_how_it_ended(sandbox):
     assert b"".join(e.data for e in events if isinstance(e, Output) and e.stream == "stdout") == b"out\n"
     assert b"".join(e.data for e in events if isinstance(e, Output) and e.stream == "stderr") == b"err\n"
     assert run.result.exit_code == 7 and not run.result.ok and run.started.run
+
+
+def test_a_command_may_be_silent_for_longer_than_an_answer_may_take(sandbox):
+    with Client(socket=sandbox.data, timeout=0.5) as operator:
+        result, _, _ = operator.run(["sleep", "1.5"]).wait()
+    assert result.ok and result.duration_ms >= 1500
+
+
+def test_leaving_a_run_early_ends_it(sandbox):
+    with sandbox.operator.run(["sleep", "600"]) as run:
+        assert isinstance(next(iter(run)), Started)
+    with pytest.raises(RunLost):
+        _ = run.result
+    deadline = time.monotonic() + 30
+    while sandbox.operator.call("GET", f"/v1/runs/{run.started.run}")["actions"][0]["state"] == "intent":
+        assert time.monotonic() < deadline, "the run went on"
+        time.sleep(0.05)
+
+
+def test_a_server_that_dies_does_not_look_like_a_run_that_ended(sandbox_of_its_own):
+    server = sandbox_of_its_own
+    events = []
+    with pytest.raises(RunLost, match="before the run was reported finished"):
+        for event in server.operator.run(["sh", "-c", "echo go; sleep 600"]):
+            events.append(event)
+            if isinstance(event, Output):
+                server.stop(signal.SIGKILL)
+    assert Output("stdout", b"go\n") in events
+    # The next server of this directory clears away what the run left behind.
+    server.start()
 
 
 def test_a_run_for_asyncio(sandbox):
