@@ -33,7 +33,7 @@ export function Audit({ from, operator }: { from: number | undefined; operator: 
           ) : (
             <>
               <div className="table-wrap">
-                <table className="table">
+                <table className="table audit">
                   <thead>
                     <tr><th className="num">#</th><th>When</th><th>Who</th><th>Did</th><th>To</th><th>Decision</th></tr>
                   </thead>
@@ -59,12 +59,12 @@ function Row({ index, entry, now }: { index: number; entry: Leaf | null; now: nu
   if (!entry) return <tr><td className="num">{index}</td><td colSpan={5}>not a record of this version</td></tr>;
   return (
     <tr className="linked">
-      <td className="num"><a href={href({ page: "entry", leaf: entry.id })}>{index}</a></td>
-      <td title={moment(entry.time)} className="nowrap">{ago(entry.time, now)}</td>
-      <td><Who id={entry.actor} /></td>
-      <td><code><Visible text={entry.action} /></code></td>
-      <td className="cell-id"><Visible text={entry.resource} /></td>
-      <td><State state={entry.decision} />{entry.phase && entry.phase.kind !== "event" && <span className="soft"> {entry.phase.kind}</span>}</td>
+      <td className="num audit-index"><a href={href({ page: "entry", leaf: entry.id })}>{index}</a></td>
+      <td title={moment(entry.time)} className="nowrap audit-when">{ago(entry.time, now)}</td>
+      <td className="audit-who"><Who id={entry.actor} /></td>
+      <td className="audit-did"><code><Visible text={entry.action} /></code></td>
+      <td className="cell-id audit-to"><Visible text={entry.resource} /></td>
+      <td className="audit-decision"><State state={entry.decision} />{entry.phase && entry.phase.kind !== "event" && <span className="soft"> {entry.phase.kind}</span>}</td>
     </tr>
   );
 }

@@ -30,7 +30,7 @@ export function Costs(): ReactNode {
             <div className="table-wrap">
               <table className="table costs">
                 <thead>
-                  <tr><th>Who</th><th className="bar-cell" aria-label="share" /><th className="num">Own</th><th className="num">Below</th><th className="num">Total</th></tr>
+                  <tr><th>Who</th><th className="bar-cell" aria-label="share" /><th className="num part">Own</th><th className="num part">Below</th><th className="num">Total</th></tr>
                 </thead>
                 <tbody>{rows.map((row) => <Row key={row.path} row={row} most={most} open={!folded.has(row.path)} toggle={() => toggle(row.path)} />)}</tbody>
               </table>
@@ -61,8 +61,8 @@ function Row({ row, most, open, toggle }: { row: CostRow; most: bigint; open: bo
           <span className="below" style={{ width: `${percent(row.below, most)}%` }} />
         </span>
       </td>
-      <td className="num">{money(fromMicros(row.direct))}</td>
-      <td className="num soft">{row.below === 0n ? "–" : money(fromMicros(row.below))}</td>
+      <td className="num part">{money(fromMicros(row.direct))}</td>
+      <td className="num soft part">{row.below === 0n ? "–" : money(fromMicros(row.below))}</td>
       <td className="num strong">{money(fromMicros(row.total))}</td>
     </tr>
   );

@@ -10,7 +10,7 @@ import { named } from "../core/timeline";
 import { Canonical } from "../ui/canonical";
 import { Icon } from "../ui/icons";
 import { useKeys } from "../ui/keys";
-import { useLoad } from "../ui/load";
+import { useLoad, usePoll } from "../ui/load";
 import { Hash, Path, ProblemBox, Skeleton, State, Visible, Who } from "../ui/parts";
 
 /** The server's limit, in bytes. */
@@ -64,6 +64,9 @@ function Detail({ request, changed, approver, now }: Omit<Props, "id" | "listed"
   useEffect(() => {
     if (request.state === "pending" && over) changed();
   }, [over, request.state, changed]);
+
+  // The server tells of decisions at once, and not of what the agent makes of them.
+  usePoll(request.state === "approved" || request.state === "consumed", changed, 2000);
 
   return (
     <article className="request">

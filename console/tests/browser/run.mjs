@@ -1,0 +1,339 @@
+// The console in Debian's Chromium against the real binary: what a person sees and types, and what the server and the agent then know.
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { NAME, PASSWORD, PATIENCE_MS, Server, Skipped, launch, run } from "./harness.mjs";
+
+/** A page of its own, with what it complains about. */
+async function open({ browser, server }, options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+  context.setDefaultTimeout(PATIENCE_MS);
+  const page = await context.newPage();
+  const complaints = [];
+  page.on("pageerror", (error) => complaints.push(error.message));
+  page.on("console", (message) => {
+    // Failed loads are part of some tests; what breaks the page's own policy, or React, is not.
+    if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) complaints.push(message.text());
+  });
+  await page.goto(server.url);
+  return { context, page, complaints };
+}
+
+async function signIn(page) {
+  await page.getByLabel("Name").fill(NAME);
+  await page.getByLabel("Password").fill(PASSWORD);
+  await page.keyboard.press("Enter");
+  await page.getByRole("navigation", { name: "pages" }).waitFor();
+}
+
+async function signedIn(fixture, options) {
+  const opened = await open(fixture, options);
+  await signIn(opened.page);
+  return opened;
+}
+
+const live = (page) => page.locator(".liveness.live").waitFor();
+const goto = (page, hash) => page.evaluate((to) => { location.hash = to; }, hash);
+/** Waits until the page has this text: the answer to "is it there?", and a failure by timeout where it never comes. */
+const sees = (scope, text) => scope.getByText(text).first().waitFor();
+
+/** An agent asks to call a tool of a new name. `again` asks once more, as agents do while they wait. */
+async function ask({ server, key }, { arguments: args = { order: 7 }, reason, timeout_secs = 600 } = {}) {
+  const name = `t${randomUUID().slice(0, 8)}`;
+  const body = { action: "tool.call_with_approval", resource: `tool:${name}`, arguments: args, reason, timeout_secs, wait_secs: 0 };
+  const again = (wait_secs = 10) => server.agent(key, "POST", "/v1/actions", { ...body, wait_secs });
+  const { json } = await again(0);
+  assert.equal(json.state, "pending");
+  return { name, id: json.request, digest: json.digest, again };
+}
+
+const tests = {
+  async "a wrong password is refused with its code, and the right one opens the inbox"(fixture) {
+    const { page, context, complaints } = await open(fixture);
+    await page.getByLabel("Name").fill(NAME);
+    await page.getByLabel("Password").fill("not the right password");
+    await page.keyboard.press("Enter");
+    await page.getByRole("alert").waitFor();
+    assert.match(await page.getByRole("alert").innerText(), /nhi\.\w+/);
+    await signIn(page);
+    await page.getByRole("heading", { name: /Inbox/ }).waitFor();
+    assert.match(page.url(), /^http:\/\/127\.0\.0\.1:\d+\/(#.*)?$/, "the password is not in the address");
+    assert.deepEqual(complaints, []);
+    await context.close();
+  },
+
+  async "a session survives a reload and ends when it is signed out"(fixture) {
+    const { page, context } = await signedIn(fixture);
+    await page.reload();
+    await page.getByRole("heading", { name: /Inbox/ }).waitFor();
+    await page.getByRole("button", { name: /sign out/ }).click();
+    await page.getByLabel("Password").waitFor();
+    await page.reload();
+    await page.getByLabel("Password").waitFor();
+    await context.close();
+  },
+
+  async "a request appears by itself, is approved by keyboard with a comment, and the agent goes on"(fixture) {
+    const { server, key } = fixture;
+    const { page, context, complaints } = await signedIn(fixture);
+    await live(page);
+    const asked = await ask(fixture, { arguments: { amount: "12.50" }, reason: "it is due" });
+    await page.locator(".row", { hasText: asked.name }).waitFor();
+
+    // `j` from the top reaches it, whatever else is in the list.
+    for (let presses = 0; presses < 50; presses += 1) {
+      if ((await page.locator(".row[aria-current=true]", { hasText: asked.name }).count()) > 0) break;
+      await page.keyboard.press("j");
+      await page.locator(".row[aria-current=true]").waitFor();
+    }
+    await sees(page, "computed here from the text above");
+    assert.equal((await page.locator(".digest .hash").innerText()).replace(/\s/g, ""), asked.digest);
+    await sees(page.locator(".untrusted"), "it is due");
+    assert.match(await page.locator(".laid-out").innerText(), /"amount": "12\.50"/);
+
+    await page.keyboard.press("a");
+    await page.locator("textarea").waitFor();
+    await page.keyboard.type("go ahead");
+    await page.keyboard.press("Enter");
+    await sees(page.locator(".decided"), "Approved");
+
+    const decided = await server.owner("GET", `/v1/oversight/requests/${asked.id}`);
+    assert.equal(decided.comment, "go ahead");
+    assert.match(decided.decided_by, new RegExp(`/human/${NAME}$`));
+    assert.equal(decided.state, "approved");
+
+    const granted = await asked.again();
+    assert.equal(granted.json.state, "granted");
+    await server.agent(key, "POST", `/v1/actions/${granted.json.admission}/outcome`, { ok: true });
+    await page.locator(".request .state", { hasText: "executed" }).waitFor();
+    assert.deepEqual(complaints, []);
+    await context.close();
+  },
+
+  async "a denial by keyboard reaches the agent with its comment"(fixture) {
+    const asked = await ask(fixture);
+    const waiting = asked.again(50);
+    const { page, context } = await signedIn(fixture);
+    await goto(page, `#/inbox/${asked.id}`);
+    await page.getByRole("button", { name: /Deny/ }).waitFor();
+    await page.keyboard.press("d");
+    await page.locator("textarea").fill("not on a Friday");
+    await page.keyboard.press("Enter");
+    await sees(page.locator(".decided"), "Denied");
+    const refused = await waiting;
+    assert.equal(refused.json.code, "gate.denied_by_human");
+    assert.match(refused.json.detail, /not on a Friday/);
+    await context.close();
+  },
+
+  async "escape leaves a decision unmade"(fixture) {
+    const asked = await ask(fixture);
+    const { page, context } = await signedIn(fixture);
+    await goto(page, `#/inbox/${asked.id}`);
+    await page.getByRole("button", { name: /Approve/ }).waitFor();
+    await sees(page, "computed here from the text above");
+    await page.keyboard.press("a");
+    await page.locator("textarea").waitFor();
+    await page.keyboard.press("Escape");
+    await page.getByRole("button", { name: /^Approve/ }).waitFor();
+    await page.keyboard.press("Enter");
+    assert.equal((await fixture.server.owner("GET", `/v1/oversight/requests/${asked.id}`)).state, "pending");
+    await context.close();
+  },
+
+  async "hidden, reordering and look-alike characters are drawn and counted"(fixture) {
+    const asked = await ask(fixture, {
+      arguments: { file: "invoice\u202efdp.exe", to: "p\u0430ypal", body: "one\u200b\ntwo\u001b[2J" },
+      reason: "trust\u2066me",
+    });
+    const { page, context } = await signedIn(fixture);
+    await goto(page, `#/inbox/${asked.id}`);
+    await sees(page, "4 hidden or deceptive characters");
+    const marks = await page.locator(".laid-out .mark").allInnerTexts();
+    assert.deepEqual(marks.sort(), ["Latin+Cyrillic", "RLO", "ZWSP", "\\n", "\\u001b"]);
+    assert.deepEqual(await page.locator(".untrusted .mark").allInnerTexts(), ["LRI"]);
+    await page.getByRole("button", { name: "exact bytes" }).click();
+    const exact = await page.locator("pre.bytes").evaluate((pre) => {
+      // Without the marks, what is drawn is the text itself.
+      for (const mark of pre.querySelectorAll(".mark")) mark.remove();
+      return pre.textContent;
+    });
+    const { action } = await fixture.server.owner("GET", `/v1/oversight/requests/${asked.id}`);
+    assert.equal(exact, action.replace(/[\u202e\u200b]/g, ""));
+    await context.close();
+  },
+
+  async "who decides second sees the decision that stands"(fixture) {
+    const asked = await ask(fixture);
+    const { page, context } = await signedIn(fixture);
+    await goto(page, `#/inbox/${asked.id}`);
+    await page.getByRole("button", { name: /Deny/ }).waitFor();
+    await page.keyboard.press("d");
+    await page.locator("textarea").waitFor();
+    // Between the key press and the server another approver decides: the page cannot have heard of it.
+    await page.route("**/deny", async (route) => {
+      await fixture.server.owner("POST", `/v1/oversight/requests/${asked.id}/approve`, { digest: asked.digest, comment: "I was faster" });
+      await route.continue();
+    });
+    await page.keyboard.press("Enter");
+    await sees(page, "Your decision did not count.");
+    await sees(page, "oversight.already_decided");
+    await sees(page.locator(".decided"), "I was faster");
+    await sees(page.locator(".decided"), "Approved");
+    await context.close();
+  },
+
+  async "a request whose deadline passes is closed without a reload"(fixture) {
+    const { page, context } = await signedIn(fixture);
+    const asked = await ask(fixture, { timeout_secs: 3 });
+    await goto(page, `#/inbox/${asked.id}`);
+    await page.getByRole("timer").waitFor();
+    await page.getByRole("button", { name: /Approve/ }).waitFor({ state: "detached" });
+    await context.close();
+  },
+
+  async "an approval is not offered for a text that is not what the digest covers"(fixture) {
+    const asked = await ask(fixture, { arguments: { amount: "1" } });
+    const { page, context } = await signedIn(fixture);
+    await page.route("**/v1/oversight/requests*", async (route) => {
+      const answer = await route.fetch();
+      await route.fulfill({ response: answer, body: (await answer.text()).replaceAll('\\"amount\\":\\"1\\"', '\\"amount\\":\\"0\\"') });
+    });
+    await page.reload();
+    await goto(page, `#/inbox/${asked.id}`);
+    await sees(page, "console.digest_mismatch");
+    assert.equal(await page.getByRole("button", { name: /Approve/ }).isEnabled(), false);
+    await page.keyboard.press("a");
+    assert.equal(await page.locator("textarea").count(), 0);
+    await context.close();
+  },
+
+  async "an audit entry proves itself in the browser, and a changed one does not"(fixture) {
+    const { page, context } = await signedIn(fixture);
+    await goto(page, "#/audit");
+    await page.locator("tbody tr").first().waitFor();
+    await page.getByRole("button", { name: /Verify the whole log/ }).click();
+    await sees(page, /The log of default is whole/);
+    await page.locator("tbody a").nth(1).click();
+    await sees(page, "This entry is in the log");
+    assert.ok((await page.locator(".proof li").count()) > 2, "the proof has its steps");
+
+    for (const [what, change] of [
+      ["a sibling", (proven) => ({ ...proven, proof: proven.proof.with(0, "00".repeat(32)) })],
+      ["the record", (proven) => ({ ...proven, entry_text: proven.entry_text.replace('"v":1', '"v":2') })],
+      ["the index", (proven) => ({ ...proven, index: proven.index - 1 })],
+    ]) {
+      await page.route("**/v1/audit/leaves/*", async (route) => {
+        const answer = await route.fetch();
+        await route.fulfill({ response: answer, json: change(await answer.json()) });
+      });
+      await page.reload();
+      await page.locator(".verdict").waitFor();
+      assert.match(await page.locator(".verdict").innerText(), /The proof does not hold/, `${what} was changed`);
+      await page.unroute("**/v1/audit/leaves/*");
+    }
+    await context.close();
+  },
+
+  async "costs and budgets are drawn from what was spent"(fixture) {
+    const { server, key } = fixture;
+    await server.owner("PUT", "/v1/metering/metrics/pages", { aggregation: "sum", field: "n", unit_price: "0.25" });
+    const event = { transaction_id: randomUUID(), external_subscription_id: NAME, code: "pages", properties: { n: 6 } };
+    assert.equal((await server.agent(key, "POST", "/v1/metering/events", event)).json.cost, "1.5");
+    const { page, context } = await signedIn(fixture);
+    await goto(page, "#/costs");
+    const row = page.locator("tr", { hasText: "research-bot" });
+    await row.waitFor();
+    assert.match(await row.innerText(), /1\.50/);
+    await page.getByRole("button", { name: "fold" }).first().click();
+    await row.waitFor({ state: "detached" });
+    await goto(page, "#/budgets");
+    await sees(page.locator(".budget", { hasText: "research-bot" }), "1.50");
+    await context.close();
+  },
+
+  async "a run is a line of time whose moments lead to their proofs"(fixture) {
+    const { status, json } = await fixture.server.agent(fixture.operator, "POST", "/v1/runs", { argv: ["echo", "hello"], agent: "builder", timeout_secs: 60 });
+    if (json.code === "app.no_runtime") throw new Skipped(json.detail);
+    assert.equal(status, 200, JSON.stringify(json));
+    const { page, context, complaints } = await signedIn(fixture);
+    await goto(page, "#/runs");
+    await page.locator("tbody tr", { hasText: "echo hello" }).click();
+    const moment = page.locator(".moment", { hasText: "runtime.exec" });
+    await moment.waitFor();
+    assert.match(await moment.innerText(), /done/);
+    await moment.locator("a").click();
+    await sees(page, "This entry is in the log");
+    await sees(page.locator(".laid-out"), "runtime.exec");
+    assert.deepEqual(complaints, []);
+    await context.close();
+  },
+
+  async "the inbox is live again after the server was away"(fixture) {
+    const { page, context } = await signedIn(fixture);
+    await live(page);
+    await fixture.server.stop();
+    await page.locator(".liveness.connecting").waitFor();
+    await fixture.server.start(new URL(fixture.server.url).host);
+    await live(page);
+    const asked = await ask(fixture);
+    await page.locator(".row", { hasText: asked.name }).waitFor();
+    await context.close();
+  },
+
+  async "every page says what is wrong, and how to go on"(fixture) {
+    const { page, context } = await signedIn(fixture);
+    for (const [hash, code] of [["#/inbox/req_unknown", "oversight.unknown_request"], ["#/runs/run_unknown", "app.unknown_run"], ["#/audit/leaf_unknown", "app.no_such_entry"]]) {
+      await goto(page, hash);
+      await sees(page.getByRole("alert"), code);
+    }
+    await goto(page, "#/nowhere");
+    await sees(page, "There is no such page");
+    await context.close();
+  },
+
+  async "every page fits a telephone, and breaks no rule of its content policy"(fixture) {
+    const asked = await ask(fixture, { arguments: { long: "x".repeat(600) } });
+    const { page, context, complaints } = await signedIn(fixture, { viewport: { width: 390, height: 844 } });
+    for (const hash of ["#/inbox", `#/inbox/${asked.id}`, "#/runs", "#/audit", "#/costs", "#/budgets"]) {
+      await goto(page, hash);
+      await page.locator("main .skeleton").first().waitFor({ state: "detached" });
+      assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= 390, `${hash} is wider than the screen`);
+    }
+    const answer = await page.request.get(fixture.server.url);
+    assert.match(answer.headers()["content-security-policy"] ?? "", /default-src 'self'/);
+    assert.deepEqual(complaints, []);
+    await context.close();
+  },
+
+  async "the keyboard reaches every page, and explains itself"(fixture) {
+    const { page, context } = await signedIn(fixture);
+    for (const [key, title] of [["r", "Runs"], ["a", "Audit log"], ["c", "Costs"], ["b", "Budgets"], ["i", "Inbox"]]) {
+      await page.keyboard.press("g");
+      await page.keyboard.press(key);
+      await page.getByRole("heading", { level: 1, name: new RegExp(`^${title}`) }).waitFor();
+    }
+    await page.keyboard.press("?");
+    await page.getByRole("dialog").waitFor();
+    await page.keyboard.press("Escape");
+    await page.getByRole("dialog").waitFor({ state: "detached" });
+    await context.close();
+  },
+};
+
+const server = await new Server().start();
+const browser = await launch();
+let passed = false;
+try {
+  await server.owner("POST", "/v1/accounts", { name: NAME, password: PASSWORD, operator: true });
+  await server.owner("POST", "/v1/identities", { kind: "agent", name: "research-bot" });
+  const { token: key } = await server.owner("POST", "/v1/keys", { role: "agent", name: "browser", agent: "research-bot" });
+  const { token: operator } = await server.owner("POST", "/v1/keys", { role: "operator", name: "browser-operator" });
+  const wanted = process.argv[2];
+  const chosen = Object.fromEntries(Object.entries(tests).filter(([name]) => wanted === undefined || name.includes(wanted)));
+  passed = await run(chosen, { server, browser, key, operator });
+} finally {
+  await browser.close();
+  await server.stop();
+  server.remove();
+}
+process.exitCode = passed ? 0 : 1;
