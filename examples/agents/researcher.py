@@ -156,7 +156,7 @@ def spend(code, tokens):
 
 def send_report(creto, to, text):
     """Sends a report end to end encrypted: the keys stay in this sandbox, the server sees only ciphertext."""
-    command = [creto, "msg", "send", "--to", to]
+    command = [creto, "msg", "send", "--to", to, "-"]
     try:
         done = subprocess.run(command, input=text.encode(), capture_output=True, timeout=ANSWER_SECS_MAX * 2, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

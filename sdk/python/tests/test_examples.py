@@ -61,17 +61,33 @@ def ask_about(server, address):
     server.operator.call("PUT", "/v1/policy", {"text": f"{text}\n{rule}"})
 
 
+class Planner:
+    """The agent that gets the report, outside any sandbox, with its own keys."""
+
+    def __init__(self, server):
+        self.binary = server.binary
+        state = str(server.data.parent / "planner.state")
+        self.environ = {**os.environ, "CRETO_URL": server.url, "CRETO_TOKEN": server.agent_token("planner"), "CRETO_MSG_STATE": state}
+
+    def messages(self, command):
+        done = subprocess.run([self.binary, "msg", command], capture_output=True, text=True, env=self.environ, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
 def test_the_researcher_goes_through_its_steps(sandbox_of_its_own, places):
     server, (allowed, refused, ask) = sandbox_of_its_own, places
     ask_about(server, ask.address)
     metric = {"aggregation": "sum", "field": "quantity", "unit_price": "0.000003"}
     server.operator.call("PUT", "/v1/metering/metrics/demo.tokens", metric)
     server.operator.call("POST", "/v1/identities", {"kind": "agent", "name": "researcher"})
+    planner = Planner(server)
+    planner.messages("publish")
     human = Human(server)
     human.will(lambda client, request: client.approve(request.id, request.digest), resource=f"host:{ask.address}")
     steps = ["--dataset", str(EXAMPLES / "dataset"), "--allowed", allowed.url, "--refused", refused.url, "--ask", ask.url]
     run = server.operator.run(
-        ["python3", str(EXAMPLES / "agents/researcher.py"), *steps, "--code", "demo.tokens"],
+        ["python3", str(EXAMPLES / "agents/researcher.py"), "--all", *steps, "--code", "demo.tokens", "--to", "planner"],
         chain=server.chain("researcher", budget="0.10"),
         mounts=[str(EXAMPLES)],
         allow_hosts=[allowed.address, ask.address],
@@ -85,6 +101,8 @@ def test_the_researcher_goes_through_its_steps(sandbox_of_its_own, places):
     for line in ["12 rows, 4 stations", "the forecast is sunny", "to allow it: ", "approved and answered 200", "demo.tokens for 0.0"]:
         assert line in said
     assert (allowed.calls, refused.calls, ask.calls) == (1, 0, 1)
+    received = planner.messages("receive")
+    assert "report of the rainfall" in received and "wettest aachen" in received
     spent = {account["identity"]: account for account in server.operator.call("GET", "/v1/metering/accounts")["accounts"]}
     ceilings = [account for account in spent.values() if account["ceiling"] is not None]
     assert ceilings and all(float(a["spent"]) + float(a["held"]) <= float(a["ceiling"]) for a in ceilings)

@@ -1,8 +1,12 @@
 """The lines of a run's stream."""
 
+import asyncio
+import http.server
+import threading
+
 import pytest
 
-from creto import Finished, Output, ProtocolError, RuntimeFault, Started
+from creto import AsyncClient, Client, Finished, Output, ProtocolError, RunLost, RuntimeFault, Started
 from creto._runs import parse_event, run_body
 
 
@@ -39,3 +43,40 @@ def test_a_command_is_a_list_of_words():
     for bad in ["echo hi", [], ["echo", 1], b"echo"]:
         with pytest.raises(TypeError):
             run_body(bad, {})
+
+
+@pytest.fixture
+def half_a_server():
+    """A server that ends the stream of a run as if all had been said."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["content-length"]))
+            body = b'{"event":"started","run":"run_1","agent":"spiffe://a","hops":[]}\n\n{"event":"stdout","data":"aGk="}\n'
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_stream_that_ends_without_an_end_is_a_lost_run(half_a_server):
+    with Client(half_a_server) as client, client.run(["true"]) as run, pytest.raises(RunLost, match=r"before the run.*v1/runs/run_1"):
+        run.wait()
+
+    async def main():
+        async with AsyncClient(half_a_server) as client, await client.run(["true"]) as run:
+            await run.wait()
+
+    with pytest.raises(RunLost):
+        asyncio.run(main())
