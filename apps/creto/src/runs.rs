@@ -111,10 +111,10 @@ impl Runs {
         Self(Arc::new(Inner { house, live: Mutex::default(), changed: watch::Sender::new(0) }))
     }
 
-    /// The chain of the run with this token; nobody's once it has ended.
-    pub(crate) fn chain_of(&self, token: &str) -> Option<VerifiedChain> {
+    /// The run with this token, and its chain; none once it has ended.
+    pub(crate) fn find(&self, token: &str) -> Option<(RunId, VerifiedChain)> {
         let live = self.live();
-        live.values().find(|run| !token.is_empty() && run.token == token).map(|run| run.chain.clone())
+        live.iter().find(|(_, live)| !token.is_empty() && live.token == token).map(|(run, live)| (*run, live.chain.clone()))
     }
 
     /// Ends every run and waits until each is settled.

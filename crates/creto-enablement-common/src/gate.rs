@@ -14,7 +14,7 @@ use creto_nhi::{Authority, NhiError, VerifiedChain};
 
 use actions::Closing;
 pub use actions::{ActionFilter, ActionRow, ActionState, LIST_MAX, MIGRATIONS};
-pub use request::{Admission, AdmitRequest, Effect, Granted, Outcome, Settled};
+pub use request::{Acting, Admission, AdmitRequest, Effect, Granted, Outcome, Settled};
 
 use crate::ports::{Approvals, Extension, Ledger, LogHealth, OpenRequest, Verdict};
 use crate::refusal::Refusal;

@@ -1,5 +1,5 @@
 //! The Gate with the real policy, chains, accounts and desk behind it, on both engines; and HTTP as every product speaks it.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests speak by panicking")]
+#![expect(clippy::unwrap_used, reason = "tests speak by panicking")]
 
 #[path = "gate/admission.rs"]
 mod admission;

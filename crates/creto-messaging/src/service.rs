@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use creto_db::{Db, DbError, Sealed, Step, Write};
+use creto_enablement_common::gate::Acting;
 use creto_enablement_common::{AdmitRequest, Effect, Gate, Refusal, Settled, Usage};
 use creto_kernel::id::{LeafId, MessageId};
 use creto_kernel::{ActionName, Clock, Coded as _, Digest, Leaf, NhiId, ResourceName, Timestamp};
@@ -153,7 +154,8 @@ impl Messaging {
 
     /// Puts a sealed envelope into its recipient's mailbox (`messaging.deliver`): admission, usage, leaf and message in one commit. Where
     /// policy asks a human, waits up to `wait`. Delivering the same envelope again answers the same and changes nothing.
-    pub async fn deliver(&self, chain: &VerifiedChain, envelope: Vec<u8>, wait: Duration) -> Result<Delivered, MessagingError> {
+    pub async fn deliver(&self, acting: impl Into<Acting<'_>>, envelope: Vec<u8>, wait: Duration) -> Result<Delivered, MessagingError> {
+        let Acting { chain, run } = acting.into();
         let envelope = Envelope::from_bytes(envelope)?;
         let (sender, recipient) = (chain.leaf(), envelope.recipient());
         if envelope.sender() != sender {
@@ -170,6 +172,7 @@ impl Messaging {
         }
         let mut request = request(chain, "messaging.deliver", recipient, delivery_arguments(&envelope))?;
         request.wait = wait;
+        request.run = run;
         let mut effect = effect(mailbox::enqueue(&envelope, digest, now))
             .fact("message", envelope.message())
             .fact("bytes", envelope.as_bytes().len())

@@ -97,7 +97,7 @@ struct CeilingInput {
 }
 
 async fn ingest(State(meter): State<Meter>, caller: Caller, StrictJson(input): StrictJson<EventInput>) -> Result<Json<Receipt>, Problem> {
-    Ok(Json(meter.ingest(caller.chain()?, input).await?))
+    Ok(Json(meter.ingest(caller.acting()?, input).await?))
 }
 
 async fn usage(State(meter): State<Meter>, caller: Caller, Query(window): Query<Window>) -> Result<Json<Usages>, Problem> {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use creto_db::{Db, DbError, Sealed};
+use creto_enablement_common::gate::Acting;
 use creto_enablement_common::{AdmitRequest, Effect, Gate, Refusal, Usage};
 use creto_kernel::id::LeafId;
 use creto_kernel::{Clock, Coded, Leaf, Micros, NhiId, TenantId, Timestamp};
-use creto_nhi::VerifiedChain;
 use rust_decimal::Decimal;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -67,7 +67,8 @@ impl Meter {
 
     /// Records one event under the caller's chain and posts its cost at every hop. The same event again answers as the first time;
     /// another event under the same identifier is refused with both digests.
-    pub async fn ingest(&self, chain: &VerifiedChain, input: EventInput) -> Result<Receipt, MeteringError> {
+    pub async fn ingest(&self, acting: impl Into<Acting<'_>>, input: EventInput) -> Result<Receipt, MeteringError> {
+        let Acting { chain, run } = acting.into();
         let sent = serde_json::to_value(&input).map_err(|e| MeteringError::BadEvent { field: "body", problem: e.to_string() })?;
         let event = input.parse(self.clock.now())?;
         if let Some(receipt) = self.first_answer(chain.tenant(), &event).await? {
@@ -77,7 +78,8 @@ impl Meter {
         let quantity = units(&event, &metric)?;
         let resource = format!("metric:{}", event.code);
         let parse = |e: creto_kernel::action::NameError| MeteringError::BadEvent { field: "code", problem: e.to_string() };
-        let request = AdmitRequest::new(chain, "metering.ingest".parse().map_err(parse)?, resource.parse().map_err(parse)?);
+        let mut request = AdmitRequest::new(chain, "metering.ingest".parse().map_err(parse)?, resource.parse().map_err(parse)?);
+        request.run = run;
         let effect = Effect {
             usage: vec![Usage { code: event.code.clone(), quantity, event: Some(sent) }],
             digests: BTreeMap::from([("event".to_owned(), event.digest)]),

@@ -1,5 +1,5 @@
 //! Metering behind the real Gate: what is recorded, what it costs, and that no ceiling is passed.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests speak by panicking")]
+#![expect(clippy::unwrap_used, reason = "tests speak by panicking")]
 
 #[path = "metering/budgets.rs"]
 mod budgets;

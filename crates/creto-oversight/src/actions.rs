@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use creto_authz::Context;
+use creto_enablement_common::gate::Acting;
 use creto_enablement_common::{Admission, AdmitRequest, Gate, Granted, Outcome, Refusal, Settled};
 use creto_kernel::id::AdmissionId;
 use creto_kernel::{Clock, Digest, Micros, NhiId};
-use creto_nhi::VerifiedChain;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -102,13 +102,15 @@ impl Actions {
     }
 
     /// Asks. Cancel safe: an open request stays and is found again by its digest.
-    pub async fn ask(&self, chain: &VerifiedChain, input: ActionInput) -> Result<Admitted, OversightError> {
+    pub async fn ask(&self, acting: impl Into<Acting<'_>>, input: ActionInput) -> Result<Admitted, OversightError> {
+        let Acting { chain, run } = acting.into();
         let bad = |e: &dyn std::fmt::Display| OversightError::BadAction(e.to_string());
         let mut request = AdmitRequest::new(
             chain,
             input.action.parse().map_err(|e: creto_kernel::action::NameError| bad(&e))?,
             input.resource.parse().map_err(|e: creto_kernel::action::NameError| bad(&e))?,
         );
+        request.run = run;
         request.arguments = input.arguments;
         request.context = Context::from_json(&input.context).map_err(|e| Refusal::port(&e))?;
         request.reserve = input.reserve.unwrap_or(Micros::ZERO);

@@ -146,7 +146,7 @@ async fn ask(
     caller: Caller,
     StrictJson(input): StrictJson<ActionInput>,
 ) -> Result<Json<Admitted>, Problem> {
-    Ok(Json(actions.ask(caller.chain()?, input).await?))
+    Ok(Json(actions.ask(caller.acting()?, input).await?))
 }
 
 async fn report(

@@ -31,6 +31,7 @@ pub(crate) enum MsgCommand {
         #[arg(long, value_name = "NAME")]
         to: String,
         /// The text; `-` reads standard input.
+        #[arg(default_value = "-")]
         text: String,
         /// How long it may wait to be fetched, such as 1h or 7d.
         #[arg(long, value_name = "D", default_value = "7d")]

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::cli::govern::VerifyArgs;
 use crate::commands::Session;
-use crate::commands::answer::{encode, moment, print, rows, safe, short, show, text};
+use crate::commands::answer::{encode, moment, plain, print, rows, safe, short, show, text};
 use crate::commands::remote::Remote;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -169,10 +169,13 @@ fn entry_text(answer: &Value, broken: Option<&str>) -> String {
     line("leaf", text(entry, "id"));
     line("time", moment(entry, "time"));
     line("actor", text(entry, "actor"));
-    for name in ["action", "resource", "decision", "phase", "chain"] {
+    for name in ["action", "resource", "decision", "chain"] {
         if entry.get(name).is_some() {
             line(name, text(entry, name));
         }
+    }
+    if let Some(phase) = entry.get("phase") {
+        line("phase", ["kind", "admission"].iter().filter_map(|name| phase.get(name)).map(plain).collect::<Vec<_>>().join(" "));
     }
     for (name, value) in ["facts", "digests"].iter().filter_map(|name| entry.get(name)?.as_object()).flatten() {
         line("", format!("{} = {}", safe(name), safe(short(value.as_str().unwrap_or_default()))));

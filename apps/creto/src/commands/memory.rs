@@ -41,15 +41,15 @@ pub(super) async fn memory(args: MemoryArgs, json: bool) -> Result<ExitCode, Fai
 }
 
 fn found(answer: &Value) -> String {
-    let cells = |item: &Value| vec![text(item, "id"), moment(item, "valid_from"), text(item, "source"), text(item, "text")];
+    let cells = |item: &Value| vec![text(item, "id"), moment(item, "valid_from"), escaped(item, "source"), escaped(item, "text")];
     let rows: Vec<_> = rows(answer, "items").iter().map(cells).collect();
     table(&["item", "valid from", "source", "text"], &rows, "nothing was found that has every word")
 }
 
 fn describe(item: &Value) -> String {
-    let mut out = format!("{}  {}\n", text(item, "id"), text(item, "text"));
+    let mut out = format!("{}  {}\n", text(item, "id"), escaped(item, "text"));
     let mut line = |label: &str, value: String| out.push_str(&format!("  {label:>10}  {value}\n"));
-    line("source", text(item, "source"));
+    line("source", escaped(item, "source"));
     line("author", text(item, "author"));
     line("valid", format!("{} to {}", moment(item, "valid_from"), moment(item, "valid_to")));
     for (name, label) in [("action", "reason of"), ("supersedes", "corrects"), ("leaf", "leaf")] {
@@ -58,4 +58,20 @@ fn describe(item: &Value) -> String {
         }
     }
     out
+}
+
+/// A text that the server has escaped: what it left to escape is escaped, what it did is not done twice.
+fn escaped(item: &Value, name: &str) -> String {
+    text(item, name).replace(r"\\", r"\")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_escaped_once_wherever_it_comes_from() {
+        let item = json!({ "text": "a\\nb \\\\ \u{1b}" });
+        assert_eq!(escaped(&item, "text"), r"a\nb \\ \u{1b}");
+    }
 }

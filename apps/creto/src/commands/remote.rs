@@ -42,7 +42,8 @@ pub(super) struct Answer {
 impl Remote {
     /// The way of an agent: out of its sandbox, or to `--url` with `--token`.
     pub(super) fn as_agent(reach: &Reach) -> Result<Self, Failure> {
-        if let Some(url) = &reach.url {
+        // A sandbox names the server too; the way there is its gateway all the same.
+        if let Some(url) = reach.url.as_deref().filter(|url| url.trim_end_matches('/') != INTERNAL) {
             return Self::at(url, reach.token.clone());
         }
         if std::env::var_os(AGENT_ID).is_none() {

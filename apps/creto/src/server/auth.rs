@@ -97,10 +97,9 @@ impl Coded for AuthError {
 /// credential is not good stops here, because whoever sends a credential means it.
 pub(super) async fn authenticate(State(auth): State<Auth>, request: Request, next: Next) -> Response {
     match identify(&auth, request).await {
-        Ok((request, principal)) => {
-            let mut request = request;
-            if let Some(principal) = principal {
-                request.extensions_mut().insert(Caller(principal));
+        Ok((mut request, caller)) => {
+            if let Some(caller) = caller {
+                request.extensions_mut().insert(caller);
             }
             next.run(request).await
         }
@@ -108,13 +107,13 @@ pub(super) async fn authenticate(State(auth): State<Auth>, request: Request, nex
     }
 }
 
-async fn identify(auth: &Auth, request: Request) -> Result<(Request, Option<Principal>), Problem> {
+async fn identify(auth: &Auth, request: Request) -> Result<(Request, Option<Caller>), Problem> {
     let headers = request.headers();
     match auth.channel {
         Channel::Sandbox => {
             let token = text(headers, RUN_TOKEN).unwrap_or_default();
-            let chain = auth.runs.chain_of(token).ok_or(AuthError::RunEnded)?;
-            Ok((request, Some(Principal::in_sandbox(chain))))
+            let (run, chain) = auth.runs.find(token).ok_or(AuthError::RunEnded)?;
+            Ok((request, Some(Caller(Principal::in_sandbox(chain), Some(run)))))
         }
         Channel::Local => {
             let peer = request.extensions().get::<ConnectInfo<Peer>>().and_then(|info| info.0.uid);
@@ -124,9 +123,12 @@ async fn identify(auth: &Auth, request: Request) -> Result<(Request, Option<Prin
             }
             let human = local_human(&auth.house, text(headers, ACT_AS))?;
             let principal = Principal::local(human, Roles::OPERATOR_AND_APPROVER)?;
-            Ok((request, Some(principal)))
+            Ok((request, Some(Caller(principal, None))))
         }
-        Channel::Network => from_network(&auth.house, request).await,
+        Channel::Network => {
+            let (request, principal) = from_network(&auth.house, request).await?;
+            Ok((request, principal.map(|principal| Caller(principal, None))))
+        }
     }
 }
 

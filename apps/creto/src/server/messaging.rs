@@ -127,7 +127,7 @@ async fn deliver(
     body: Bytes,
 ) -> Result<Json<DeliveredView>, Problem> {
     let wait = patience.wait_secs.map_or(WAIT_MAX, Duration::from_secs).min(WAIT_MAX);
-    let delivered = house.messaging.deliver(caller.chain()?, body.to_vec(), wait).await?;
+    let delivered = house.messaging.deliver(caller.acting()?, body.to_vec(), wait).await?;
     Ok(Json(DeliveredView { message: delivered.message, duplicate: delivered.settled.is_none() }))
 }
 

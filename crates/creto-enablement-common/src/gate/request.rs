@@ -14,6 +14,21 @@ use serde_json::{Map, Value};
 use crate::gate::Salt;
 use crate::ports::{Lease, Usage};
 
+/// On whose authority somebody acts, and in which run.
+#[derive(Clone, Copy, Debug)]
+pub struct Acting<'a> {
+    /// The chain.
+    pub chain: &'a VerifiedChain,
+    /// The run, where the request came out of one.
+    pub run: Option<RunId>,
+}
+
+impl<'a> From<&'a VerifiedChain> for Acting<'a> {
+    fn from(chain: &'a VerifiedChain) -> Self {
+        Self { chain, run: None }
+    }
+}
+
 /// An action somebody asks to do.
 #[derive(Debug)]
 pub struct AdmitRequest<'a> {

@@ -4,10 +4,12 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use creto_kernel::canonical::{CanonicalError, LIMITS_DEFAULT, parse_as};
+use creto_kernel::id::RunId;
 use creto_kernel::{Coded, ErrorCode, Kind};
 use creto_nhi::{Principal, VerifiedChain};
 use serde::de::DeserializeOwned;
 
+use crate::gate::Acting;
 use crate::http::problem::Problem;
 
 /// Why a request was refused before any product saw it.
@@ -65,14 +67,20 @@ impl Coded for HttpError {
     }
 }
 
-/// The authenticated caller, put into the request by the server's authentication layer.
+/// The authenticated caller, put into the request by the server's authentication layer; with the run it calls from, where the request
+/// came out of a sandbox.
 #[derive(Debug, Clone)]
-pub struct Caller(pub Principal);
+pub struct Caller(pub Principal, pub Option<RunId>);
 
 impl Caller {
     /// The chain the caller acts under; refused where there is none.
     pub fn chain(&self) -> Result<&VerifiedChain, HttpError> {
         self.0.chain.as_ref().ok_or(HttpError::NoChain)
+    }
+
+    /// The chain and the run the caller acts under; refused where there is no chain.
+    pub fn acting(&self) -> Result<Acting<'_>, HttpError> {
+        Ok(Acting { chain: self.chain()?, run: self.1 })
     }
 }
 

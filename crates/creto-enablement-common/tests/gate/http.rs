@@ -43,7 +43,7 @@ struct Answer {
 async fn call(router: Router, method: Method, path: &str, caller: Option<Principal>, body: impl Into<Body>) -> Answer {
     let mut request = Request::builder().method(method).uri(path).body(body.into()).unwrap();
     if let Some(principal) = caller {
-        request.extensions_mut().insert(Caller(principal));
+        request.extensions_mut().insert(Caller(principal, None));
     }
     let response = TowerToHyperService::new(router).call(request).await.unwrap();
     let status = response.status();
@@ -87,10 +87,10 @@ async fn each_access_rule_admits_exactly_whom_it_names() {
                 (false, _) => (StatusCode::FORBIDDEN, Some("http.forbidden")),
             };
             assert_eq!((answer.status, answer.body["code"].as_str()), expected, "{access:?} asked by {name}");
-            if expected.1.is_some() {
+            if let Some(code) = expected.1 {
                 assert_eq!(answer.kind, "application/problem+json");
                 assert_eq!(answer.body["status"], answer.status.as_u16());
-                assert_eq!(answer.body["type"], format!("urn:creto:error:{}", expected.1.unwrap()));
+                assert_eq!(answer.body["type"], format!("urn:creto:error:{code}"));
                 assert!(answer.body["hint"].is_string(), "{access:?} asked by {name} says what to do");
             }
         }

@@ -20,7 +20,7 @@ async fn call(house: &House, caller: Principal, method: &str, path: &str, body: 
     let router = Endpoints::new().and(creto_oversight::http::endpoints(&house.desk, &actions)).into_router();
     let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
     let mut request = Request::builder().method(method).uri(path).body(body).unwrap();
-    request.extensions_mut().insert(Caller(caller));
+    request.extensions_mut().insert(Caller(caller, None));
     let response = TowerToHyperService::new(router).call(request).await.unwrap();
     let status = response.status().as_u16();
     let bytes = to_bytes(response.into_body(), 1 << 20).await.unwrap();
