@@ -72,11 +72,13 @@ def half_a_server():
 
 def test_a_stream_that_ends_without_an_end_is_a_lost_run(half_a_server):
     with Client(half_a_server) as client, client.run(["true"]) as run, pytest.raises(RunLost, match=r"before the run.*v1/runs/run_1"):
-        run.wait()
+        list(run)
 
     async def main():
         async with AsyncClient(half_a_server) as client, await client.run(["true"]) as run:
-            await run.wait()
+            return [event async for event in run]
 
     with pytest.raises(RunLost):
         asyncio.run(main())
+    with Client(half_a_server) as client, client.run(["true"]) as run, pytest.raises(RunLost):
+        run.wait()
