@@ -1,6 +1,7 @@
 //! How commands reach a server: over the owner's socket, or by starting one in this process where nobody owns the directory.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -16,6 +17,11 @@ use tokio::net::UnixStream;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::server::{LOCAL_SOCKET, Server};
+use crate::wiring::ALREADY_OWNED;
+
+/// How long a server may take from owning its directory to answering.
+const START_TIME: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What request bodies are.
 pub(crate) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -38,12 +44,17 @@ impl Client {
     /// Reaches the server of the data directory, or becomes it.
     pub(crate) async fn open(config: Config, act_as: Option<String>) -> Result<Self, Failure> {
         let mut socket = config.data.join(LOCAL_SOCKET);
-        let own = match UnixStream::connect(&socket).await {
-            Ok(_) => None,
-            Err(_) => {
-                let server = Server::start(&Config { listen: None, ..config }).await?;
-                server.local_socket().clone_into(&mut socket);
-                Some(server)
+        let own = if answers(&socket).await {
+            None
+        } else {
+            match Server::start(&Config { listen: None, ..config }).await {
+                Ok(server) => {
+                    server.local_socket().clone_into(&mut socket);
+                    Some(server)
+                }
+                // Somebody became the owner a moment ago and does not answer yet.
+                Err(failure) if failure.is(ALREADY_OWNED) && answers_soon(&socket).await => None,
+                Err(failure) => return Err(failure),
             }
         };
         Ok(Self { connection: Connection { socket, act_as }, own })
@@ -101,6 +112,21 @@ impl Connection {
         let request = request.header(header::CONTENT_TYPE, "application/json").body(body).map_err(|e| Failure::protocol(e.to_string()))?;
         over_socket(&self.socket, request).await
     }
+}
+
+async fn answers(socket: &Path) -> bool {
+    UnixStream::connect(socket).await.is_ok()
+}
+
+/// Looks again for a while: the owner of the directory binds its socket once its database is open.
+async fn answers_soon(socket: &Path) -> bool {
+    let looking = async {
+        let mut again = tokio::time::interval(LOOK_EVERY);
+        while !answers(socket).await {
+            again.tick().await;
+        }
+    };
+    tokio::time::timeout(START_TIME, looking).await.is_ok()
 }
 
 async fn over_socket(path: &Path, request: Request<Body>) -> Result<Response<Incoming>, Failure> {

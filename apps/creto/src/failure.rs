@@ -49,6 +49,11 @@ impl Failure {
         }
     }
 
+    /// Whether it is this one.
+    pub(crate) fn is(&self, code: ErrorCode) -> bool {
+        self.code == code.as_str()
+    }
+
     /// Tells the reader and gives the exit code.
     pub(crate) fn report(&self, as_json: bool) -> ExitCode {
         if as_json {

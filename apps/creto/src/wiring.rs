@@ -29,6 +29,8 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::failure::Failure;
 
+/// Another process owns the data directory.
+pub(crate) const ALREADY_OWNED: ErrorCode = ErrorCode::new("app.already_owned");
 /// The identity the server itself acts under.
 const SERVER_NAME: &str = "creto";
 /// How long the operator key of the data directory lives; a start after its end makes a new one.
@@ -166,7 +168,7 @@ impl House {
         }
         let path = self.data.join("admin.token");
         let kept = match fs::read_to_string(&path) {
-            Ok(token) => self.credentials.authenticate_bearer(token.trim()).await.is_ok(),
+            Ok(token) => self.credentials.authenticate_bearer(token.trim()).await.is_ok_and(|holder| holder.identity == self.human),
             Err(_) => false,
         };
         if !kept {
@@ -287,7 +289,7 @@ fn own(data: &Path) -> Result<File, Failure> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Failure::new(
-            ErrorCode::new("app.already_owned"),
+            ALREADY_OWNED,
             format!("another server owns `{}`", data.display()),
             Some("stop it, or name another directory with `--data DIR`"),
         )),
