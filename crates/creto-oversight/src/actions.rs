@@ -95,7 +95,7 @@ pub struct Actions {
 }
 
 impl Actions {
-    /// Actions over the Gate. That the Gate's approvals are a [`Desk`] is why an open request survives this value.
+    /// Actions over the Gate, whose approvals are a [`Desk`] with a [`Clock`]: an open request lives there, not here.
     #[must_use]
     pub fn new(gate: Arc<Gate>, _: Desk, _: Arc<dyn Clock>) -> Self {
         Self { gate, admitted: Arc::default() }

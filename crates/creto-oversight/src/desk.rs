@@ -94,7 +94,7 @@ impl Desk {
         store::one(&self.db, tenant, id).await?.ok_or_else(|| OversightError::UnknownRequest(id.to_string()))
     }
 
-    /// The request as it stands now; one whose deadline has passed is timed out first.
+    /// The request as it stands now; one whose deadline has passed, or whose approval nobody used for too long, is timed out first.
     async fn current(&self, tenant: &TenantId, id: RequestId) -> Result<Stored, OversightError> {
         let stored = self.stored(tenant, id).await?;
         let now = self.clock.now();
@@ -102,8 +102,11 @@ impl Desk {
             return Ok(stored);
         };
         let leaf = self.leaf(&self.server, &stored, id, to, now)?;
-        let decision = store::Decision { to, by: None, how: None, comment: None, now };
-        match self.db.commit(Sealed::new(leaf).step(store::decide(tenant, id, &decision))).await {
+        let write = match stored.facts.state {
+            State::Approved => store::lapse(tenant, id),
+            _ => store::decide(tenant, id, &store::Decision { to, by: None, how: None, comment: None, now }),
+        };
+        match self.db.commit(Sealed::new(leaf).step(write)).await {
             Ok(_) => self.changed(),
             // Somebody decided in the same moment: the first commit won.
             Err(DbError::Conflict { .. }) => {}
@@ -162,7 +165,8 @@ impl Approvals for Desk {
             let found = store::open_for(&self.db, tenant, digest).await.map_err(|e| Refusal::port(&e))?;
             let Some(stored) = found else { return Ok(None) };
             let id: RequestId = stored.request.id.parse().map_err(|_| Refusal::port(&DbError::Corrupt("a request's id".to_owned())))?;
-            if stored.facts.state == State::Pending && now >= stored.facts.deadline {
+            // Only what ran out changes here; whoever was faster changed it too, and it is open no more.
+            if machine::decide(&stored.facts, Command::Expire, now).is_ok() {
                 self.current(tenant, id).await.map_err(|e| Refusal::port(&e))?;
                 return Ok(None);
             }

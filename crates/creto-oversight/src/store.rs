@@ -73,6 +73,12 @@ pub(crate) fn decide(tenant: &TenantId, id: RequestId, decision: &Decision<'_>) 
     .exactly(1, ALREADY_DECIDED, "the request was decided meanwhile")
 }
 
+/// Ends an approval nobody used; who gave it and when stays.
+pub(crate) fn lapse(tenant: &TenantId, id: RequestId) -> Write {
+    Write::new("UPDATE oversight_request SET state = 'timed_out' WHERE tenant = $1 AND id = $2 AND state = 'approved'", params![tenant, id])
+        .exactly(1, NOT_APPROVED, "the approval was used meanwhile")
+}
+
 pub(crate) fn consume(tenant: &TenantId, id: RequestId, digest: Digest, admission: AdmissionId) -> Write {
     Write::new(
         "UPDATE oversight_request SET state = 'consumed', admission = $1 WHERE tenant = $2 AND id = $3 AND digest = $4 AND state = 'approved'",
@@ -138,6 +144,6 @@ fn read(row: &Row) -> Result<Stored, DbError> {
         how: row.opt_text(12)?.map(str::to_owned),
         comment: row.opt_text(13)?.map(str::to_owned),
     };
-    let facts = Facts { state, digest: request.digest, deadline: request.deadline };
+    let facts = Facts { state, digest: request.digest, deadline: request.deadline, decided_at: request.decided_at };
     Ok(Stored { request, salt: row.blob(14)?.to_vec(), facts })
 }

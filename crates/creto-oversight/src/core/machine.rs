@@ -3,13 +3,18 @@
 //! ```text
 //! PENDING  → APPROVED → CONSUMED → EXECUTED | FAILED
 //! PENDING  → DENIED | TIMED_OUT | CANCELLED
-//! APPROVED → CANCELLED (policy asks for more since)
+//! APPROVED → CANCELLED (policy asks for more since) | TIMED_OUT (nobody used it for a day)
 //! ```
+
+use std::time::Duration;
 
 use creto_kernel::{Digest, Timestamp};
 
 use crate::error::OversightError;
 use crate::model::request::State;
+
+/// How long an approval that nobody uses is good: long enough for a retry after a crash, too short to act on a forgotten yes.
+pub const APPROVED_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// What somebody wants to happen to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,16 +45,21 @@ pub struct Facts {
     pub digest: Digest,
     /// When it times out.
     pub deadline: Timestamp,
+    /// When it was decided, if it was.
+    pub decided_at: Option<Timestamp>,
 }
 
 /// The next state, or why there is none.
 ///
 /// INVARIANT: the first terminal event wins, and time decides by `now`, not by when a sweeper runs: at or past the deadline nothing but
-/// [`Command::Expire`] applies to a pending request.
+/// [`Command::Expire`] applies to a pending request, and [`APPROVED_FOR`] after the decision to an approved one.
 pub fn decide(facts: &Facts, command: Command, now: Timestamp) -> Result<State, OversightError> {
     let late = now >= facts.deadline;
+    let stale = facts.decided_at.is_some_and(|at| now >= at.saturating_add(APPROVED_FOR));
     match (facts.state, command) {
         (State::Pending, Command::Expire) if late => Ok(State::TimedOut),
+        (State::Approved, Command::Expire) if stale => Ok(State::TimedOut),
+        (State::Approved, Command::Consume(_)) if stale => Err(OversightError::DeadlinePassed),
         (State::Pending | State::Approved, Command::Cancel) => Ok(State::Cancelled),
         (State::Pending, Command::Approve(_) | Command::Deny) if late => Err(OversightError::DeadlinePassed),
         (State::Pending, Command::Approve(digest)) => same(facts, digest, State::Approved),
@@ -75,7 +85,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn facts(state: State) -> Facts {
-        Facts { state, digest: Digest::of(b"action"), deadline: Timestamp::from_secs(100).unwrap() }
+        Facts { state, digest: Digest::of(b"action"), deadline: Timestamp::from_secs(100).unwrap(), decided_at: None }
     }
 
     fn at(secs: i64) -> Timestamp {
@@ -103,6 +113,16 @@ mod tests {
         assert!(matches!(decide(&facts(State::Pending), Command::Approve(digest), at(100)), Err(OversightError::DeadlinePassed)));
         assert!(decide(&facts(State::Pending), Command::Expire, at(99)).is_err());
         assert_eq!(decide(&facts(State::Pending), Command::Expire, at(100)).unwrap(), State::TimedOut);
+    }
+
+    #[test]
+    fn an_approval_nobody_used_for_a_day_is_used_no_more() {
+        let facts = Facts { decided_at: Some(at(50)), ..facts(State::Approved) };
+        let (digest, day) = (Digest::of(b"action"), 24 * 3600);
+        assert_eq!(decide(&facts, Command::Consume(digest), at(49 + day)).unwrap(), State::Consumed, "its deadline was for the decision");
+        assert!(decide(&facts, Command::Expire, at(49 + day)).is_err());
+        assert!(matches!(decide(&facts, Command::Consume(digest), at(50 + day)), Err(OversightError::DeadlinePassed)));
+        assert_eq!(decide(&facts, Command::Expire, at(50 + day)).unwrap(), State::TimedOut);
     }
 
     fn any_command() -> impl Strategy<Value = Command> {

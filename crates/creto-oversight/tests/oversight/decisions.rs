@@ -9,6 +9,7 @@ use creto_kernel::id::{LeafId, RequestId};
 use creto_kernel::{Clock as _, Coded, Digest, Kind, Leaf};
 use creto_nhi::{Principal, Role, Roles, VerifiedChain};
 use creto_oversight::OversightError;
+use creto_oversight::core::machine::APPROVED_FOR;
 use creto_oversight::model::request::{COMMENT_BYTES_MAX, Request, State};
 
 use super::house::{House, SETS, approver, human, request, server};
@@ -194,6 +195,26 @@ async fn a_second_request_for_one_digest_is_refused_while_the_first_is_open() {
             "an approval nobody used is found, not asked for again"
         );
         assert_eq!(house.desk.find(chain.tenant(), action.digest().unwrap(), now).await.unwrap(), Some(first));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_approval_nobody_used_for_a_day_is_asked_for_again() {
+    each_engine(SETS, async |db| {
+        let house = House::open(db, Vec::new()).await;
+        let chain = house.chain("default", None, &["planner"]).await;
+        let open = asked(&house, &chain, "pay").await;
+        house.desk.decide(&approver("default"), id(&open), Some(open.digest), None).await.unwrap();
+        house.world.clock.advance(APPROVED_FOR);
+        // A renewed chain has the same authority, and so its actions the same digests.
+        let renewed = house.chain("default", None, &["planner"]).await;
+        let again = asked(&house, &renewed, "pay").await;
+        assert!(again.digest == open.digest && again.id != open.id, "{again:?}");
+        let lapsed = house.desk.get(chain.tenant(), id(&open)).await.unwrap();
+        assert_eq!((lapsed.state, lapsed.decided_by), (State::TimedOut, Some(approver("default").identity.to_string())));
+        let said: Vec<String> = decisions(&house, &chain).await.into_iter().map(|leaf| leaf.decision).collect();
+        assert_eq!(said, ["approved", "timed_out"]);
     })
     .await;
 }
