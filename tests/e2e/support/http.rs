@@ -86,18 +86,22 @@ impl Client {
         self.attempt(method, path, body).unwrap_or_else(|e| panic!("{method} {path}: {e}"))
     }
 
+    /// Asks with a body that is no JSON.
+    pub(crate) fn octets(&self, method: &str, path: &str, body: &[u8]) -> Answer {
+        self.send(method, path, body).and_then(Coming::whole).unwrap_or_else(|e| panic!("{method} {path}: {e}"))
+    }
+
     /// Asks a server that may die meanwhile.
     pub(crate) fn attempt(&self, method: &str, path: &str, body: Option<&Value>) -> io::Result<Answer> {
-        let mut coming = self.open(method, path, body)?;
-        let endless = coming.head.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
-        while !endless && let Some(chunk) = coming.chunk()? {
-            coming.head.body.extend(chunk);
-        }
-        Ok(coming.head)
+        self.open(method, path, body)?.whole()
     }
 
     /// Asks, and gives the answer as soon as its head is there.
     pub(crate) fn open(&self, method: &str, path: &str, body: Option<&Value>) -> io::Result<Coming> {
+        self.send(method, path, body.map(Value::to_string).unwrap_or_default().as_bytes())
+    }
+
+    fn send(&self, method: &str, path: &str, body: &[u8]) -> io::Result<Coming> {
         let mut wire: Box<dyn Wire> = match &self.place {
             Place::Tcp(address) => {
                 let stream = TcpStream::connect(address)?;
@@ -110,7 +114,6 @@ impl Client {
                 Box::new(stream)
             }
         };
-        let body = body.map(Value::to_string).unwrap_or_default();
         let mut head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
         if !body.is_empty() {
             head.push_str("content-type: application/json\r\n");
@@ -118,7 +121,8 @@ impl Client {
         for (name, value) in &self.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
-        wire.write_all(format!("{head}\r\n{body}").as_bytes())?;
+        wire.write_all(format!("{head}\r\n").as_bytes())?;
+        wire.write_all(body)?;
         Coming::read_head(wire, format!("{method} {path}"))
     }
 }
@@ -142,6 +146,15 @@ impl Coming {
             None => Framing::Close,
         };
         Ok(Self { head, reader, framing, ahead: Vec::new() })
+    }
+
+    /// The whole answer; of one that never ends, its head.
+    fn whole(mut self) -> io::Result<Answer> {
+        let endless = self.head.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
+        while !endless && let Some(chunk) = self.chunk()? {
+            self.head.body.extend(chunk);
+        }
+        Ok(self.head)
     }
 
     /// Some more of the body; `None` at its end.
@@ -206,6 +219,12 @@ impl Answer {
     pub(crate) fn ok(&self) -> Value {
         assert!(self.is_ok(), "{} answered {}: {}", self.asked, self.status, self.text());
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{} answered no JSON ({e}): {}", self.asked, self.text()))
+    }
+
+    /// The JSON lines of a good answer.
+    pub(crate) fn ok_lines(&self) -> Vec<Value> {
+        assert!(self.is_ok(), "{} answered {}: {}", self.asked, self.status, self.text());
+        self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// The code of a refusal; empty where it is none.

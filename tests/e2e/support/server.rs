@@ -120,6 +120,11 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// Where it serves HTTP.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     /// As nobody.
     pub(crate) fn nobody(&self) -> Client {
         Client::new(Place::Tcp(self.address))

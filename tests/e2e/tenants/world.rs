@@ -1,0 +1,234 @@
+//! A tenant with one of everything, each marked, and how to name it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::Seen;
+use crate::support::{Client, Home, Server, list, make_key, text};
+
+/// One tenant's things.
+pub(super) struct World {
+    pub(super) tenant: &'static str,
+    /// Keys by role.
+    pub(super) tokens: BTreeMap<&'static str, String>,
+    pub(super) human: String,
+    pub(super) envelope: Vec<u8>,
+    pub(super) admission_of_event: Value,
+    ids: BTreeMap<&'static str, String>,
+}
+
+impl World {
+    /// What everything of this tenant says somewhere.
+    pub(super) fn marker(&self) -> String {
+        marker(self.tenant)
+    }
+
+    /// Makes one of everything in the server's local tenant.
+    pub(super) fn plant(server: &Server, tenant: &'static str, sandboxes: bool) -> Self {
+        let owner = server.owner();
+        assert_eq!(owner.get("/v1/whoami").ok()["tenant"], tenant);
+        let marker = marker(tenant);
+        let (human, agent, peer) = (format!("ada-of-{tenant}"), format!("worker-of-{tenant}"), format!("peer-of-{tenant}"));
+        owner.post("/v1/accounts", json!({ "name": human, "password": format!("password of {tenant}") })).ok();
+        let delegated = owner.post("/v1/delegations", json!({ "to": agent, "budget": "10" })).ok();
+        let chain = text(&delegated, "chain").to_owned();
+        let agent_key = make_key(&owner, json!({ "role": "agent", "name": agent, "chain": chain }));
+        let peer_key = make_key(&owner, json!({ "role": "agent", "name": peer }));
+        let key = |role| text(&make_key(&owner, json!({ "role": role, "name": human })), "token").to_owned();
+        let tokens = BTreeMap::from([
+            ("operator", key("operator")),
+            ("approver", key("approver")),
+            ("agent", text(&agent_key, "token").to_owned()),
+            ("peer", text(&peer_key, "token").to_owned()),
+        ]);
+        let mut ids = BTreeMap::from([
+            ("agent", agent),
+            ("chain", chain),
+            ("link", text(&delegated, "link").to_owned()),
+            ("key", text(&agent_key, "id").to_owned()),
+            ("account", format!("link:{}", text(&delegated, "link"))),
+        ]);
+        let worker = server.bearer(&tokens["agent"]);
+        let admission_of_event = plant_usage(&owner, &worker, &marker);
+        plant_actions(&owner, &worker, &marker, &mut ids);
+        plant_policy(&owner, &marker);
+        plant_memory(&worker, &marker, &mut ids);
+        let envelope = plant_message(server, &tokens, &peer, &mut ids);
+        if sandboxes {
+            owner.post("/v1/runs", json!({ "argv": ["echo", marker], "chain": ids["chain"] })).ok_lines();
+            let runs = owner.get("/v1/runs").ok();
+            ids.insert("run", text(&list(&runs, "runs")[0], "run").to_owned());
+        }
+        Self { tenant, tokens, human, envelope, admission_of_event, ids }
+    }
+
+    fn id(&self, name: &str) -> String {
+        self.ids.get(name).cloned().unwrap_or_else(|| "run_01a2060ae855752e8d1500f9ba0210fd".to_owned())
+    }
+
+    /// The value of a path's parameter.
+    pub(super) fn fill(&self, path: &str, name: &str) -> String {
+        match name {
+            "tenant" => self.tenant.to_owned(),
+            "path" => "checkpoint".to_owned(),
+            "kind" => "agent".to_owned(),
+            "name" => self.id("agent"),
+            "change" => "revoke".to_owned(),
+            "code" => "pages".to_owned(),
+            "digest" => self.id("digest"),
+            "id" if path.starts_with("/v1/keys") => self.id("key"),
+            "id" if path.starts_with("/v1/oversight") => self.id("request"),
+            "id" if path.starts_with("/v1/memory") => self.id("memory"),
+            known if self.ids.contains_key(known) => self.id(known),
+            "run" => self.id("run"),
+            unknown => panic!("this test does not know what `{{{unknown}}}` of `{path}` names"),
+        }
+    }
+
+    /// A body that names this tenant's things, where the route takes one that does.
+    pub(super) fn body(&self, method: &str, path: &str) -> Option<Value> {
+        Some(match (method, path) {
+            ("POST", "/v1/actions/{admission}/outcome") => json!({ "ok": true }),
+            ("POST", "/v1/actions/{admission}/resolve") => json!({ "happened": true }),
+            ("POST", "/v1/delegations") => json!({ "to": self.id("agent"), "chain": self.id("chain") }),
+            ("POST", "/v1/keys") => json!({ "role": "agent", "name": "thief", "chain": self.id("chain") }),
+            ("POST", "/v1/runs") => json!({ "argv": ["true"], "chain": self.id("chain") }),
+            ("POST", "/v1/policy/explain") => json!({ "action": "tool.call", "resource": "tool:mail", "chain": self.id("chain") }),
+            ("PUT", "/v1/metering/ceilings") => json!({ "account": self.id("account"), "ceiling": "0" }),
+            ("POST", "/v1/oversight/requests/{id}/approve") => json!({ "digest": self.id("digest") }),
+            ("POST", "/v1/metering/events") => json!({
+                "transaction_id": "shared", "external_subscription_id": "shared", "code": "pages"
+            }),
+            ("POST", "/v1/memory") => json!({ "text": "mine", "supersedes": self.id("memory") }),
+            ("POST", "/v1/messaging/acknowledge") => {
+                json!({ "messages": [{ "sender": self.id("sender"), "message": self.id("message") }] })
+            }
+            _ => return None,
+        })
+    }
+
+    /// Questions whose answer lies in their query.
+    pub(super) fn queries(&self) -> Vec<String> {
+        let (tenant, run, marker) = (self.tenant, self.id("run"), self.marker());
+        vec![
+            format!("/v1/actions?run={run}"),
+            "/v1/actions?state=intent".to_owned(),
+            "/v1/metering/usage?subscription=shared".to_owned(),
+            format!("/v1/metering/usage?subscription=only-{tenant}"),
+            "/v1/oversight/requests?state=pending".to_owned(),
+            format!("/v1/memory?q={marker}"),
+            "/v1/audit/entries?from=0&limit=200".to_owned(),
+            format!("/v1/log/{tenant}/tile/entries/000"),
+            format!("/v1/log/default/../{tenant}/checkpoint"),
+            format!("/v1/log/default/..%2f{tenant}%2fcheckpoint"),
+            format!("/v1/log/other/..%2f{tenant}%2fcheckpoint"),
+            format!("/v1/log/{tenant}%2fcheckpoint"),
+        ]
+    }
+
+    /// All this tenant sees of itself that strangers must not change.
+    pub(super) fn seen_by_itself(&self, server: &Server) -> Seen {
+        let mut seen = Seen::new();
+        let reads = [
+            (
+                "operator",
+                vec!["identities", "keys", "actions", "audit/entries", "policy", "policy/history", "metering/accounts", "metering/costs"],
+            ),
+            ("approver", vec!["oversight/requests", "runs"]),
+            ("agent", vec!["whoami", "metering/usage?subscription=shared"]),
+            ("peer", vec!["messaging/inbox", "messaging/prekeys"]),
+        ];
+        for (role, paths) in reads {
+            for path in paths {
+                let answer = server.bearer(&self.tokens[role]).get(&format!("/v1/{path}"));
+                seen.insert(path.to_owned(), answer.ok().to_string());
+            }
+        }
+        let memory = server.bearer(&self.tokens["agent"]).get(&format!("/v1/memory/{}", self.id("memory")));
+        seen.insert("memory".to_owned(), memory.ok().to_string());
+        seen
+    }
+}
+
+fn marker(tenant: &str) -> String {
+    format!("zebra-{}", tenant.to_uppercase())
+}
+
+fn plant_usage(owner: &Client, worker: &Client, marker: &str) -> Value {
+    owner.put("/v1/metering/metrics/pages", json!({ "aggregation": "count", "unit_price": "0.01" })).ok();
+    let event = json!({
+        "transaction_id": "shared", "external_subscription_id": "shared", "code": "pages", "properties": { "note": marker }
+    });
+    worker.post("/v1/metering/events", event).ok()["admission"].clone()
+}
+
+/// One action that waits for a human, one admitted whose outcome is open, and one decided with words.
+fn plant_actions(owner: &Client, worker: &Client, marker: &str, ids: &mut BTreeMap<&'static str, String>) {
+    let ask = |action: &str, number: u32| {
+        let arguments = json!({ "number": number, "secret": marker });
+        worker
+            .post(
+                "/v1/actions",
+                json!({ "action": action, "resource": "tool:mail", "arguments": arguments, "reason": marker, "wait_secs": 0 }),
+            )
+            .ok()
+    };
+    let decided = ask("tool.call_with_approval", 1);
+    let approve = format!("/v1/oversight/requests/{}/approve", text(&decided, "request"));
+    owner.post(&approve, json!({ "digest": text(&decided, "digest"), "comment": marker })).ok();
+    let pending = ask("tool.call_with_approval", 2);
+    let open = ask("tool.call", 3);
+    let actions = owner.get("/v1/actions?state=intent").ok();
+    ids.insert("request", text(&pending, "request").to_owned());
+    ids.insert("digest", text(&pending, "digest").to_owned());
+    ids.insert("admission", text(&open, "admission").to_owned());
+    ids.insert("leaf", text(&list(&actions, "actions")[0], "opened_leaf").to_owned());
+}
+
+fn plant_policy(owner: &Client, marker: &str) {
+    let current = owner.get("/v1/policy").ok();
+    owner.put("/v1/policy", json!({ "text": format!("// {marker}\n{}", text(&current, "text")) })).ok();
+}
+
+fn plant_memory(worker: &Client, marker: &str, ids: &mut BTreeMap<&'static str, String>) {
+    let item = worker.post("/v1/memory", json!({ "text": format!("remember {marker}"), "action": ids["digest"] })).ok();
+    ids.insert("memory", text(&item, "id").to_owned());
+}
+
+/// A message from the worker in the peer's mailbox; gives the envelope as it was delivered.
+fn plant_message(
+    server: &Server,
+    tokens: &BTreeMap<&'static str, String>,
+    peer: &str,
+    ids: &mut BTreeMap<&'static str, String>,
+) -> Vec<u8> {
+    let agents = [Home::new(), Home::new()];
+    let creto = |home: &Home, token: &str, words: &[&str]| {
+        let output = home.command(["msg", "--url", &server.url(), "--token", token]).args(words).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    creto(&agents[0], &tokens["peer"], &["publish"]);
+    creto(&agents[1], &tokens["agent"], &["send", "--to", peer, "for your eyes only"]);
+    let inbox = server.bearer(&tokens["peer"]).get("/v1/messaging/inbox").ok();
+    let message = &list(&inbox, "messages")[0];
+    ids.insert("sender", text(message, "sender").to_owned());
+    ids.insert("message", text(message, "message").to_owned());
+    base64(text(message, "envelope"))
+}
+
+/// Standard base64 (RFC 4648, section 4), which envelopes are listed in.
+fn base64(text: &str) -> Vec<u8> {
+    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let (mut bits, mut count, mut bytes) = (0_u32, 0, Vec::new());
+    for byte in text.bytes().filter(|byte| *byte != b'=') {
+        let value = ALPHABET.iter().position(|known| *known == byte).expect("it is base64");
+        bits = bits << 6 | value as u32;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+        }
+    }
+    bytes
+}
