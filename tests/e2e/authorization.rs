@@ -151,3 +151,35 @@ fn a_credential_that_is_no_good_is_refused_and_not_taken_for_nobody() {
     assert_eq!(cookie.get("/v1/whoami").status, 401);
     assert_eq!(cookie.post("/v1/policy/explain", json!({})).status, 401);
 }
+
+#[test]
+fn a_session_changes_things_only_with_its_own_token() {
+    let home = Home::new();
+    let server = home.serve(&Options::default());
+    let sign_in = |name: &str| {
+        let login = json!({ "name": name, "password": "correct horse battery" });
+        let signed_in = server.nobody().post("/v1/session", login);
+        let csrf = text(&signed_in.ok(), "csrf").to_owned();
+        let cookie = signed_in.header("set-cookie").expect("a session is a cookie").to_owned();
+        for attribute in ["HttpOnly", "SameSite=Strict"] {
+            assert!(cookie.contains(attribute), "{cookie}");
+        }
+        (server.nobody().with("cookie", cookie.split(';').next().unwrap()), csrf)
+    };
+    for (name, operator) in [("ada", true), ("bob", false)] {
+        server.owner().post("/v1/accounts", json!({ "name": name, "password": "correct horse battery", "operator": operator })).ok();
+    }
+    let wrong = json!({ "name": "ada", "password": "incorrect horse battery" });
+    server.nobody().post("/v1/session", wrong).refused(401, "nhi.login_failed");
+    let ((ada, csrf), (bob, csrf_of_bob)) = (sign_in("ada"), sign_in("bob"));
+    assert_eq!(ada.get("/v1/whoami").ok()["how"], "session");
+    let identity = || json!({ "kind": "agent", "name": "worker" });
+    for client in [ada.clone(), ada.with("x-csrf-token", &csrf_of_bob)] {
+        client.post("/v1/identities", identity()).refused(403, "nhi.csrf_refused");
+    }
+    ada.with("x-csrf-token", &csrf).post("/v1/identities", identity()).ok();
+    bob.with("x-csrf-token", &csrf_of_bob).post("/v1/identities", identity()).refused(403, "http.forbidden");
+    bob.get("/v1/oversight/requests").ok();
+    ada.with("x-csrf-token", &csrf).delete("/v1/session").ok();
+    assert_eq!(ada.get("/v1/whoami").status, 401, "a session ends where its human signs out");
+}

@@ -48,7 +48,7 @@ fn no_route_gives_one_tenant_what_is_anothers() {
         let after = victim.seen_by_itself(&server);
         for (path, body) in &before {
             if after[path] != *body {
-                wrong.push(format!("{} changed {} of {}: {body}\n   is now {}", visitor.tenant, path, victim.tenant, after[path]));
+                wrong.push(format!("{} changed {path} of {}:{}", visitor.tenant, victim.tenant, difference(body, &after[path])));
             }
         }
     }
@@ -124,6 +124,13 @@ fn judge(visitor: &World, victim: &World, role: &str, operation: &Operation, ans
         }
     }
     wrong
+}
+
+/// Both texts from where they part.
+fn difference(before: &str, after: &str) -> String {
+    let common = before.chars().zip(after.chars()).take_while(|(one, other)| one == other).count();
+    let rest = |text: &str| text.chars().skip(common.saturating_sub(40)).take(160).collect::<String>();
+    format!("\n  was …{}\n  is  …{}", rest(before), rest(after))
 }
 
 /// Nothing but empty lists.
