@@ -16,7 +16,7 @@ use creto_kernel::{Clock, ErrorCode, NhiId, NhiKind, SystemClock, TenantId, Time
 use creto_memory::Memory;
 use creto_messaging::Messaging;
 use creto_metering::{Accounts, Meter};
-use creto_nhi::{Authority, Credentials, Role};
+use creto_nhi::{Authority, Credentials, DelegationChain, NhiError, Role, VerifiedChain};
 use creto_oversight::{Actions, Desk};
 use creto_runtime::container::runsc::RunscOptions;
 use creto_runtime::container::selection::{self, Isolation};
@@ -187,6 +187,13 @@ impl House {
             self.authority.create_identity(&self.server, &self.tenant, kind, name).await?;
         }
         Ok(id)
+    }
+
+    /// A chain that `caller` sent, verified. A chain token is no credential: it says what may be done for whoever proves to be
+    /// its agent, so another tenant's is refused however well it verifies.
+    pub(crate) fn verify_own(&self, caller: &NhiId, links: &DelegationChain) -> Result<VerifiedChain, NhiError> {
+        let verified = self.authority.verify(links, self.now())?;
+        if verified.tenant() == caller.tenant() { Ok(verified) } else { Err(NhiError::OtherTenant(caller.clone())) }
     }
 
     /// Closes: sandboxes first, then the log.

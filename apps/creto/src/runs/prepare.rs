@@ -105,6 +105,7 @@ pub(super) async fn prepare(house: &House, caller: &Principal, input: RunInput) 
 async fn chain(house: &House, caller: &Principal, input: &RunInput, timeout: Duration) -> Result<VerifiedChain, RunsError> {
     if let Some(token) = &input.chain {
         let links = DelegationChain::from_token(token)?;
+        house.verify_own(&caller.identity, &links)?;
         return Ok(house.authority.accept(&links).await?);
     }
     let tenant = caller.tenant();

@@ -178,7 +178,7 @@ async fn signed(house: &House, request: Request) -> Result<(Request, Option<Prin
     Ok((Request::from_parts(parts, Body::from(body)), Some(principal)))
 }
 
-fn local_human(house: &House, wanted: Option<&str>) -> Result<NhiId, Problem> {
+fn local_human(house: &House, wanted: Option<&str>) -> Result<NhiId, AuthError> {
     let Some(name) = wanted else { return Ok(house.human.clone()) };
     let unknown = || AuthError::NoSuchHuman(name.chars().take(80).collect());
     let id = NhiId::new(house.authority.trust_domain(), &house.tenant, NhiKind::Human, name).map_err(|_| unknown())?;

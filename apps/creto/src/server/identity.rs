@@ -244,8 +244,11 @@ async fn parent_chain(house: &House, caller: &Caller, input: &DelegationInput) -
             }
         }
         None if principal.roles.has(Role::Operator) => match sent {
-            Some(links) if house.authority.verify(&links, house.now())?.tenant() != principal.tenant() => Err(not_yours().into()),
-            sent => Ok(sent),
+            Some(links) => {
+                house.verify_own(&principal.identity, &links)?;
+                Ok(Some(links))
+            }
+            None => Ok(None),
         },
         None if sent.is_none() && input.from.is_none() => Ok(None),
         None => Err(not_yours().into()),
@@ -296,11 +299,13 @@ async fn create_key(
 ) -> Result<Json<CreatedKey>, Problem> {
     let role: Role = input.role.parse().map_err(IdentityError::Invalid)?;
     let by = &caller.0.identity;
-    let tenant = by.tenant();
     let not_after = house.now().saturating_add(ttl(input.ttl_secs, KEY_TTL));
     let chain = input.chain.as_deref().map(DelegationChain::from_token).transpose()?;
     let (identity, chain) = match (role, chain) {
-        (Role::Agent, Some(links)) => (house.authority.accept(&links).await?.leaf().clone(), Some(links)),
+        (Role::Agent, Some(links)) => {
+            house.verify_own(by, &links)?;
+            (house.authority.accept(&links).await?.leaf().clone(), Some(links))
+        }
         (Role::Agent, None) => {
             let agent = ensure(&house, by, NhiKind::Agent, input.agent.as_deref().unwrap_or(&input.name)).await?;
             let held = house.authority.direct(by)?;
@@ -314,9 +319,6 @@ async fn create_key(
         }
         (Role::Operator | Role::Approver, None) => (ensure(&house, by, NhiKind::Human, &input.name).await?, None),
     };
-    if identity.tenant() != tenant {
-        return Err(IdentityError::Invalid("the chain is another tenant's".to_owned()).into());
-    }
     let issued = house.credentials.issue_api_key(by, &identity, role, chain.as_ref(), not_after).await?;
     Ok(Json(CreatedKey {
         id: issued.key.id.to_string(),
