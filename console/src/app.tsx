@@ -17,6 +17,7 @@ import { SignIn } from "./pages/sign-in";
 import { Help } from "./ui/help";
 import { Icon, type IconName } from "./ui/icons";
 import { useKeys } from "./ui/keys";
+import { useNow } from "./ui/load";
 import { Empty, ProblemBox, Skeleton, Who } from "./ui/parts";
 import { type Requests, useRequests } from "./ui/requests";
 
@@ -72,7 +73,7 @@ function Frame({ session, signOut }: { session: Session; signOut: () => void }):
   const roles = session.roles.split("+");
   const approver = roles.includes("approver");
   const requests = useRequests(approver);
-  const waiting = inbox(requests.value ?? []).waiting.length;
+  const waiting = inbox(requests.value ?? [], useNow(5000)).waiting.length;
 
   const allowed = PAGES.filter(({ role }) => role === undefined || roles.includes(role));
   // Who may not decide begins elsewhere.

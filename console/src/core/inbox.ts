@@ -1,6 +1,7 @@
 /** The order of the inbox. */
 
 import type { OversightRequest } from "../api/types";
+import { millis } from "./time";
 
 export interface Inbox {
   /** Waiting for a human, the nearest deadline first. */
@@ -9,12 +10,17 @@ export interface Inbox {
   readonly past: readonly OversightRequest[];
 }
 
-export function inbox(requests: readonly OversightRequest[]): Inbox {
+/** Where a request stands. At its deadline a pending one has timed out, whether or not the server has written that down yet. */
+export function stateAt(request: OversightRequest, now: number): OversightRequest["state"] {
+  return request.state === "pending" && (millis(request.deadline) ?? Number.POSITIVE_INFINITY) <= now ? "timed_out" : request.state;
+}
+
+export function inbox(requests: readonly OversightRequest[], now: number): Inbox {
   const newest = (request: OversightRequest) => request.decided_at ?? request.deadline;
   const by = (key: (request: OversightRequest) => string) => (a: OversightRequest, b: OversightRequest) =>
     key(a) < key(b) ? -1 : key(a) > key(b) ? 1 : a.id < b.id ? -1 : 1;
-  const waiting = requests.filter((request) => request.state === "pending").sort(by((request) => request.deadline));
-  const past = requests.filter((request) => request.state !== "pending").sort(by(newest)).reverse();
+  const waiting = requests.filter((request) => stateAt(request, now) === "pending").sort(by((request) => request.deadline));
+  const past = requests.filter((request) => stateAt(request, now) !== "pending").sort(by(newest)).reverse();
   return { waiting, past };
 }
 

@@ -3,7 +3,7 @@
 import { type ReactNode, useEffect } from "react";
 import type { OversightRequest } from "../api/types";
 import { identity } from "../core/identity";
-import { inbox, neighbour } from "../core/inbox";
+import { inbox, neighbour, stateAt } from "../core/inbox";
 import { href } from "../core/route";
 import { countdown, ago } from "../core/time";
 import { named } from "../core/timeline";
@@ -18,7 +18,7 @@ const PAST_MAX = 50;
 
 export function Inbox({ requests, selected, approver }: { requests: Requests; selected: string | undefined; approver: boolean }): ReactNode {
   const now = useNow();
-  const { waiting, past } = inbox(requests.value ?? []);
+  const { waiting, past } = inbox(requests.value ?? [], now);
   const all = [...waiting, ...past.slice(0, PAST_MAX)];
   const current = (requests.value ?? []).find((request) => request.id === selected);
 
@@ -72,17 +72,18 @@ export function Inbox({ requests, selected, approver }: { requests: Requests; se
 function Row({ request, current, now }: { request: OversightRequest; current: boolean; now: number }): ReactNode {
   const { action, resource } = named(request.action);
   const left = countdown(request.opened_at, request.deadline, now);
+  const state = stateAt(request, now);
   return (
     <li>
       <a className="row" href={href({ page: "inbox", request: request.id })} aria-current={current}>
         <span className="row-title"><Visible text={resource || action} /></span>
         <span className="row-side">
-          {request.state === "pending" ? <span className={`left ${left.level}`}>{left.text}</span> : <State state={request.state} />}
+          {state === "pending" ? <span className={`left ${left.level}`}>{left.text}</span> : <State state={state} />}
         </span>
         <span className="row-sub">
           <Visible text={identity(request.hops.at(-1) ?? "").name} /> · <Visible text={action} />
         </span>
-        <span className="row-age">{ago(request.state === "pending" ? request.opened_at : (request.decided_at ?? request.deadline), now)}</span>
+        <span className="row-age">{ago(state === "pending" ? request.opened_at : (request.decided_at ?? request.deadline), now)}</span>
       </a>
     </li>
   );

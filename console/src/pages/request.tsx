@@ -4,6 +4,7 @@ import { type KeyboardEvent, type ReactNode, useEffect, useRef, useState } from 
 import { Problem, api } from "../api/client";
 import type { OversightRequest } from "../api/types";
 import { canHash, sha256, toHex, utf8 } from "../core/bytes";
+import { stateAt } from "../core/inbox";
 import { href } from "../core/route";
 import { countdown, duration, millis, moment } from "../core/time";
 import { named } from "../core/timeline";
@@ -57,13 +58,8 @@ function Detail({ request, changed, approver, now }: Omit<Props, "id" | "listed"
   const check = useDigest(request);
   const [lost, setLost] = useState<Problem>();
   const left = countdown(request.opened_at, request.deadline, now);
-  const pending = request.state === "pending" && left.level !== "over";
-
-  // The server decides what is over: when the time comes we ask it.
-  const over = left.level === "over";
-  useEffect(() => {
-    if (request.state === "pending" && over) changed();
-  }, [over, request.state, changed]);
+  const state = stateAt(request, now);
+  const pending = state === "pending";
 
   // The server tells of decisions at once, and not of what the agent makes of them.
   usePoll(request.state === "approved" || request.state === "consumed", changed, 2000);
@@ -76,14 +72,14 @@ function Detail({ request, changed, approver, now }: Omit<Props, "id" | "listed"
       <header>
         <h1><Visible text={resource || action} /></h1>
         <p className="request-meta">
-          <State state={request.state} />
+          <State state={state} />
           <code><Visible text={action} /></code>
           <span title={moment(request.opened_at)}>asked {moment(request.opened_at)}</span>
           <span>rule <code><Visible text={request.rule} /></code></span>
           {request.run && <a href={href({ page: "run", run: request.run })}>run</a>}
         </p>
       </header>
-      {request.state === "pending" && (
+      {pending && (
         <div className={`deadline ${left.level}`} role="timer" aria-label={left.text}>
           <span>{left.text}</span>
           <span className="deadline-bar"><span style={{ width: `${left.share * 100}%` }} /></span>
@@ -96,7 +92,7 @@ function Detail({ request, changed, approver, now }: Omit<Props, "id" | "listed"
           <ProblemBox problem={lost} />
         </div>
       )}
-      {request.state !== "pending" && <Decided request={request} />}
+      {!pending && <Decided request={request} state={state} />}
 
       <h2>On whose authority</h2>
       <Path hops={request.hops} />
@@ -141,28 +137,28 @@ function DigestNote({ check }: { check: Check }): ReactNode {
   return check.same ? <span className="note-good"><Icon name="check" /> computed here from the text above</span> : <span className="note-bad"><Icon name="cross" /> not the digest of this text</span>;
 }
 
-function Decided({ request }: { request: OversightRequest }): ReactNode {
+function Decided({ request, state }: { request: OversightRequest; state: OversightRequest["state"] }): ReactNode {
   const waited = (millis(request.decided_at) ?? 0) - (millis(request.opened_at) ?? 0);
-  const yes = ["approved", "consumed", "executed", "failed"].includes(request.state);
+  const yes = ["approved", "consumed", "executed", "failed"].includes(state);
   return (
-    <section className={`decided ${yes ? "good" : request.state === "denied" ? "bad" : "muted"}`} aria-label="decision">
+    <section className={`decided ${yes ? "good" : state === "denied" ? "bad" : "muted"}`} aria-label="decision">
       <p>
         {request.decided_by ? (
           <>
-            <strong>{yes ? "Approved" : request.state === "denied" ? "Denied" : "Closed"}</strong> by <Who id={request.decided_by} />
+            <strong>{yes ? "Approved" : state === "denied" ? "Denied" : "Closed"}</strong> by <Who id={request.decided_by} />
             {request.decided_at && <> on {moment(request.decided_at)}, after {duration(waited)}</>}
             {request.how && <span className="how">proved by {request.how.replaceAll("_", " ")}</span>}
           </>
         ) : (
           <>
-            <strong>{request.state === "timed_out" ? "Nobody decided in time" : "Closed without a decision"}</strong>: the action was refused.
+            <strong>{state === "timed_out" ? "Nobody decided in time" : "Closed without a decision"}</strong>: the action was refused.
           </>
         )}
       </p>
       {request.comment && <blockquote><Visible text={request.comment} /></blockquote>}
-      {request.state === "approved" && <p className="soft">The agent has not used the approval yet.</p>}
-      {request.state === "consumed" && <p className="soft">The agent is doing it now; its outcome is not known yet.</p>}
-      {request.state === "failed" && <p className="soft">The action was tried and failed.</p>}
+      {state === "approved" && <p className="soft">The agent has not used the approval yet.</p>}
+      {state === "consumed" && <p className="soft">The agent is doing it now; its outcome is not known yet.</p>}
+      {state === "failed" && <p className="soft">The action was tried and failed.</p>}
     </section>
   );
 }

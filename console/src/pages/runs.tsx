@@ -30,7 +30,7 @@ export function Runs(): ReactNode {
                     <th className="runs-agent">Agent</th>
                     <th>State</th>
                     <th className="num">Started</th>
-                    <th className="num">Took</th>
+                    <th className="num runs-took">Took</th>
                     <th className="num">Cost</th>
                   </tr>
                 </thead>
@@ -45,7 +45,7 @@ export function Runs(): ReactNode {
                         <td className="runs-agent"><Who id={run.agent} /></td>
                         <td><State state={run.state} /></td>
                         <td className="num" title={moment(run.started_at)}>{ago(run.started_at, now)}</td>
-                        <td className="num">{from === undefined ? "" : to === undefined ? "…" : duration(to - from)}</td>
+                        <td className="num runs-took">{from === undefined ? "" : to === undefined ? "…" : duration(to - from)}</td>
                         <td className="num">{money(run.cost)}</td>
                       </tr>
                     );

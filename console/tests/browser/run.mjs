@@ -184,10 +184,12 @@ const tests = {
 
   async "a request whose deadline passes is closed without a reload"(fixture) {
     const { page, context } = await signedIn(fixture);
-    const asked = await ask(fixture, { timeout_secs: 3 });
+    const asked = await ask(fixture, { timeout_secs: 6 });
     await goto(page, `#/inbox/${asked.id}`);
     await page.getByRole("timer").waitFor();
-    await page.getByRole("button", { name: /Approve/ }).waitFor({ state: "detached" });
+    await page.getByRole("button", { name: /Approve/ }).waitFor();
+    await sees(page.locator(".decided"), "Nobody decided in time");
+    assert.equal(await page.getByRole("button", { name: /Approve/ }).count(), 0);
     await context.close();
   },
 

@@ -98,6 +98,14 @@ describe("inclusion proofs", () => {
     }
   });
 
+  it("refuses a proof that ends below the root, even at a hash that was named as one", async () => {
+    const [a, b] = [await leafHash(utf8("a")), await leafHash(utf8("b"))];
+    const subtree = await nodeHash(a, b);
+    expect(proves(await walk(a, 0, 2, [b]), subtree)).toBe(true);
+    expect(proves(await walk(a, 0, 4, [b]), subtree)).toBe(false);
+    expect(proves(await walk(a, 0, 2, []), a)).toBe(false);
+  });
+
   it("refuses a hash of another length, and indices that are no numbers of a tree", async () => {
     const leaf = await leafHash(utf8("a"));
     const top = await nodeHash(leaf, leaf);

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { OversightRequest } from "../../src/api/types";
 import { costRows } from "../../src/core/costs";
 import { identity } from "../../src/core/identity";
-import { inbox, neighbour } from "../../src/core/inbox";
+import { inbox, neighbour, stateAt } from "../../src/core/inbox";
 import { fromMicros, micros, money, percent } from "../../src/core/money";
 import { href, parseRoute } from "../../src/core/route";
 import { ago, clock, countdown, duration } from "../../src/core/time";
@@ -90,8 +90,16 @@ describe("inbox", () => {
   const all = [request("late", "pending", 90), request("old", "denied", 50, 10), request("soon", "pending", 20), request("new", "executed", 99, 30), request("gone", "timed_out", 15)];
 
   it("puts the nearest deadline first, and the newest decision first", () => {
-    expect(inbox(all).waiting.map((r) => r.id)).toEqual(["soon", "late"]);
-    expect(inbox(all).past.map((r) => r.id)).toEqual(["new", "gone", "old"]);
+    expect(inbox(all, now).waiting.map((r) => r.id)).toEqual(["soon", "late"]);
+    expect(inbox(all, now).past.map((r) => r.id)).toEqual(["new", "gone", "old"]);
+  });
+
+  it("counts a request as timed out from its deadline on, whatever the server has written down", () => {
+    const soon = all[2] as OversightRequest;
+    expect([19_999, 20_000].map((ms) => stateAt(soon, now + ms))).toEqual(["pending", "timed_out"]);
+    expect(stateAt(all[1] as OversightRequest, now + 90_000)).toBe("denied");
+    expect(inbox(all, now + 20_000).waiting.map((r) => r.id)).toEqual(["late"]);
+    expect(inbox(all, now + 20_000).past.map((r) => r.id)).toContain("soon");
   });
 
   it("moves to neighbours and holds at the ends", () => {
