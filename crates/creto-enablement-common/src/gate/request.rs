@@ -88,7 +88,15 @@ impl<'a> AdmitRequest<'a> {
 
 /// Proof that an action was admitted: its intent is durable, its money held, its approval consumed.
 ///
-/// INVARIANT: only the Gate makes one. Dropping it unsettled leaves the intent without outcome, which is what happened: nobody knows.
+/// INVARIANT: only the Gate makes one.
+///
+/// ```compile_fail,E0451
+/// fn forged(other: creto_enablement_common::Granted) -> creto_enablement_common::Granted {
+///     creto_enablement_common::Granted { admission: other.admission(), ..other }
+/// }
+/// ```
+///
+/// Dropping it unsettled leaves the intent without outcome, which is what happened: nobody knows.
 #[derive(Debug)]
 #[must_use = "an admitted action must be settled, or it stays in doubt"]
 pub struct Granted {

@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 
 use axum::Router;
+use axum::body::to_bytes;
 use axum::extract::Request;
 use axum::handler::Handler;
-use axum::http::Method;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
@@ -225,7 +227,7 @@ fn operation(endpoint: &Endpoint) -> Value {
 async fn guard(access: Access, request: Request, next: Next) -> Response {
     let principal = request.extensions().get::<Caller>().map(|caller| &caller.0);
     if access.admits(principal) {
-        return next.run(request).await;
+        return explained(next.run(request).await).await;
     }
     let error = match principal {
         None => HttpError::Unauthenticated,
@@ -233,3 +235,16 @@ async fn guard(access: Access, request: Request, next: Next) -> Response {
     };
     Problem::from(error).into_response()
 }
+
+/// Axum refuses a path or a query it cannot read in plain text; our callers get a problem for every refusal.
+async fn explained(response: Response) -> Response {
+    let plain = |kind: &HeaderValue| kind.as_bytes().starts_with(b"text/plain");
+    if response.status() != StatusCode::BAD_REQUEST || !response.headers().get(CONTENT_TYPE).is_some_and(plain) {
+        return response;
+    }
+    let text = to_bytes(response.into_body(), REFUSAL_BYTES_MAX).await.unwrap_or_default();
+    Problem::from(HttpError::Address(String::from_utf8_lossy(&text).into_owned())).into_response()
+}
+
+/// Longest refusal of axum's that is passed on.
+const REFUSAL_BYTES_MAX: usize = 4096;

@@ -32,6 +32,9 @@ pub enum HttpError {
     /// The body is not what the endpoint takes.
     #[error("{0}")]
     Body(String),
+    /// The path or the query is not what the endpoint takes.
+    #[error("{0}")]
+    Address(String),
     /// The body is larger than allowed.
     #[error("{0}")]
     BodyTooLarge(String),
@@ -44,6 +47,7 @@ impl Coded for HttpError {
             Self::Forbidden { .. } => ErrorCode::new("http.forbidden"),
             Self::NoChain => ErrorCode::new("http.no_chain"),
             Self::Body(_) => ErrorCode::new("http.bad_body"),
+            Self::Address(_) => ErrorCode::new("http.bad_address"),
             Self::BodyTooLarge(_) => ErrorCode::new("http.body_too_large"),
         }
     }
@@ -52,7 +56,7 @@ impl Coded for HttpError {
         match self {
             Self::Unauthenticated => Kind::Unauthenticated,
             Self::Forbidden { .. } | Self::NoChain => Kind::Denied,
-            Self::Body(_) => Kind::Invalid,
+            Self::Body(_) | Self::Address(_) => Kind::Invalid,
             Self::BodyTooLarge(_) => Kind::TooLarge,
         }
     }
@@ -62,6 +66,7 @@ impl Coded for HttpError {
             Self::Unauthenticated => Some("send `Authorization: Bearer <token>`; `creto key create` makes one".to_owned()),
             Self::Forbidden { .. } => Some("use a credential with that role; `creto key create --role …` makes one".to_owned()),
             Self::NoChain => Some("call with an agent's key or chain token".to_owned()),
+            Self::Address(_) => Some("`GET /openapi.json` lists what each path and query takes".to_owned()),
             Self::Body(_) | Self::BodyTooLarge(_) => None,
         }
     }

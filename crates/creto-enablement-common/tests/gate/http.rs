@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
+use axum::extract::{Path, Query};
 use axum::http::{Method, Request, StatusCode};
 use axum::{Json, Router};
 use creto_db::Db;
@@ -123,6 +124,38 @@ async fn a_body_that_readers_could_disagree_about_is_refused() {
         let answer = call(endpoints.into_router(), Method::POST, "/echo", None, body.to_owned()).await;
         assert_eq!((answer.status.as_u16(), answer.body["code"].as_str().unwrap_or_default()), (status, code), "{shown}");
         assert!(answer.body["detail"].as_str().unwrap_or_default().contains(named), "{shown}: {}", answer.body);
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Page {
+    limit: u32,
+}
+
+async fn page(Path(number): Path<u32>, Query(page): Query<Page>) -> String {
+    format!("{number} {}", page.limit)
+}
+
+#[tokio::test]
+async fn a_path_or_query_that_cannot_be_read_is_a_problem_too() {
+    for (path, status, named) in [
+        ("/page/1?limit=2", 200, ""),
+        ("/page/1?limit=x", 422, "limit"),
+        ("/page/1?limit=2&colour=red", 422, "colour"),
+        ("/page/one?limit=2", 422, "one"),
+    ] {
+        let endpoints = Endpoints::new().and([Endpoint::new(Method::GET, "/page/{number}", Access::Public, "x", page, ())]);
+        let answer = call(endpoints.into_router(), Method::GET, path, None, "").await;
+        assert_eq!(answer.status.as_u16(), status, "{path}");
+        if status != 200 {
+            assert_eq!(
+                (answer.kind.as_str(), &answer.body["code"]),
+                ("application/problem+json", &Value::from("http.bad_address")),
+                "{path}"
+            );
+            assert!(answer.body["detail"].as_str().unwrap().contains(named), "{path}: {}", answer.body);
+        }
     }
 }
 
