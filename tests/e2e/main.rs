@@ -10,3 +10,4 @@ mod crash;
 mod spine;
 mod support;
 mod tenants;
+mod usage;

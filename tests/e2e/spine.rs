@@ -307,6 +307,77 @@ fn a_run_under_the_chain_of_a_suspended_agent_does_not_start() {
     start().refused(401, "nhi.link_revoked");
 }
 
+#[test]
+fn what_a_killed_server_left_is_ended_at_its_next_start_and_shown_as_in_doubt() {
+    let Some((server, home)) = governed() else { return };
+    let data = home.data().canonicalize().unwrap();
+    let body = json!({ "argv": ["sleep", "600"], "budget": "1.00" });
+    let mut events = server.operator().open("POST", "/v1/runs", Some(&body)).unwrap();
+    let run = text(&events.event().unwrap().unwrap(), "run").to_owned();
+    server.kill();
+
+    let server = home.serve(&Options::with_sandboxes());
+    until("the sandbox is gone", || processes_of(&data).is_empty());
+    let owner = server.owner();
+    let recorded = owner.get(&format!("/v1/runs/{run}")).ok();
+    let action = &list(&recorded, "actions")[0];
+    assert_eq!((text(action, "action"), text(action, "state")), ("runtime.exec", "in_doubt"), "{recorded}");
+    let held = || {
+        let accounts = owner.get("/v1/metering/accounts").ok();
+        list(&accounts, "accounts").iter().map(|account| micros(text(account, "held"))).max().unwrap()
+    };
+    assert!(held() > 0, "its money stays held while nobody knows");
+    owner.post(&format!("/v1/actions/{}/resolve", text(action, "admission")), json!({ "happened": true })).ok();
+    assert_eq!(held(), 0, "and is free when somebody says what came of it");
+    let output = run_quietly(&home);
+    assert_eq!(said(&output).0, "hi\n", "sandboxes start as before");
+}
+
+fn run_quietly(home: &Home) -> Output {
+    run(home, &["-q", "--", "echo", "hi"])
+}
+
+/// Reports usage until it is refused, and prints the refusal's code.
+const UNTIL_REFUSED: &str = "
+import json, time, urllib.request, urllib.error
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({'http': 'http://127.0.0.1:3128'}))
+print('begun', flush=True)
+for number in range(2000):
+    event = {'transaction_id': 'tick-%d' % number, 'external_subscription_id': 'ticking', 'code': 'pages'}
+    request = urllib.request.Request('http://creto.internal/v1/metering/events', data=json.dumps(event).encode())
+    request.add_header('content-type', 'application/json')
+    try:
+        opener.open(request, timeout=20).read()
+    except urllib.error.HTTPError as error:
+        print(error.status, json.load(error)['code'], flush=True)
+        break
+    time.sleep(0.01)
+";
+
+#[test]
+fn a_revoked_link_reaches_the_run_that_is_under_way() {
+    let Some((server, _home)) = governed() else { return };
+    let owner = server.owner();
+    owner.put("/v1/metering/metrics/pages", json!({ "aggregation": "count", "unit_price": "0" })).ok();
+    let delegated = owner.post("/v1/delegations", json!({ "to": "worker" })).ok();
+    let body = json!({ "argv": ["python3", "-c", UNTIL_REFUSED], "chain": text(&delegated, "chain"), "timeout_secs": 120 });
+    let mut events = owner.open("POST", "/v1/runs", Some(&body)).unwrap();
+    let mut revoked = false;
+    let mut finished = Value::Null;
+    while let Some(event) = events.event().unwrap() {
+        if event["event"] == "stdout" && !revoked {
+            owner.delete(&format!("/v1/links/{}", text(&delegated, "link"))).ok();
+            revoked = true;
+        }
+        finished = event;
+    }
+    assert!(revoked, "the run began: {finished}");
+    let usage = owner.get("/v1/metering/usage?subscription=ticking").ok();
+    let events = list(&usage, "usage").first().map_or(0, |metric| metric["events"].as_u64().unwrap());
+    assert!(events < 2000, "the revocation was felt: {usage}");
+    assert_eq!(finished["exit_code"], 0, "{finished}");
+}
+
 /// The account every system has.
 const NOBODY: u32 = 65534;
 

@@ -1,0 +1,89 @@
+//! Usage by many clients at once: counted once each, and never beyond a budget.
+
+use std::thread;
+
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Client, Home, Options, list, make_key, micros, text};
+
+/// How many clients send at once.
+const SENDERS: usize = 8;
+
+fn event(transaction: &str) -> Value {
+    json!({ "transaction_id": transaction, "external_subscription_id": "reading", "code": "pages", "properties": {} })
+}
+
+fn send(agent: &Client, event: Value) -> Answer {
+    agent.post("/v1/metering/events", event)
+}
+
+/// Lets every sender do the same at once and gives what each got.
+fn at_once<T: Send>(send: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    thread::scope(|scope| {
+        let senders: Vec<_> = (0..SENDERS)
+            .map(|number| {
+                scope.spawn({
+                    let send = &send;
+                    move || send(number)
+                })
+            })
+            .collect();
+        senders.into_iter().map(|sender| sender.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn an_event_sent_by_eight_at_once_counts_once() {
+    let home = Home::new();
+    let server = home.serve(&Options::default());
+    let owner = server.owner();
+    owner.put("/v1/metering/metrics/pages", json!({ "aggregation": "count", "unit_price": "0.10" })).ok();
+    let agent = server.bearer(text(&make_key(&owner, json!({ "role": "agent", "name": "worker" })), "token"));
+    let receipts: Vec<Value> = at_once(|_| send(&agent, event("tx-1")).ok());
+    let first: Vec<&Value> = receipts.iter().filter(|receipt| receipt["duplicate"] == false).collect();
+    assert_eq!(first.len(), 1, "{receipts:?}");
+    for receipt in &receipts {
+        assert_eq!((&receipt["admission"], &receipt["cost"]), (&first[0]["admission"], &json!("0.1")), "everybody is told the same");
+    }
+    let mut other = event("tx-1");
+    other["properties"] = json!({ "page": 7 });
+    send(&agent, other).refused(409, "metering.duplicate_conflict");
+    let usage = owner.get("/v1/metering/usage?subscription=reading").ok();
+    let pages = list(&usage, "usage");
+    assert_eq!((pages.len(), pages[0]["events"].as_u64(), text(&pages[0], "cost")), (1, Some(1), "0.1"), "{usage}");
+}
+
+#[test]
+fn eight_that_spend_one_budget_spend_no_more_than_it() {
+    let home = Home::new();
+    let server = home.serve(&Options::default());
+    let owner = server.owner();
+    owner.put("/v1/metering/metrics/pages", json!({ "aggregation": "count", "unit_price": "0.10" })).ok();
+    let delegated = owner.post("/v1/delegations", json!({ "to": "lead", "budget": "1.05" })).ok();
+    let lead = json!({ "role": "agent", "name": "lead", "chain": text(&delegated, "chain") });
+    let lead = server.bearer(text(&make_key(&owner, lead), "token"));
+    // Each worker may spend as much as the lead; together they may not.
+    let workers: Vec<Client> = (0..SENDERS)
+        .map(|number| {
+            let name = format!("worker-{number}");
+            owner.post("/v1/identities", json!({ "kind": "agent", "name": name })).ok();
+            let chain = lead.post("/v1/delegations", json!({ "to": name })).ok();
+            let key = make_key(&owner, json!({ "role": "agent", "name": name, "chain": text(&chain, "chain") }));
+            server.bearer(text(&key, "token"))
+        })
+        .collect();
+    let answers: Vec<Answer> =
+        at_once(|number| (0..4).map(|round| send(&workers[number], event(&format!("tx-{number}-{round}")))).collect::<Vec<_>>()).concat();
+    let taken = answers.iter().filter(|answer| answer.is_ok()).count();
+    assert_eq!(taken, 10, "1.05 pays for ten events of 0.10");
+    for answer in answers.iter().filter(|answer| !answer.is_ok()) {
+        let refused = answer.refused(429, "metering.budget_exceeded");
+        assert!(text(&refused, "detail").contains("`lead`"), "it names the hop that has no room: {refused}");
+    }
+    let accounts = owner.get("/v1/metering/accounts").ok();
+    let account = format!("link:{}", text(&delegated, "link"));
+    let spent = list(&accounts, "accounts").iter().find(|a| a["account"] == *account).map(|a| micros(text(a, "spent")));
+    assert_eq!(spent, Some(1_000_000), "{accounts}");
+    let check = owner.get("/v1/metering/check").ok();
+    assert_eq!(check["ok"], true, "{check}");
+}
