@@ -107,7 +107,7 @@ function Detail({ request, changed, approver, now }: Omit<Props, "id" | "listed"
         </>
       )}
 
-      <h2>What exactly will happen</h2>
+      <h2>{pending ? "What exactly will happen" : "What exactly was asked"}</h2>
       <Canonical text={request.action} />
       <p className={check.is === "done" && !check.same ? "digest bad" : "digest"}>
         <span className="soft">SHA-256</span>
@@ -151,7 +151,7 @@ function Decided({ request, state }: { request: OversightRequest; state: Oversig
           </>
         ) : (
           <>
-            <strong>{state === "timed_out" ? "Nobody decided in time" : "Closed without a decision"}</strong>: the action was refused.
+            <strong>{state === "timed_out" ? "Nobody decided in time." : "Closed without a decision."}</strong> <span>The action was refused.</span>
           </>
         )}
       </p>
