@@ -16,7 +16,7 @@ use actions::Closing;
 pub use actions::{ActionFilter, ActionRow, ActionState, LIST_MAX, MIGRATIONS};
 pub use request::{Acting, Admission, AdmitRequest, Effect, Granted, Outcome, Settled};
 
-use crate::ports::{Approvals, Extension, Ledger, LogHealth, OpenRequest, Verdict};
+use crate::ports::{Funding, Approvals, Extension, Ledger, LogHealth, OpenRequest, Verdict};
 use crate::refusal::Refusal;
 
 /// Most leaves the log may be behind before the Gate closes.
@@ -150,7 +150,7 @@ impl Gate {
     /// Errors: [`Refusal::Port`] where the database cannot serve; the intent then stays without outcome, which is IN_DOUBT.
     pub async fn settle(&self, granted: Granted, outcome: Outcome) -> Result<Settled, Refusal> {
         let now = self.options.clock.now();
-        let posting = self.options.ledger.settle(granted.hold, &granted.chain, granted.admission, &outcome.usage, now).await?;
+        let posting = self.options.ledger.settle(Funding::Happened(granted.hold), &granted.chain, granted.admission, &outcome.usage, now).await?;
         let state = if outcome.ok { ActionState::Done } else { ActionState::Failed };
         let action = &granted.action;
         let mut leaf = Leaf::event(
@@ -204,7 +204,7 @@ impl Gate {
 
     async fn commit_done(&self, request: &AdmitRequest<'_>, cleared: &Cleared, effect: Effect) -> Result<Settled, Refusal> {
         let now = self.options.clock.now();
-        let posting = self.options.ledger.settle(None, request.chain, cleared.admission, &effect.usage, now).await?;
+        let posting = self.options.ledger.settle(Funding::Ahead, request.chain, cleared.admission, &effect.usage, now).await?;
         let mut leaf =
             self.leaf(request, cleared, "done", now).fact("admission", cleared.admission).fact("cost_micros", posting.cost.get());
         leaf.facts.extend(effect.facts);

@@ -43,6 +43,15 @@ pub struct Posting {
     pub cost: Micros,
 }
 
+/// What pays for usage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Funding {
+    /// The effect has happened: it is posted in full, and what was held for it is released.
+    Happened(Option<HoldId>),
+    /// The effect happens with this very commit: it is posted only where every ceiling of the chain has room.
+    Ahead,
+}
+
 /// Money along a delegation chain.
 ///
 /// INVARIANT: for every account, spent + held never passes its ceiling, whatever runs at the same time: the steps are compare-and-set
@@ -57,11 +66,11 @@ pub trait Ledger: Send + Sync + fmt::Debug {
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Vec<Box<dyn Step>>, Refusal>>;
 
-    /// Steps that release the hold, record the usage and post its cost at every hop. Usage that costs more than was held is posted in
-    /// full: the effect has happened, and what happened is never lost.
+    /// Steps that record the usage and post its cost at every hop, as `funding` says. Usage of an effect that has happened is posted in
+    /// full even where it costs more than was held: what happened is never lost.
     fn settle<'a>(
         &'a self,
-        hold: Option<HoldId>,
+        funding: Funding,
         chain: &'a VerifiedChain,
         admission: AdmissionId,
         usage: &'a [Usage],

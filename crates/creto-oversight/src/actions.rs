@@ -16,6 +16,18 @@ use utoipa::ToSchema;
 use crate::desk::Desk;
 use crate::error::OversightError;
 
+/// The first words of actions that only the server's own products do: a record of one must mean that it happened.
+const RESERVED: [&str; 11] =
+    ["runtime", "messaging", "metering", "memory", "oversight", "policy", "identity", "nhi", "audit", "gate", "storage"];
+
+fn check_own(action: &str) -> Result<(), OversightError> {
+    let product = action.split('.').next().unwrap_or_default();
+    if RESERVED.contains(&product) {
+        return Err(OversightError::ReservedAction(action.chars().take(80).collect()));
+    }
+    Ok(())
+}
+
 /// Longest time one HTTP call waits for a human; the agent calls again and finds its request by the digest.
 const CALL_WAIT_MAX: Duration = Duration::from_secs(55);
 /// How long a request waits for a human when the agent does not say.
@@ -105,6 +117,7 @@ impl Actions {
     pub async fn ask(&self, acting: impl Into<Acting<'_>>, input: ActionInput) -> Result<Admitted, OversightError> {
         let Acting { chain, run } = acting.into();
         let bad = |e: &dyn std::fmt::Display| OversightError::BadAction(e.to_string());
+        check_own(&input.action)?;
         let mut request = AdmitRequest::new(
             chain,
             input.action.parse().map_err(|e: creto_kernel::action::NameError| bad(&e))?,

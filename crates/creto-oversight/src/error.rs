@@ -35,6 +35,9 @@ pub enum OversightError {
     /// The admission is unknown, settled, or another agent's.
     #[error("there is no admitted action `{0}` waiting for its outcome")]
     UnknownAdmission(String),
+    /// The action is one that only the server does.
+    #[error("`{0}` is an action of the server's own: it cannot be reported from outside")]
+    ReservedAction(String),
     /// A field of an action is not what it must be.
     #[error("{0}")]
     BadAction(String),
@@ -56,6 +59,7 @@ impl Coded for OversightError {
             Self::DigestMismatch { .. } => ErrorCode::new("oversight.digest_mismatch"),
             Self::CommentTooLong(_) => ErrorCode::new("oversight.comment_too_long"),
             Self::UnknownAdmission(_) => ErrorCode::new("oversight.unknown_admission"),
+            Self::ReservedAction(_) => ErrorCode::new("oversight.reserved_action"),
             Self::BadAction(_) => ErrorCode::new("oversight.bad_action"),
             Self::Refused(refusal) => refusal.code(),
             Self::Db(error) => error.code(),
@@ -67,7 +71,7 @@ impl Coded for OversightError {
             Self::UnknownRequest(_) | Self::UnknownAdmission(_) => Kind::NotFound,
             Self::AlreadyDecided(_) | Self::DeadlinePassed | Self::DigestMismatch { .. } => Kind::Conflict,
             Self::NotAnApprover(_) => Kind::Denied,
-            Self::CommentTooLong(_) | Self::BadAction(_) => Kind::Invalid,
+            Self::CommentTooLong(_) | Self::BadAction(_) | Self::ReservedAction(_) => Kind::Invalid,
             Self::Refused(refusal) => refusal.kind(),
             Self::Db(error) => error.kind(),
         }
@@ -78,6 +82,7 @@ impl Coded for OversightError {
             Self::NotAnApprover(_) => Some("sign in to the console, or use a key made with `creto key create --role approver`".to_owned()),
             Self::DigestMismatch { .. } => Some("read the request again and decide on what it shows now".to_owned()),
             Self::UnknownAdmission(_) => Some("after a restart the action is in doubt: see `creto doubts`".to_owned()),
+            Self::ReservedAction(_) => Some("name it after your application, such as `tool.call` or `payments.transfer`".to_owned()),
             Self::Refused(refusal) => refusal.hint(),
             _ => None,
         }

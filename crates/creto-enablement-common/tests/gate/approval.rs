@@ -89,7 +89,7 @@ async fn of_many_attempts_at_one_action_exactly_one_is_granted_for_one_approval(
                 tokio::spawn(async move {
                     let mut asked = request(&chain, ASKING, "tool:pay");
                     asked.wait = Duration::from_secs(600);
-                    gate.admit_within(asked, Duration::from_secs(3)).await
+                    gate.admit_within(asked, Duration::from_secs(10)).await
                 })
             })
             .collect();

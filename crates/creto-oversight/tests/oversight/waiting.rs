@@ -16,8 +16,9 @@ async fn a_waiter_wakes_at_once_for_a_decision_here_and_soon_for_one_through_ano
         let house = House::open(db.clone(), Vec::new()).await;
         let chain = house.chain("default", None, &["planner"]).await;
         let other = Desk::new(db, house.world.clock.clone(), server("default"));
-        // The database is read again every two seconds: half a second means it was told; the other server cannot tell it.
-        for (tool, decides, within) in [("here", &house.desk, Duration::from_millis(500)), ("elsewhere", &other, Duration::from_secs(20))] {
+        // The database is read again every two seconds: three quarters of that means it was told; the other server cannot tell it.
+        for (tool, decides, within) in [("here", &house.desk, Duration::from_millis(1_500)), ("elsewhere", &other, Duration::from_secs(20))]
+        {
             let open = asked(&house, &chain, tool).await;
             let waiting = tokio::spawn({
                 let (desk, tenant, open) = (house.desk.clone(), chain.tenant().clone(), id(&open));
