@@ -2,7 +2,7 @@
 
 use creto_db::{Db, Step};
 use creto_enablement_common::ports::Posting;
-use creto_enablement_common::{Ledger, Refusal, Usage};
+use creto_enablement_common::{Funding, Ledger, Refusal, Usage};
 use creto_kernel::id::{AdmissionId, HoldId};
 use creto_kernel::{Micros, TenantId, Timestamp};
 use creto_nhi::VerifiedChain;
@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::core::rate;
 use crate::error::MeteringError;
 use crate::model::account::{self, AccountRef};
-use crate::model::event::{Event, EventInput};
+use crate::model::event::{Event, EventInput, OWN_PREFIX};
 use crate::model::metric::{self, Aggregation, Metric};
 use crate::store;
 
@@ -69,7 +69,7 @@ impl Accounts {
 
     async fn posting(
         &self,
-        hold: Option<HoldId>,
+        funding: Funding,
         chain: &VerifiedChain,
         admission: AdmissionId,
         usage: &[Usage],
@@ -91,14 +91,16 @@ impl Accounts {
                 None => credits.push((line.code.clone(), amount)),
             }
         }
-        if let Some(hold) = hold {
+        if let Funding::Happened(Some(hold)) = funding {
             steps.extend(store::close_hold(tenant, hold, "posted", now).map(|w| Box::new(w) as Box<dyn Step>));
         }
         if cost != Micros::ZERO {
             for account in &accounts {
                 steps.push(Box::new(store::open_account(tenant, account)));
-                let write = if hold.is_some() { store::post_on(tenant, account, cost) } else { store::spend_on(tenant, account, cost) };
-                steps.push(Box::new(write));
+                steps.push(Box::new(match funding {
+                    Funding::Happened(_) => store::post_on(tenant, account, cost),
+                    Funding::Ahead => store::spend_on(tenant, account, cost),
+                }));
             }
             steps.extend(entries(chain, admission, &accounts, &credits, cost, now));
         }
@@ -147,7 +149,7 @@ fn event_of(chain: &VerifiedChain, admission: AdmissionId, usage: &Usage, now: T
             serde_json::from_value(sent.clone()).map_err(|e| MeteringError::BadEvent { field: "body", problem: e.to_string() })?
         }
         None => EventInput {
-            transaction_id: format!("{admission}:{}", usage.code),
+            transaction_id: format!("{OWN_PREFIX}{admission}:{}", usage.code),
             external_subscription_id: chain.root().name().to_owned(),
             code: usage.code.clone(),
             timestamp: None,
@@ -191,13 +193,13 @@ impl Ledger for Accounts {
 
     fn settle<'a>(
         &'a self,
-        hold: Option<HoldId>,
+        funding: Funding,
         chain: &'a VerifiedChain,
         admission: AdmissionId,
         usage: &'a [Usage],
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Posting, Refusal>> {
-        Box::pin(async move { self.posting(hold, chain, admission, usage, now).await.map_err(refuse) })
+        Box::pin(async move { self.posting(funding, chain, admission, usage, now).await.map_err(refuse) })
     }
 
     fn void(&self, tenant: &TenantId, hold: HoldId, now: Timestamp) -> Vec<Box<dyn Step>> {

@@ -16,8 +16,8 @@ use crate::accounts::{Accounts, units};
 use crate::core::tree::{self, CostNode};
 use crate::error::MeteringError;
 use crate::model::account::AccountState;
-use crate::model::event::EventInput;
-use crate::model::metric::Metric;
+use crate::model::event::{Event, EventInput, OWN_PREFIX};
+use crate::model::metric::{self, Metric};
 use crate::store;
 
 /// What ingesting an event answers.
@@ -71,6 +71,7 @@ impl Meter {
         let Acting { chain, run } = acting.into();
         let sent = serde_json::to_value(&input).map_err(|e| MeteringError::BadEvent { field: "body", problem: e.to_string() })?;
         let event = input.parse(self.clock.now())?;
+        check_foreign(&event)?;
         if let Some(receipt) = self.first_answer(chain.tenant(), &event).await? {
             return Ok(receipt);
         }
@@ -101,7 +102,7 @@ impl Meter {
         }
     }
 
-    async fn first_answer(&self, tenant: &TenantId, event: &crate::model::event::Event) -> Result<Option<Receipt>, MeteringError> {
+    async fn first_answer(&self, tenant: &TenantId, event: &Event) -> Result<Option<Receipt>, MeteringError> {
         match store::recorded(&self.db, tenant, event).await? {
             None => Ok(None),
             Some(first) if first.digest == event.digest => Ok(Some(Receipt {
@@ -190,4 +191,16 @@ impl Meter {
         let (action, resource) = (action.parse().map_err(parse)?, resource.parse().map_err(parse)?);
         Ok(Leaf::event(LeafId::generate(), self.clock.now(), by.clone(), action, resource, "done"))
     }
+}
+
+/// What the server measures itself, and the identifiers it records that under, cannot be reported from outside.
+fn check_foreign(event: &Event) -> Result<(), MeteringError> {
+    let bad = |field, problem: &str| Err(MeteringError::BadEvent { field, problem: problem.to_owned() });
+    if event.transaction_id.starts_with(OWN_PREFIX) {
+        return bad("transaction_id", "begins with `creto:`, which is kept for what the server measures itself");
+    }
+    if metric::built_in(&event.code).is_some() {
+        return bad("code", "is a metric that the server measures itself");
+    }
+    Ok(())
 }

@@ -16,6 +16,9 @@ pub const KEY_BYTES_MAX: usize = 255;
 pub const CODE_BYTES_MAX: usize = 128;
 /// Largest `properties`, in canonical bytes.
 pub const PROPERTIES_BYTES_MAX: usize = 64 * 1024;
+/// What the server's own transaction identifiers begin with: an agent that could choose one could keep the server from recording what it
+/// measured.
+pub const OWN_PREFIX: &str = "creto:";
 /// How far ahead of our clock a timestamp may be.
 pub const AHEAD_MAX: Duration = Duration::from_secs(3600);
 
