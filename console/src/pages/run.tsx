@@ -4,7 +4,7 @@ import type { Action, RunDetail } from "../api/types";
 import { fromMicros, micros, money } from "../core/money";
 import { href } from "../core/route";
 import { type Span, bars, spanOf } from "../core/span";
-import { duration, moment as dateOf, timeOfDay } from "../core/time";
+import { duration, millis, moment as dateOf, timeOfDay } from "../core/time";
 import { type Kind, type Moment, command, remarks, timeline } from "../core/timeline";
 import { Icon } from "../ui/icons";
 import { useLoad, useNow, usePoll } from "../ui/load";
@@ -17,7 +17,7 @@ const KIND_WORDS: Readonly<Record<Kind, string>> = {
 /** One run as a line of time. */
 export function RunPage({ run }: { run: string }): ReactNode {
   const loaded = useLoad(`run ${run}`, (signal) => api.run(run, signal));
-  usePoll(loaded.value?.actions.some((action) => action.state === "intent") ?? false, loaded.reload, 3000);
+  usePoll(whole(loaded.value?.actions ?? [])?.state === "intent", loaded.reload, 3000);
   return (
     <>
       <a className="back" href={href({ page: "runs" })}><Icon name="back" /> runs</a>
@@ -33,9 +33,11 @@ function whole(actions: readonly Action[]): Action | undefined {
 
 function Line({ id, detail, reload }: { id: string; detail: RunDetail; reload: () => void }): ReactNode {
   const now = useNow(1000);
-  const line = timeline(detail.actions, detail.requests);
-  const span = spanOf(line, now);
   const run = whole(detail.actions);
+  const line = timeline(detail.actions, detail.requests);
+  // What a run has not told when it ends it never will: its line ends there.
+  const end = millis(run?.closed_at) ?? now;
+  const span = spanOf(line, end);
   const cost = detail.actions.reduce((total, action) => total + (micros(action.cost) ?? 0n), 0n);
   const agent = run?.agent ?? detail.actions[0]?.agent;
   const waited = line.reduce((total, moment) => total + (moment.waitedMs ?? 0), 0);
@@ -60,14 +62,14 @@ function Line({ id, detail, reload }: { id: string; detail: RunDetail; reload: (
         <Empty title="Nothing happened in this run">It was admitted, and ended before it did anything that is recorded.</Empty>
       ) : (
         <ol className="timeline">
-          {line.map((moment) => <Entry key={moment.key} moment={moment} span={span} now={now} />)}
+          {line.map((moment) => <Entry key={moment.key} moment={moment} span={span} end={end} ended={run?.closed_at != null} />)}
         </ol>
       )}
     </>
   );
 }
 
-function Entry({ moment, span, now }: { moment: Moment; span: Span; now: number }): ReactNode {
+function Entry({ moment, span, end, ended }: { moment: Moment; span: Span; end: number; ended: boolean }): ReactNode {
   const target = moment.leaf !== undefined ? href({ page: "entry", leaf: moment.leaf })
     : moment.request ? href({ page: "inbox", request: moment.request.id }) : undefined;
   const body = (
@@ -79,13 +81,13 @@ function Entry({ moment, span, now }: { moment: Moment; span: Span; now: number 
         <span className="what-action"><Visible text={moment.action} /></span>
       </span>
       <span className="chips">
-        <State state={moment.state} />
+        <State state={ended && moment.state === "intent" ? "no_outcome" : moment.state} />
         {moment.request && <Human moment={moment} />}
         {moment.tookMs !== undefined && <span className="chip" title="from its intent to its outcome">{duration(moment.tookMs)}</span>}
         {moment.cost !== undefined && (micros(moment.cost) ?? 0n) !== 0n && <span className="chip cost" title="cost">{money(moment.cost)}</span>}
       </span>
       <span className="gantt" aria-hidden="true">
-        {bars(moment, span, now).map((bar) => (
+        {bars(moment, span, end).map((bar) => (
           <span key={bar.kind} className={bar.kind} style={{ left: `${bar.left}%`, width: `${bar.width}%` }} />
         ))}
       </span>

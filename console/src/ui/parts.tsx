@@ -129,7 +129,7 @@ const TONES: Readonly<Record<string, string>> = {
   pending: "wait", intent: "wait", running: "wait", consumed: "wait", requires_oversight: "wait",
   approved: "good", executed: "good", done: "good", allow: "good", finished: "good", ok: "good",
   denied: "bad", failed: "bad", deny: "bad", refused: "bad",
-  in_doubt: "warn", timed_out: "warn", cancelled: "muted",
+  in_doubt: "warn", no_outcome: "warn", timed_out: "warn", cancelled: "muted",
 };
 
 /** A state as a coloured word. */

@@ -72,6 +72,18 @@ const tests = {
     await context.close();
   },
 
+  async "who is no longer known signs in again and goes on at the same page"(fixture) {
+    const { page, context } = await signedIn(fixture);
+    await goto(page, "#/costs");
+    await page.getByRole("heading", { level: 1, name: "Costs" }).waitFor();
+    await context.clearCookies();
+    await page.getByRole("button", { name: "refresh" }).click();
+    await sees(page, "Your session ended.");
+    await signIn(page);
+    await page.getByRole("heading", { level: 1, name: "Costs" }).waitFor();
+    await context.close();
+  },
+
   async "a request appears by itself, is approved by keyboard with a comment, and the agent goes on"(fixture) {
     const { server, key } = fixture;
     const { page, context, complaints } = await signedIn(fixture);
