@@ -1,0 +1,15 @@
+//! The command line as its users meet it: the real binary, in a data directory of its own.
+
+#[cfg(test)]
+mod cli {
+    mod agents;
+    mod audit;
+    mod decide;
+    mod house;
+    mod keys;
+    mod messages;
+    mod refusals;
+    mod sandbox;
+    mod serve;
+    mod typed;
+}
