@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use creto_bench::{Report, Row};
 use creto_db::{Db, Sealed};
-use creto_enablement_common::{Ledger as _, Usage};
+use creto_enablement_common::{Funding, Ledger as _, Usage};
 use creto_kernel::id::{AdmissionId, HoldId, LeafId};
 use creto_kernel::{Clock as _, Leaf, Micros, NhiId, NhiKind, Timestamp};
 use creto_metering::core::gcra::Rate;
@@ -53,7 +53,8 @@ impl Spender {
         let steps = self.accounts.hold(hold, &self.chain, Micros::new(1_000), self.now).await.unwrap();
         self.db.commit(self.sealed().steps(steps)).await.unwrap();
         let usage = [Usage::measured("messaging.messages", 10)];
-        let posting = self.accounts.settle(Some(hold), &self.chain, AdmissionId::generate(), &usage, self.now).await.unwrap();
+        let posting =
+            self.accounts.settle(Funding::Happened(Some(hold)), &self.chain, AdmissionId::generate(), &usage, self.now).await.unwrap();
         self.db.commit(self.sealed().steps(posting.steps)).await.unwrap();
     }
 }

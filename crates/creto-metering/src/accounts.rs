@@ -17,6 +17,9 @@ use crate::model::event::{Event, EventInput, OWN_PREFIX};
 use crate::model::metric::{self, Aggregation, Metric};
 use crate::store;
 
+/// Most one usage line may cost: a million units. A mistaken quantity must not use up an account for ever.
+const LINE_COST_MAX: Micros = Micros::new(1_000_000_000_000);
+
 /// Budgets and the double-entry ledger of a database.
 #[derive(Debug, Clone)]
 pub struct Accounts {
@@ -64,7 +67,9 @@ impl Accounts {
 
     async fn line_cost(&self, tenant: &TenantId, usage: &Usage) -> Result<Micros, MeteringError> {
         let metric = self.metric(tenant, &usage.code).await?;
-        rate::per_unit(usage.quantity, metric.unit_price).ok_or_else(|| MeteringError::CostOverflow(usage.code.clone()))
+        rate::per_unit(usage.quantity, metric.unit_price)
+            .filter(|cost| *cost <= LINE_COST_MAX)
+            .ok_or_else(|| MeteringError::CostOverflow(usage.code.clone()))
     }
 
     async fn posting(

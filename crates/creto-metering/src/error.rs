@@ -35,7 +35,7 @@ pub enum MeteringError {
     #[error("there is no account `{0}`")]
     UnknownAccount(String),
     /// An amount does not fit.
-    #[error("the cost of `{0}` does not fit: it is beyond the range of an amount")]
+    #[error("the cost of `{0}` does not fit: one line of usage costs at most a million units")]
     CostOverflow(String),
     /// The Gate said no.
     #[error(transparent)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use creto_db::{Db, DbError, Sealed};
 use creto_enablement_common::gate::Acting;
@@ -19,6 +20,9 @@ use crate::model::account::AccountState;
 use crate::model::event::{Event, EventInput, OWN_PREFIX};
 use crate::model::metric::{self, Metric};
 use crate::store;
+
+/// How long an event waits for a human, where policy asks one.
+const APPROVAL_WAIT: Duration = Duration::from_secs(600);
 
 /// What ingesting an event answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -81,6 +85,14 @@ impl Meter {
         let parse = |e: creto_kernel::action::NameError| MeteringError::BadEvent { field: "code", problem: e.to_string() };
         let mut request = AdmitRequest::new(chain, "metering.ingest".parse().map_err(parse)?, resource.parse().map_err(parse)?);
         request.run = run;
+        // What an approver is shown, where policy asks one.
+        request.arguments = serde_json::Map::from_iter([
+            ("quantity".to_owned(), quantity.to_string().into()),
+            ("subscription".to_owned(), event.subscription.clone().into()),
+            ("transaction_id".to_owned(), event.transaction_id.clone().into()),
+            ("event".to_owned(), event.digest.to_string().into()),
+        ]);
+        request.wait = APPROVAL_WAIT;
         let effect = Effect {
             usage: vec![Usage { code: event.code.clone(), quantity, event: Some(sent) }],
             digests: BTreeMap::from([("event".to_owned(), event.digest)]),

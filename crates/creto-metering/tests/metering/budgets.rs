@@ -27,7 +27,17 @@ pub(crate) async fn hold(house: &House, chain: &VerifiedChain, micros: i64) -> R
 /// Posts `micros`, at one micro a unit.
 pub(crate) async fn post(house: &House, chain: &VerifiedChain, hold: Option<HoldId>, micros: i64) -> Result<(), DbError> {
     let usage = [Usage::measured("micros", micros)];
-    let posting = house.accounts.settle(hold.map_or(Funding::Ahead, |hold| Funding::Happened(Some(hold))), chain, AdmissionId::generate(), &usage, house.world.clock.now()).await.unwrap();
+    let posting = house
+        .accounts
+        .settle(
+            hold.map_or(Funding::Ahead, |hold| Funding::Happened(Some(hold))),
+            chain,
+            AdmissionId::generate(),
+            &usage,
+            house.world.clock.now(),
+        )
+        .await
+        .unwrap();
     assert_eq!(posting.cost, Micros::new(micros));
     house.db.commit(Sealed::new(leaf(chain)).steps(posting.steps)).await.map(|_| ())
 }
