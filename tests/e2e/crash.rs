@@ -2,100 +2,151 @@
 //! twice.
 //!
 //! The day is a script of steps that a client may repeat: fixed transaction identifiers, the very same action. The server is killed at one
-//! point, started again, and the script is finished. `CRETO_CRASH_FULL=1` runs the whole matrix; else a seeded sample of it, and
-//! `CRETO_CRASH_SEED` replays one.
+//! visit of one point, started again, and the script is finished; then the next visit, until the day passes the point no more.
 
 mod day;
 
 use std::collections::BTreeSet;
+use std::os::unix::process::ExitStatusExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::support::{Home, Options, PATIENCE, Server, runsc};
-use day::{Day, Died, check};
+use crate::support::{Home, Options, Server, runsc};
+use day::{Day, Died, Script, check};
 
 /// Every point of a commit, in order; see creto-db's `failpoint`.
 const POINTS: [&str; 4] = ["db.before_steps", "db.after_steps", "db.before_commit", "db.after_commit"];
-/// How many deaths a run tries unless it is told to try all.
-const SAMPLE: usize = 96;
-/// How many servers live at once.
+/// How many servers one test has at once.
 const AT_ONCE: usize = 3;
+/// Transactions for each commit of the day, at most: the log's own bookkeeping has some too.
+const TRANSACTIONS_MAX: u64 = 6;
+const SIGKILL: i32 = 9;
 
 #[test]
-fn the_server_dies_at_every_point_of_every_commit_and_nothing_is_lost_or_done_twice() {
-    let sandboxes = runsc().is_some();
-    let template = Home::new();
-    template.serve(&Options { sandboxes, ..Options::default() }).stop();
+fn dying_before_the_first_statement_of_any_commit_is_survived() {
+    dies_everywhere(Script::Office, "db.before_steps");
+}
 
-    let commits = commits_of_a_day(&template, sandboxes);
-    assert!(commits >= 15, "the day has {commits} commits only");
-    let mut deaths: Vec<(&str, u64)> = (1..=commits).flat_map(|nth| POINTS.map(|point| (point, nth))).collect();
-    let all = deaths.len();
-    let seed = seed();
-    if std::env::var_os("CRETO_CRASH_FULL").is_none() {
-        shuffle(&mut deaths, seed);
-        deaths.truncate(SAMPLE);
+#[test]
+fn dying_after_the_last_statement_of_any_commit_is_survived() {
+    dies_everywhere(Script::Office, "db.after_steps");
+}
+
+#[test]
+fn dying_before_any_transaction_is_durable_is_survived() {
+    dies_everywhere(Script::Office, "db.before_commit");
+}
+
+#[test]
+fn dying_before_anybody_is_told_of_a_transaction_is_survived() {
+    dies_everywhere(Script::Office, "db.after_commit");
+}
+
+#[test]
+fn dying_anywhere_in_a_governed_run_is_survived() {
+    if runsc().is_some() {
+        for point in POINTS {
+            dies_everywhere(Script::Sandbox, point);
+        }
     }
-    println!("{commits} commits, {} of {all} deaths, CRETO_CRASH_SEED={seed}", deaths.len());
-    each(&deaths, |(point, nth)| die_and_recover(&template, sandboxes, point, *nth));
 }
 
 /// The very first start makes tables, identities and keys; dying in it must not leave a directory that does not open.
 #[test]
 fn a_first_start_that_dies_is_begun_again() {
-    let home = Home::new();
-    let server = home.serve(&Options::default());
-    let commits = commits(&server);
-    server.stop();
-    assert!(commits >= 2, "the first start has {commits} commits only");
-    let deaths: Vec<(&str, u64)> = (1..=commits).flat_map(|nth| POINTS.map(|point| (point, nth))).collect();
-    each(&deaths, |(point, nth)| {
-        let home = Home::new();
-        let failpoint = Some(format!("{point}:{nth}"));
-        let ended = home.try_serve(&Options { failpoint, ..Options::default() });
-        assert!(ended.is_err(), "{point}:{nth} was not reached");
-        let server = home.serve(&Options::default());
-        let mut day = Day::default();
-        day.live(&server, false).unwrap_or_else(|_| panic!("the server died after {point}:{nth}"));
-        check(&server, &day);
+    for point in POINTS {
+        each_visit(point, 2, |failpoint| {
+            let home = Home::new();
+            match home.try_serve(&options(Script::Office, Some(failpoint.to_owned()))) {
+                Ok(_) => return false,
+                Err(status) => assert_eq!(status.signal(), Some(SIGKILL), "{status}"),
+            }
+            finish(&home, &mut Day::of(Script::Office));
+            true
+        });
+    }
+}
+
+fn dies_everywhere(script: Script, point: &str) {
+    let template = Home::new();
+    template.serve(&options(script, None)).stop();
+    let commits = commits_of_a_day(&template, script);
+    assert!(commits >= script.commits_min(), "the day has {commits} commits only");
+    each_visit(point, commits, |failpoint| {
+        let home = Home::copy_of(&template);
+        let mut day = Day::of(script);
+        match home.try_serve(&options(script, Some(failpoint.to_owned()))) {
+            // It died while it started.
+            Err(status) => assert_eq!(status.signal(), Some(SIGKILL), "{status}"),
+            Ok(server) => match day.live(&server) {
+                Err(Died) => {
+                    let status = server.ended();
+                    assert_eq!(status.signal(), Some(SIGKILL), "{status}");
+                }
+                Ok(()) => {
+                    check(&server, &day);
+                    return false;
+                }
+            },
+        }
+        finish(&home, &mut day);
+        true
     });
 }
 
-fn die_and_recover(template: &Home, sandboxes: bool, point: &str, nth: u64) {
-    let home = Home::copy_of(template);
-    let failpoint = Some(format!("{point}:{nth}"));
-    let mut day = Day::default();
-    match home.try_serve(&Options { sandboxes, failpoint, ..Options::default() }) {
-        // It died while it started.
-        Err(_) => {}
-        Ok(server) => match day.live(&server, sandboxes) {
-            Err(Died) => {
-                let status = server.ended();
-                assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{point}:{nth}: {status}");
-            }
-            Ok(()) => panic!("{point}:{nth} was not reached"),
-        },
-    }
-    let server = home.serve(&Options { sandboxes, ..Options::default() });
+/// Starts again, finishes the day, and looks at what came of it.
+fn finish(home: &Home, day: &mut Day) {
+    let server = home.serve(&options(day.script, None));
     day.settle_doubts(&server);
-    day.live(&server, sandboxes).unwrap_or_else(|_| panic!("the server died again after {point}:{nth}"));
-    check(&server, &day);
-    server.stop();
+    day.live(&server).unwrap_or_else(|_| panic!("the server died without a failpoint"));
+    check(&server, day);
+}
+
+/// Runs a case for each visit of a point, side by side, until one is not reached; at least `visits_min` of them must be. Which failed is
+/// told at the end.
+fn each_visit(point: &str, visits_min: u64, case: impl Fn(&str) -> bool + Sync) {
+    let (next, over) = (AtomicU64::new(1), AtomicBool::new(false));
+    let (died, failed) = (AtomicU64::new(0), Mutex::new(BTreeSet::new()));
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while !over.load(Ordering::SeqCst) {
+                    let nth = next.fetch_add(1, Ordering::SeqCst);
+                    let failpoint = format!("{point}:{nth}");
+                    match catch_unwind(AssertUnwindSafe(|| case(&failpoint))) {
+                        Ok(true) => _ = died.fetch_add(1, Ordering::SeqCst),
+                        Ok(false) => over.store(true, Ordering::SeqCst),
+                        Err(_) => _ = failed.lock().unwrap().insert(nth),
+                    }
+                    if nth > visits_min * TRANSACTIONS_MAX {
+                        over.store(true, Ordering::SeqCst);
+                    }
+                }
+            });
+        }
+    });
+    let (died, failed) = (died.into_inner(), failed.into_inner().unwrap());
+    println!("{point}: died {died} times");
+    assert!(failed.is_empty(), "not survived: {point} at its visits {failed:?}");
+    assert!(died >= visits_min, "{point} was visited {died} times only, and there are {visits_min} commits");
+    assert!(died < visits_min * TRANSACTIONS_MAX, "{point} has no last visit");
+}
+
+fn options(script: Script, failpoint: Option<String>) -> Options {
+    Options { sandboxes: script == Script::Sandbox, failpoint, ..Options::default() }
 }
 
 /// How many commits a day without a death takes.
-fn commits_of_a_day(template: &Home, sandboxes: bool) -> u64 {
+fn commits_of_a_day(template: &Home, script: Script) -> u64 {
     let home = Home::copy_of(template);
-    let server = home.serve(&Options { sandboxes, ..Options::default() });
+    let server = home.serve(&options(script, None));
     let before = commits(&server);
-    let mut day = Day::default();
-    day.live(&server, sandboxes).unwrap_or_else(|_| panic!("the server died without a failpoint"));
+    let mut day = Day::of(script);
+    day.live(&server).unwrap_or_else(|_| panic!("the server died without a failpoint"));
     check(&server, &day);
-    let after = commits(&server);
-    server.stop();
-    after - before
+    commits(&server) - before
 }
 
 /// The position of the newest commit.
@@ -103,40 +154,4 @@ fn commits(server: &Server) -> u64 {
     let metrics = server.nobody().get("/metrics").text();
     let line = metrics.lines().find_map(|line| line.strip_prefix("creto_commit_sequence ")).expect("the gauge is served");
     line.parse().unwrap()
-}
-
-/// Runs the cases side by side; the first that fails is named, and the others are not begun.
-fn each(cases: &[(&str, u64)], run: impl Fn(&(&str, u64)) + Sync) {
-    let next = AtomicUsize::new(0);
-    let failed = Mutex::new(BTreeSet::new());
-    thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
-            scope.spawn(|| {
-                while let Some(case) = cases.get(next.fetch_add(1, Ordering::SeqCst)) {
-                    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(case))).is_err() {
-                        failed.lock().unwrap().insert(format!("{}:{}", case.0, case.1));
-                    }
-                }
-            });
-        }
-    });
-    let failed = failed.into_inner().unwrap();
-    assert!(failed.is_empty(), "{} of {} deaths were not survived: {failed:?}", failed.len(), cases.len());
-}
-
-fn seed() -> u64 {
-    let given = std::env::var("CRETO_CRASH_SEED").ok().and_then(|text| text.parse().ok());
-    given.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(PATIENCE).as_millis() as u64)
-}
-
-/// Fisher and Yates, with xorshift64* (Vigna 2016) as the source.
-fn shuffle<T>(items: &mut [T], seed: u64) {
-    let mut state = seed | 1;
-    for last in (1..items.len()).rev() {
-        state ^= state >> 12;
-        state ^= state << 25;
-        state ^= state >> 27;
-        let draw = state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
-        items.swap(last, draw as usize % (last + 1));
-    }
 }

@@ -16,20 +16,46 @@ type Step<T = ()> = Result<T, Died>;
 const PRICE: &str = "0.01";
 const EVENTS: usize = 3;
 
+/// What a day is filled with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Script {
+    /// People, delegations, usage, and a payment that a human approves.
+    Office,
+    /// A command in a sandbox.
+    Sandbox,
+}
+
+impl Script {
+    /// A day with fewer commits than this is not the day it was.
+    pub(super) const fn commits_min(self) -> u64 {
+        match self {
+            Self::Office => 12,
+            Self::Sandbox => 3,
+        }
+    }
+}
+
 /// What the clients of the day know so far; a server's death takes nothing of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Day {
+    pub(super) script: Script,
     approver: Option<String>,
     agent: Option<String>,
     chain: Option<String>,
     paid: bool,
-    ran: bool,
 }
 
 impl Day {
+    pub(super) const fn of(script: Script) -> Self {
+        Self { script, approver: None, agent: None, chain: None, paid: false }
+    }
+
     /// Does what is left of the day.
-    pub(super) fn live(&mut self, server: &Server, sandboxes: bool) -> Step {
+    pub(super) fn live(&mut self, server: &Server) -> Step {
         let owner = server.owner();
+        if self.script == Script::Sandbox {
+            return run(&owner);
+        }
         self.people(&owner)?;
         let agent = server.bearer(self.agent.as_deref().unwrap_or_default());
         let approver = server.bearer(self.approver.as_deref().unwrap_or_default());
@@ -37,10 +63,6 @@ impl Day {
         if !self.paid {
             payment(&agent, &approver)?;
             self.paid = true;
-        }
-        if sandboxes && !self.ran {
-            run(&owner)?;
-            self.ran = true;
         }
         Ok(())
     }
@@ -133,10 +155,12 @@ fn accounts(owner: &Client) -> Vec<Value> {
 /// What holds at the end of every day, whatever happened in it.
 pub(super) fn check(server: &Server, day: &Day) {
     let owner = server.owner();
-    let usage = owner.get("/v1/metering/usage?subscription=reading").ok();
-    let pages = list(&usage, "usage").iter().find(|metric| metric["code"] == "pages").cloned().unwrap_or_default();
-    assert_eq!(pages["events"], EVENTS, "each event is there once: {usage}");
-    assert_eq!(text(&pages, "cost"), "0.03", "and costs once");
+    if day.script == Script::Office {
+        let usage = owner.get("/v1/metering/usage?subscription=reading").ok();
+        let pages = list(&usage, "usage").iter().find(|metric| metric["code"] == "pages").cloned().unwrap_or_default();
+        assert_eq!(pages["events"], EVENTS, "each event is there once: {usage}");
+        assert_eq!(text(&pages, "cost"), "0.03", "and costs once");
+    }
     let ledger = owner.get("/v1/metering/check").ok();
     assert_eq!(ledger["ok"], true, "{ledger}");
 
