@@ -5,16 +5,20 @@ mod prepare;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use creto_enablement_common::Refusal;
-use creto_kernel::id::RunId;
-use creto_kernel::{Coded, ErrorCode, Kind};
+use creto_kernel::id::{LinkId, RunId};
+use creto_kernel::{Coded, ErrorCode, Kind, NhiId};
 use creto_nhi::{NhiError, VerifiedChain};
 use creto_runtime::link::Stdin;
 use creto_runtime::{RunError, RuntimeError};
 use tokio::sync::watch;
 
 use crate::wiring::House;
+
+/// How long the end of all runs may take.
+const END_TIME: Duration = Duration::from_secs(10);
 
 /// Runs of one server.
 #[derive(Debug, Clone)]
@@ -48,6 +52,9 @@ pub(crate) enum RunsError {
     /// This server cannot start sandboxes.
     #[error("sandboxes cannot be started here: {0}")]
     NoRuntime(String),
+    /// It was ended before it began.
+    #[error("the run was ended before it began")]
+    Ended,
     /// Not even a second can be paid.
     #[error("the budget has {0} left, which does not pay for one second")]
     NoBudget(creto_kernel::Micros),
@@ -74,6 +81,7 @@ impl Coded for RunsError {
             Self::Unknown(_) => ErrorCode::new("app.unknown_run"),
             Self::Invalid(_) => ErrorCode::new("app.bad_run"),
             Self::NoRuntime(_) => ErrorCode::new("app.no_runtime"),
+            Self::Ended => ErrorCode::new("app.run_ended"),
             Self::NoBudget(_) => ErrorCode::new("app.no_budget"),
             Self::Nhi(error) => error.code(),
             Self::Refused(refusal) => refusal.code(),
@@ -85,6 +93,7 @@ impl Coded for RunsError {
         match self {
             Self::Unknown(_) => Kind::NotFound,
             Self::Invalid(_) => Kind::Invalid,
+            Self::Ended => Kind::Conflict,
             Self::NoRuntime(_) => Kind::Unavailable,
             Self::NoBudget(_) => Kind::Limited,
             Self::Nhi(error) => error.kind(),
@@ -100,7 +109,7 @@ impl Coded for RunsError {
             Self::Nhi(error) => error.hint(),
             Self::Refused(refusal) => refusal.hint(),
             Self::Runtime(error) => error.hint(),
-            Self::Unknown(_) | Self::Invalid(_) => None,
+            Self::Unknown(_) | Self::Invalid(_) | Self::Ended => None,
         }
     }
 }
@@ -123,8 +132,22 @@ impl Runs {
             run.end.send_replace(true);
         }
         let mut changed = self.0.changed.subscribe();
-        // An error means the last holder is gone, and with it every run.
-        let _ = changed.wait_for(|live| *live == 0).await;
+        // Either every run is settled, or what is left is in doubt, which the next start says.
+        let _ = tokio::time::timeout(END_TIME, changed.wait_for(|live| *live == 0)).await;
+    }
+
+    /// Ends every run that acts for `identity` or on its authority: what a suspension does at once.
+    pub(crate) fn end_of(&self, identity: &NhiId) {
+        for live in self.live().values().filter(|live| live.chain.hops().iter().any(|hop| hop.identity == *identity)) {
+            live.end.send_replace(true);
+        }
+    }
+
+    /// Ends every run whose chain has this link.
+    pub(crate) fn end_under(&self, link: LinkId) {
+        for live in self.live().values().filter(|live| live.chain.hops().iter().any(|hop| hop.link == Some(link))) {
+            live.end.send_replace(true);
+        }
     }
 
     fn enter(&self, run: RunId, live: Live) -> Entered {

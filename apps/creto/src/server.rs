@@ -58,7 +58,7 @@ pub(crate) fn endpoints(house: &Arc<House>, runs: &Runs) -> Endpoints {
     Endpoints::new()
         .and(system::endpoints(house))
         .and(session::endpoints(house))
-        .and(identity::endpoints(house))
+        .and(identity::endpoints(house, runs))
         .and(policy::endpoints(house))
         .and(log::endpoints(house))
         .and(messaging::endpoints(house))

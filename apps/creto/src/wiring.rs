@@ -15,7 +15,8 @@ use creto_enablement_common::{Gate, GateOptions, LogHealth};
 use creto_kernel::{Clock, ErrorCode, NhiId, NhiKind, SystemClock, TenantId, Timestamp};
 use creto_memory::Memory;
 use creto_messaging::Messaging;
-use creto_metering::{Accounts, Meter};
+use creto_metering::core::gcra::Rate;
+use creto_metering::{Accounts, Meter, RateLimits};
 use creto_nhi::{Authority, Credentials, DelegationChain, NhiError, Role, VerifiedChain};
 use creto_oversight::{Actions, Desk};
 use creto_runtime::container::runsc::RunscOptions;
@@ -29,6 +30,9 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::failure::Failure;
 
+/// How many actions each agent is admitted to in a second, and at once.
+const ACTIONS_PER_SECOND: u32 = 200;
+const ACTIONS_BURST: u32 = 2_000;
 /// Another process owns the data directory.
 pub(crate) const ALREADY_OWNED: ErrorCode = ErrorCode::new("app.already_owned");
 /// The identity the server itself acts under.
@@ -118,10 +122,11 @@ impl House {
         let authz = Arc::new(Authorizer::start(db.clone(), Arc::new(move || epochs.revocation_epoch()), Arc::clone(&clock)).await?);
         let accounts = Accounts::new(db.clone());
         let desk = Desk::new(db.clone(), Arc::clone(&clock), server.clone());
+        let rate = Rate::new(ACTIONS_PER_SECOND, ACTIONS_BURST).ok_or_else(|| Failure::start("the rate of actions is zero"))?;
         let gate = Arc::new(Gate::new(GateOptions {
             authority: authority.clone(),
             authz: Arc::clone(&authz),
-            extensions: Vec::new(),
+            extensions: vec![Arc::new(RateLimits::new(rate))],
             ledger: Arc::new(accounts.clone()),
             approvals: Arc::new(desk.clone()),
             log: Arc::new(Lag(Arc::clone(&sequencer))),

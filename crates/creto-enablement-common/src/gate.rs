@@ -16,11 +16,14 @@ use actions::Closing;
 pub use actions::{ActionFilter, ActionRow, ActionState, LIST_MAX, MIGRATIONS};
 pub use request::{Acting, Admission, AdmitRequest, Effect, Granted, Outcome, Settled};
 
-use crate::ports::{Funding, Approvals, Extension, Ledger, LogHealth, OpenRequest, Verdict};
+use crate::ports::{Approvals, Extension, Funding, Ledger, LogHealth, OpenRequest, Verdict};
 use crate::refusal::Refusal;
 
 /// Most leaves the log may be behind before the Gate closes.
 pub const LOG_LAG_MAX: u64 = 50_000;
+
+/// Most money one action may hold: a million units. One that could hold everything could stop everybody who shares an account with it.
+pub const RESERVE_MAX: Micros = Micros::new(1_000_000_000_000);
 
 /// What a Gate is built from.
 #[derive(Debug)]
@@ -150,7 +153,8 @@ impl Gate {
     /// Errors: [`Refusal::Port`] where the database cannot serve; the intent then stays without outcome, which is IN_DOUBT.
     pub async fn settle(&self, granted: Granted, outcome: Outcome) -> Result<Settled, Refusal> {
         let now = self.options.clock.now();
-        let posting = self.options.ledger.settle(Funding::Happened(granted.hold), &granted.chain, granted.admission, &outcome.usage, now).await?;
+        let posting =
+            self.options.ledger.settle(Funding::Happened(granted.hold), &granted.chain, granted.admission, &outcome.usage, now).await?;
         let state = if outcome.ok { ActionState::Done } else { ActionState::Failed };
         let action = &granted.action;
         let mut leaf = Leaf::event(
@@ -302,16 +306,24 @@ impl Gate {
 
     /// Answers the request that is still pending, if one is.
     async fn pass(&self, request: &AdmitRequest<'_>, cleared: &mut Cleared, patience: Duration) -> Result<Option<RequestId>, Refusal> {
-        match self.judge(request, &[]).await? {
+        if request.reserve > RESERVE_MAX {
+            return Err(Refusal::BudgetExceeded { message: format!("an action may hold at most {RESERVE_MAX}, not {}", request.reserve) });
+        }
+        let judged = self.judge(request, &[]).await?;
+        if let Judgement::Deny(refusal) = judged {
+            return Err(refusal);
+        }
+        // Before a human is asked: whoever is past their rate does not fill the inbox either.
+        for extension in &self.options.extensions {
+            cleared.leases.push(extension.admit(request.chain, &cleared.action, self.options.clock.now())?);
+        }
+        match judged {
             Judgement::Allow => {}
             Judgement::Deny(refusal) => return Err(refusal),
             Judgement::Oversight(rules) => match self.ask(request, cleared, &rules, patience).await? {
                 Asked::Approved(approval) => cleared.approval = Some(approval),
                 Asked::Pending(pending) => return Ok(Some(pending)),
             },
-        }
-        for extension in &self.options.extensions {
-            cleared.leases.push(extension.admit(request.chain, &cleared.action, self.options.clock.now())?);
         }
         Ok(None)
     }
@@ -380,7 +392,7 @@ impl Gate {
 
     /// The chain as it stands now: one verified before the latest revocation is verified again, so that a revocation reaches a run that
     /// is under way and stops nobody else's.
-    async fn standing(&self, chain: &VerifiedChain) -> Result<VerifiedChain, Refusal> {
+    pub async fn standing(&self, chain: &VerifiedChain) -> Result<VerifiedChain, Refusal> {
         let authority = &self.options.authority;
         if chain.revocation_epoch() == authority.revocation_epoch() {
             return Ok(chain.clone());
@@ -436,7 +448,11 @@ impl Gate {
             Ok(row) => row.refused(&refusal),
             Err(error) => return error,
         };
-        if let Err(error) = self.options.db.commit(Sealed::new(leaf).step(row.insert(ActionState::Refused))).await {
+        let mut sealed = Sealed::new(leaf).step(row.insert(ActionState::Refused));
+        if let Refusal::DeniedByHuman { request: denied, .. } = &refusal {
+            sealed = sealed.steps(self.options.approvals.heard(&cleared.action.tenant, *denied));
+        }
+        if let Err(error) = self.options.db.commit(sealed).await {
             tracing::error!(%error, "a refusal could not be recorded");
         }
         refusal

@@ -18,5 +18,5 @@ pub mod ports;
 pub mod refusal;
 
 pub use gate::{Admission, AdmitRequest, Effect, Gate, GateOptions, Granted, Outcome, Settled};
-pub use ports::{Funding, Approvals, Extension, Lease, Ledger, LogHealth, OpenRequest, Usage, Verdict};
+pub use ports::{Approvals, Extension, Funding, Lease, Ledger, LogHealth, OpenRequest, Usage, Verdict};
 pub use refusal::Refusal;

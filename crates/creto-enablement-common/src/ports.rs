@@ -137,7 +137,8 @@ pub enum Verdict {
 
 /// Humans who decide.
 pub trait Approvals: Send + Sync + fmt::Debug {
-    /// A request for this digest that is pending, or approved and not yet consumed: what a retry after a crash finds.
+    /// A request for this digest that is pending, approved and not yet consumed, or denied and not yet heard of: what a retry after a
+    /// crash, or between two calls, finds.
     fn find<'a>(&'a self, tenant: &'a TenantId, digest: Digest, now: Timestamp) -> BoxFuture<'a, Result<Option<RequestId>, Refusal>>;
 
     /// Steps that open a request.
@@ -166,6 +167,12 @@ pub trait Approvals: Send + Sync + fmt::Debug {
 
     /// Steps that withdraw an approval nobody has used, so that the same action is asked about again.
     fn withdraw(&self, tenant: &TenantId, request: RequestId) -> Vec<Box<dyn Step>> {
+        let _ = (tenant, request);
+        Vec::new()
+    }
+
+    /// Steps that record that the agent was told of a denial: the next attempt asks anew.
+    fn heard(&self, tenant: &TenantId, request: RequestId) -> Vec<Box<dyn Step>> {
         let _ = (tenant, request);
         Vec::new()
     }

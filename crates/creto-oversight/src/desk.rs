@@ -16,6 +16,9 @@ use crate::error::OversightError;
 use crate::model::request::{COMMENT_BYTES_MAX, Request, State};
 use crate::store::{self, Stored};
 
+/// How long a denial waits for the agent that asked; one that comes back later asks anew.
+const DENIAL_KEPT: Duration = Duration::from_secs(24 * 3600);
+
 /// Longest time a waiter goes without reading the database again: what bounds the delay of a decision made through another server.
 const RECHECK_MAX: Duration = Duration::from_secs(2);
 
@@ -162,7 +165,7 @@ impl Desk {
 impl Approvals for Desk {
     fn find<'a>(&'a self, tenant: &'a TenantId, digest: Digest, now: Timestamp) -> BoxFuture<'a, Result<Option<RequestId>, Refusal>> {
         Box::pin(async move {
-            let found = store::open_for(&self.db, tenant, digest).await.map_err(|e| Refusal::port(&e))?;
+            let found = store::open_for(&self.db, tenant, digest, earlier(now, DENIAL_KEPT)).await.map_err(|e| Refusal::port(&e))?;
             let Some(stored) = found else { return Ok(None) };
             let id: RequestId = stored.request.id.parse().map_err(|_| Refusal::port(&DbError::Corrupt("a request's id".to_owned())))?;
             // Only what ran out changes here; whoever was faster changed it too, and it is open no more.
@@ -180,6 +183,10 @@ impl Approvals for Desk {
         let hops: Vec<&str> = request.hops.iter().map(NhiId::as_str).collect();
         let hops = serde_json::to_string(&hops).map_err(|e| bad(e.to_string()))?;
         Ok(vec![Box::new(store::insert(request, action, hops))])
+    }
+
+    fn heard(&self, tenant: &TenantId, request: RequestId) -> Vec<Box<dyn Step>> {
+        vec![Box::new(store::hear(tenant, request))]
     }
 
     fn opened(&self) {
@@ -216,6 +223,11 @@ impl Approvals for Desk {
     fn conclude(&self, tenant: &TenantId, request: RequestId, admission: AdmissionId, ok: bool, _: Timestamp) -> Vec<Box<dyn Step>> {
         vec![Box::new(store::conclude(tenant, request, admission, ok))]
     }
+}
+
+fn earlier(now: Timestamp, by: Duration) -> Timestamp {
+    let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+    Timestamp::from_micros(now.as_micros().saturating_sub(micros)).unwrap_or(Timestamp::EPOCH)
 }
 
 /// How a decider proved who they are, as the leaf and the receipt name it.

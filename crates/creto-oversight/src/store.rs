@@ -106,10 +106,17 @@ pub(crate) fn conclude(tenant: &TenantId, id: RequestId, admission: AdmissionId,
     .exactly(1, NOT_APPROVED, "the approval is not this admission's")
 }
 
-pub(crate) async fn open_for(db: &Db, tenant: &TenantId, digest: Digest) -> Result<Option<Stored>, DbError> {
+/// Records that the agent was told of a denial. Of two attempts that are told, both were.
+pub(crate) fn hear(tenant: &TenantId, id: RequestId) -> Write {
+    Write::new("UPDATE oversight_request SET heard = 1 WHERE tenant = $1 AND id = $2", params![tenant, id])
+}
+
+/// The open request of an action, else its latest denial since `denied_since` that the agent has not been told of.
+pub(crate) async fn open_for(db: &Db, tenant: &TenantId, digest: Digest, denied_since: Timestamp) -> Result<Option<Stored>, DbError> {
     let sql = "SELECT id, digest, action, rule, run, hops, reason, state, opened_at, deadline, decided_by, decided_at, how, comment, salt \
-               FROM oversight_request WHERE tenant = $1 AND digest = $2 AND state IN ('pending', 'approved')";
-    db.query_optional(sql, params![tenant, digest]).await?.as_ref().map(read).transpose()
+               FROM oversight_request WHERE tenant = $1 AND digest = $2 AND (state IN ('pending', 'approved') \
+               OR (state = 'denied' AND heard = 0 AND decided_at >= $3)) ORDER BY CASE state WHEN 'denied' THEN 1 ELSE 0 END, id DESC LIMIT 1";
+    db.query_optional(sql, params![tenant, digest, denied_since]).await?.as_ref().map(read).transpose()
 }
 
 pub(crate) async fn one(db: &Db, tenant: &TenantId, id: RequestId) -> Result<Option<Stored>, DbError> {

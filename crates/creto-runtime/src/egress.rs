@@ -73,8 +73,13 @@ pub enum EgressForm {
     },
 }
 
-/// What the judge needs again when the connection is over.
-pub struct EgressAdmission(pub Box<dyn Any + Send>);
+/// An admitted connection.
+pub struct EgressAdmission {
+    /// What the judge needs again when the connection is over.
+    pub held: Box<dyn Any + Send>,
+    /// Most bytes in both directions together, below the gateway's own limit: what is paid for.
+    pub bytes_max: Option<u64>,
+}
 
 impl fmt::Debug for EgressAdmission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

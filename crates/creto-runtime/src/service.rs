@@ -82,8 +82,6 @@ pub struct RunSpec {
     pub timeout: Option<Duration>,
     /// Money held for the execution.
     pub reserve: Micros,
-    /// Money held for each connection.
-    pub egress_reserve: Micros,
     /// Longest wait for a human, for the execution and for each connection.
     pub wait: Duration,
     /// What the agent says about why; untrusted.
@@ -106,7 +104,6 @@ impl RunSpec {
             allow_hosts: Vec::new(),
             timeout: None,
             reserve: Micros::ZERO,
-            egress_reserve: Micros::ZERO,
             wait: Duration::ZERO,
             reason: None,
             identity: Vec::new(),
@@ -124,13 +121,14 @@ impl RunSpec {
         Ok(())
     }
 
-    /// Everything an approver has to see. Values of variables may be secrets: their names are shown.
+    /// Everything an approver has to see. Values of variables may be secrets: their names are shown and their values bound by a digest.
     fn arguments(&self) -> Map<String, serde_json::Value> {
         let mut arguments = Map::new();
         let mounts: Vec<_> = self.mounts.iter().map(|m| json!({"path": m.path().to_string_lossy(), "writable": m.writable()})).collect();
         arguments.insert("argv".to_owned(), json!(self.argv));
         arguments.insert("cwd".to_owned(), json!(self.cwd.as_ref().map(|cwd| cwd.to_string_lossy())));
         arguments.insert("env".to_owned(), json!(self.env.names()));
+        arguments.insert("env_digest".to_owned(), json!(self.env.digest()));
         arguments.insert("mounts".to_owned(), json!(mounts));
         arguments.insert("allow_hosts".to_owned(), json!(self.allow_hosts.iter().map(ToString::to_string).collect::<Vec<_>>()));
         arguments.insert("limits".to_owned(), json!(self.limits));

@@ -1,4 +1,4 @@
-//! `creto doctor`: what can run here. Starts no server and changes nothing but a sandbox of its own.
+//! `creto doctor`: what can run here. Starts no server and leaves nothing behind.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -7,7 +7,6 @@ use creto_db::Db;
 use creto_kernel::Coded as _;
 use creto_runtime::container::runsc::RunscOptions;
 use creto_runtime::doctor::{Check, scratch_dir};
-use rustix::fs::Access;
 use serde_json::json;
 use tokio::net::{TcpListener, UnixStream};
 
@@ -35,10 +34,12 @@ pub(super) async fn doctor(config: Config, json: bool) -> Result<ExitCode, Failu
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The data directory, or the nearest folder above it that it would be made in.
+/// The data directory, or the nearest folder above it that it would be made in. Tried rather than asked: permissions do not tell of
+/// file systems that take no new files.
 fn data(dir: &Path) -> Check {
     let there = dir.ancestors().find(|above| above.exists()).unwrap_or(Path::new("/"));
-    let usable = there.is_dir() && rustix::fs::access(there, Access::WRITE_OK | Access::EXEC_OK).is_ok();
+    let probe = there.join(format!(".creto-doctor-{}", std::process::id()));
+    let usable = std::fs::create_dir(&probe).and_then(|()| std::fs::remove_dir(&probe)).is_ok();
     let detail = match (usable, there == dir) {
         (true, true) => format!("`{}` is writable", dir.display()),
         (true, false) => format!("`{}` will be made on first use", dir.display()),

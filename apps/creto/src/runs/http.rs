@@ -48,9 +48,13 @@ async fn start(State(runs): State<Runs>, caller: Caller, StrictJson(input): Stri
     let Prepared { chain, spec, token } = prepare(&house, &caller.0, input).await?;
     let run = spec.run;
     let hops: Vec<String> = chain.hops().iter().map(|hop| hop.identity.to_string()).collect();
-    let (end, ending) = watch::channel(false);
+    let (end, mut ending) = watch::channel(false);
     let entered = runs.enter(run, Live { token, chain: chain.clone(), stdin: None, end });
-    let mut handle = runtime.run(chain.clone(), spec).await.map_err(RunsError::from)?;
+    // A run that still waits for a human ends by giving up; its request stays and is found again by a retry.
+    let mut handle = tokio::select! {
+        started = runtime.run(chain.clone(), spec) => started.map_err(RunsError::from)?,
+        _ = ending.changed() => return Err(RunsError::Ended.into()),
+    };
     let input = handle.stdin.take();
     match input {
         Some(input) if wants_stdin => {
@@ -86,34 +90,43 @@ async fn follow(
     mut ending: watch::Receiver<bool>,
     events: mpsc::Sender<Value>,
 ) {
-    let mut killed = false;
+    let mut ended = false;
+    let mut unsent: Option<Value> = None;
     let report = loop {
-        let event = tokio::select! {
-            event = handle.events.recv() => event,
-            () = events.closed(), if !killed => {
-                killed = true;
+        // A reader that stalls holds the command up, and never the end of the run: once it is to end, nothing more is sent but the last.
+        tokio::select! {
+            permit = events.reserve(), if unsent.is_some() && !ended => match (permit, unsent.take()) {
+                (Ok(permit), Some(value)) => permit.send(value),
+                _ => ended = true,
+            },
+            () = events.closed(), if !ended => {
+                ended = true;
                 handle.kill();
-                continue;
             }
-            changed = ending.changed(), if !killed => {
-                killed = true;
+            _ = ending.changed(), if !ended => {
+                ended = true;
                 handle.kill();
-                let _ = changed;
-                continue;
             }
-        };
-        let value = match event {
-            Some(RunEvent::Stdout(bytes)) => json!({ "event": "stdout", "data": STANDARD.encode(bytes) }),
-            Some(RunEvent::Stderr(bytes)) => json!({ "event": "stderr", "data": STANDARD.encode(bytes) }),
-            Some(RunEvent::Finished(report)) => break Some(report),
-            None => break None,
-        };
-        // A reader that is gone is noticed above.
-        let _ = events.send(value).await;
+            event = handle.events.recv(), if unsent.is_none() || ended => match event {
+                Some(RunEvent::Stdout(bytes)) => unsent = Some(json!({ "event": "stdout", "data": STANDARD.encode(bytes) })),
+                Some(RunEvent::Stderr(bytes)) => unsent = Some(json!({ "event": "stderr", "data": STANDARD.encode(bytes) })),
+                Some(RunEvent::Finished(report)) => break Some(report),
+                None => break None,
+            },
+        }
     };
+    if let (false, Some(value)) = (ended, unsent) {
+        // The last output before the end; a reader that is gone is noticed below.
+        let _ = events.send(value).await;
+    }
     if let Some(report) = report {
         let summary = finished(&entered.runs.0.house, &tenant, &hops, &report).await;
-        let _ = events.send(summary).await;
+        if ended {
+            // One that stalled gets the summary if there is room for it.
+            let _ = events.try_send(summary);
+        } else {
+            let _ = events.send(summary).await;
+        }
     }
 }
 

@@ -132,7 +132,8 @@ async fn chain(house: &House, caller: &Principal, input: &RunInput, timeout: Dur
     Ok(house.authority.verify(&links, house.now())?)
 }
 
-/// The money to hold and the time it pays for: the whole time where the budget has room, else as many seconds as it pays.
+/// The money to hold and the time it pays for: the whole time where that is at most half of what the budget has left, else as much time as
+/// half of it pays. The other half stays free for what the command does: connections, messages, usage of its own.
 async fn affordable(house: &House, chain: &VerifiedChain, wanted: Duration) -> Result<(Micros, Duration), RunsError> {
     let ledger = house.gate.ledger();
     let price = |secs: u64| {
@@ -141,16 +142,17 @@ async fn affordable(house: &House, chain: &VerifiedChain, wanted: Duration) -> R
     };
     let whole = price(wanted.as_secs()).await?;
     let Some(available) = ledger.available(chain).await? else { return Ok((whole, wanted)) };
-    if whole <= available {
+    let half = Micros::new(available.get() / 2);
+    if whole <= half {
         return Ok((whole, wanted));
     }
-    // Prices are per unit, so the affordable time is their ratio; the second that rounding might add is taken off.
-    let secs = i128::from(available.get()) * i128::from(wanted.as_secs()) / i128::from(whole.get().max(1));
+    // Prices are per unit, so the affordable time is their ratio.
+    let secs = i128::from(half.get()) * i128::from(wanted.as_secs()) / i128::from(whole.get().max(1));
     let secs = u64::try_from(secs).unwrap_or(0);
     if secs == 0 {
         return Err(RunsError::NoBudget(available));
     }
-    Ok((price(secs).await?.min(available), Duration::from_secs(secs)))
+    Ok((price(secs).await?.min(half), Duration::from_secs(secs)))
 }
 
 /// What proves to the internal socket which run is calling. It lives in memory and ends with the run.

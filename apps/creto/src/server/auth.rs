@@ -12,6 +12,7 @@ use axum::serve::IncomingStream;
 use creto_enablement_common::http::{Caller, Problem};
 use creto_kernel::{Coded, Digest, ErrorCode, Kind, NhiId, NhiKind};
 use creto_nhi::core::proof::RequestParts;
+use creto_nhi::model::identity::Status;
 use creto_nhi::{Principal, Roles};
 use http_body_util::BodyExt as _;
 use tokio::net::UnixListener;
@@ -63,7 +64,7 @@ const CSRF_HEADER: &str = "x-csrf-token";
 enum AuthError {
     #[error("the local socket answers its owner only")]
     NotTheOwner,
-    #[error("`{0}` is not a human of this tenant")]
+    #[error("`{0}` is not an active human of this tenant")]
     NoSuchHuman(String),
     #[error("the run has ended, and its identity with it")]
     RunEnded,
@@ -113,6 +114,7 @@ async fn identify(auth: &Auth, request: Request) -> Result<(Request, Option<Call
         Channel::Sandbox => {
             let token = text(headers, RUN_TOKEN).unwrap_or_default();
             let (run, chain) = auth.runs.find(token).ok_or(AuthError::RunEnded)?;
+            let chain = auth.house.gate.standing(&chain).await?;
             Ok((request, Some(Caller(Principal::in_sandbox(chain), Some(run)))))
         }
         Channel::Local => {
@@ -179,11 +181,13 @@ async fn signed(house: &House, request: Request) -> Result<(Request, Option<Prin
 }
 
 fn local_human(house: &House, wanted: Option<&str>) -> Result<NhiId, AuthError> {
-    let Some(name) = wanted else { return Ok(house.human.clone()) };
+    let name = wanted.unwrap_or_else(|| house.human.name());
     let unknown = || AuthError::NoSuchHuman(name.chars().take(80).collect());
     let id = NhiId::new(house.authority.trust_domain(), &house.tenant, NhiKind::Human, name).map_err(|_| unknown())?;
-    house.authority.identity(&id).map_err(|_| unknown())?;
-    Ok(id)
+    match house.authority.identity(&id) {
+        Ok(identity) if identity.status == Status::Active => Ok(id),
+        _ => Err(unknown()),
+    }
 }
 
 pub(super) fn session_cookie(headers: &HeaderMap) -> Option<String> {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use crate::runs::Runs;
 use crate::wiring::House;
 
 /// How long a delegation lives when nobody says: a day.
@@ -23,8 +24,9 @@ const KEY_TTL: u64 = 90 * 24 * 3600;
 /// Longest life of either: a year.
 const TTL_MAX: u64 = 365 * 24 * 3600;
 
-pub(super) fn endpoints(house: &Arc<House>) -> Vec<Endpoint> {
+pub(super) fn endpoints(house: &Arc<House>, runs: &Runs) -> Vec<Endpoint> {
     let state = || Arc::clone(house);
+    let with_runs = || (Arc::clone(house), runs.clone());
     vec![
         Endpoint::new(Method::GET, "/v1/identities", Access::Operator, "Identities of the tenant", list, state()).answers::<Identities>(),
         Endpoint::new(Method::POST, "/v1/identities", Access::Operator, "Create an identity", create, state()).takes::<IdentityInput>(),
@@ -34,12 +36,19 @@ pub(super) fn endpoints(house: &Arc<House>) -> Vec<Endpoint> {
             Access::Operator,
             "Suspend, resume or revoke",
             change,
-            state(),
+            with_runs(),
         ),
         Endpoint::new(Method::POST, "/v1/delegations", Access::Authenticated, "Delegate, narrowing", delegate, state())
             .takes::<DelegationInput>()
             .answers::<Delegated>(),
-        Endpoint::new(Method::DELETE, "/v1/links/{link}", Access::Operator, "Revoke a link and everything below it", revoke_link, state()),
+        Endpoint::new(
+            Method::DELETE,
+            "/v1/links/{link}",
+            Access::Operator,
+            "Revoke a link and everything below it",
+            revoke_link,
+            with_runs(),
+        ),
         Endpoint::new(Method::GET, "/v1/keys", Access::Operator, "Keys, without their secrets", keys, state()),
         Endpoint::new(Method::POST, "/v1/keys", Access::Operator, "Create a key; its token is shown once", create_key, state())
             .takes::<KeyInput>()
@@ -120,7 +129,7 @@ async fn create(
 }
 
 async fn change(
-    State(house): State<Arc<House>>,
+    State((house, runs)): State<(Arc<House>, Runs)>,
     caller: Caller,
     Path((kind, name, change)): Path<(String, String, String)>,
 ) -> Result<Json<Value>, Problem> {
@@ -135,6 +144,9 @@ async fn change(
         "resume" => house.authority.resume_identity(by, &id).await?,
         "revoke" => house.authority.revoke_identity(by, &id).await?,
         _ => return Err(IdentityError::Change(change).into()),
+    }
+    if change != "resume" {
+        runs.end_of(&id);
     }
     Ok(Json(json!({ "id": id, "status": house.authority.identity(&id)?.status.as_str() })))
 }
@@ -255,9 +267,14 @@ async fn parent_chain(house: &House, caller: &Caller, input: &DelegationInput) -
     }
 }
 
-async fn revoke_link(State(house): State<Arc<House>>, caller: Caller, Path(link): Path<String>) -> Result<Json<Value>, Problem> {
+async fn revoke_link(
+    State((house, runs)): State<(Arc<House>, Runs)>,
+    caller: Caller,
+    Path(link): Path<String>,
+) -> Result<Json<Value>, Problem> {
     let link: LinkId = link.parse().map_err(|e: creto_kernel::id::IdError| IdentityError::Invalid(e.to_string()))?;
     house.authority.revoke_link(&caller.0.identity, link).await?;
+    runs.end_under(link);
     Ok(Json(json!({ "link": link })))
 }
 

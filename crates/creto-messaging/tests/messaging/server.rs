@@ -8,7 +8,7 @@ use creto_authz::Authorizer;
 use creto_crypto::{AlgorithmPolicy, KeyRing, MasterKey};
 use creto_db::{Db, MigrationSet, Step, params, testkit};
 use creto_enablement_common::ports::Posting;
-use creto_enablement_common::{Funding, Approvals, Gate, GateOptions, Ledger, LogHealth, OpenRequest, Refusal, Usage, Verdict};
+use creto_enablement_common::{Approvals, Funding, Gate, GateOptions, Ledger, LogHealth, OpenRequest, Refusal, Usage, Verdict};
 use creto_kernel::id::{AdmissionId, HoldId, MessageId, RequestId};
 use creto_kernel::time::ManualClock;
 use creto_kernel::{Clock, Digest, Micros, NhiId, NhiKind, TenantId, Timestamp};

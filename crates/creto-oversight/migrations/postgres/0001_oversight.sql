@@ -15,7 +15,9 @@ CREATE TABLE oversight_request (
     decided_at BIGINT,
     how        TEXT,
     comment    TEXT,
-    admission  TEXT
+    admission  TEXT,
+    -- Whether the agent that asked has been told of a denial.
+    heard      BIGINT NOT NULL DEFAULT 0
 );
 -- INVARIANT: at most one request is open for one action; a retry finds it instead of asking twice.
 CREATE UNIQUE INDEX oversight_request_open ON oversight_request (tenant, digest) WHERE state IN ('pending', 'approved');

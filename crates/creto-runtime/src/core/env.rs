@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use creto_kernel::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::core::destination::{AllowedHost, Host};
@@ -67,6 +68,13 @@ impl Env {
     #[must_use]
     pub fn names(&self) -> Vec<&str> {
         self.0.keys().map(String::as_str).collect()
+    }
+
+    /// SHA-256 over the variables, names and values: an approval of a command is for these very values.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let pairs = self.0.iter().flat_map(|(name, value)| [name.as_bytes(), &[0], value.as_bytes(), &[0]]);
+        Digest::of_parts(&pairs.collect::<Vec<_>>())
     }
 
     /// `NAME=value` strings, in order of names.

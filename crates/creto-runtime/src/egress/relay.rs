@@ -47,7 +47,8 @@ pub(super) fn start(
     let gate = Arc::clone(gate);
     tokio::spawn(async move {
         let begun = Instant::now();
-        let counts = Arc::<Counts>::default();
+        let bytes_max = admission.bytes_max.unwrap_or(u64::MAX).min(gate.limits.bytes_max);
+        let counts = Arc::new(Counts::up_to(bytes_max));
         let (address, error) = match dial(&destination, &gate.context.explicit, &*gate.resolver, &gate.limits).await {
             Ok((stream, address)) => (Some(address), carry(&gate, request, &destination, stream, &counts, answer).await.err()),
             Err(error) => {
@@ -77,7 +78,7 @@ async fn carry(
 ) -> Result<(), String> {
     // Failing to switch Nagle's algorithm off costs latency only.
     let _slower = stream.set_nodelay(true);
-    let stream = Counted::new(stream, Arc::clone(counts), gate.limits.bytes_max);
+    let stream = Counted::new(stream, Arc::clone(counts));
     let work = async {
         if request.method() == http::Method::CONNECT {
             tunnel(request, stream, answer).await

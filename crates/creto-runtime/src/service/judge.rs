@@ -34,12 +34,18 @@ pub struct Reached {
     pub bytes_down: u64,
 }
 
+/// What connections are metered by.
+const BYTES_METRIC: &str = "runtime.egress_bytes";
+/// Under a budget one connection is paid for up to so many bytes; the program opens another for more.
+const CONNECTION_BYTES: u64 = 64 << 20;
+/// A budget that does not pay for so many does not open a connection.
+const CONNECTION_BYTES_MIN: u64 = 4 << 10;
+
 pub(super) struct GateJudge {
     gate: Arc<Gate>,
     chain: VerifiedChain,
     run: RunId,
     allow_hosts: Vec<String>,
-    reserve: Micros,
     wait: Duration,
     reason: Option<String>,
     record: Mutex<Record>,
@@ -64,7 +70,6 @@ impl GateJudge {
             chain,
             run: spec.run,
             allow_hosts: spec.allow_hosts.iter().map(ToString::to_string).collect(),
-            reserve: spec.egress_reserve,
             wait: spec.wait,
             reason: spec.reason.clone(),
             record: Mutex::default(),
@@ -85,7 +90,7 @@ impl GateJudge {
         }
     }
 
-    async fn admit(&self, asked: &EgressRequest) -> Result<Granted, Refusal> {
+    async fn admit(&self, asked: &EgressRequest) -> Result<(Granted, Option<u64>), Refusal> {
         let malformed = |error: RuntimeError| Refusal::port(&error);
         let name = action("runtime.egress").map_err(malformed)?;
         let resource =
@@ -95,12 +100,38 @@ impl GateJudge {
         // An approval is for the place and the way of speaking, not for one path: a person can judge the former.
         let form = if asked.form == EgressForm::Tunnel { "tunnel" } else { "http" };
         request.arguments.insert("form".to_owned(), json!(form));
-        request.reserve = self.reserve;
+        let paid = self.paid().await?;
+        request.reserve = paid.map_or(Micros::ZERO, |paid| paid.reserve);
         request.run = Some(self.run);
         request.wait = self.wait;
         request.reason.clone_from(&self.reason);
-        self.gate.admit(request).await
+        Ok((self.gate.admit(request).await?, paid.map(|paid| paid.bytes)))
     }
+
+    /// What a connection under a budget holds, and the bytes that pays for; `None` where no ceiling binds or bytes cost nothing. The
+    /// connection ends at that many bytes, so what it costs never passes what was held.
+    async fn paid(&self) -> Result<Option<Paid>, Refusal> {
+        let ledger = self.gate.ledger();
+        let Some(available) = ledger.available(&self.chain).await? else { return Ok(None) };
+        let whole = ledger.price(self.chain.tenant(), &[Usage::measured(BYTES_METRIC, CONNECTION_BYTES)]).await?;
+        if whole <= Micros::ZERO {
+            return Ok(None);
+        }
+        let reserve = whole.min(available);
+        // The price is linear; the micro-unit that rounding might add is taken off first.
+        let bytes = i128::from(reserve.get() - 1) * i128::from(CONNECTION_BYTES) / i128::from(whole.get());
+        match u64::try_from(bytes) {
+            Ok(bytes) if bytes >= CONNECTION_BYTES_MIN => Ok(Some(Paid { reserve, bytes })),
+            _ => Err(Refusal::BudgetExceeded { message: format!("the budget has {available} left, which does not pay for a connection") }),
+        }
+    }
+}
+
+/// What one connection holds, and how far that goes.
+#[derive(Clone, Copy)]
+struct Paid {
+    reserve: Micros,
+    bytes: u64,
 }
 
 impl EgressJudge for GateJudge {
@@ -108,7 +139,9 @@ impl EgressJudge for GateJudge {
         Box::pin(async move {
             let destination = asked.destination.to_string();
             match self.admit(asked).await {
-                Ok(granted) => EgressVerdict::Allow(EgressAdmission(Box::new(Open { granted, destination }))),
+                Ok((granted, bytes_max)) => {
+                    EgressVerdict::Allow(EgressAdmission { held: Box::new(Open { granted, destination }), bytes_max })
+                }
                 Err(refusal) => {
                     let message = refusal.to_string();
                     let reached = Reached { destination, allowed: false, message: Some(message.clone()), bytes_up: 0, bytes_down: 0 };
@@ -121,11 +154,11 @@ impl EgressJudge for GateJudge {
 
     fn closed<'a>(&'a self, _: &'a SandboxContext, admission: EgressAdmission, outcome: EgressOutcome) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            let Ok(open) = admission.0.downcast::<Open>() else { return };
+            let Ok(open) = admission.held.downcast::<Open>() else { return };
             let Open { granted, destination } = *open;
             let bytes = outcome.bytes_up.saturating_add(outcome.bytes_down);
             let mut recorded = Outcome { ok: outcome.address.is_some(), ..Outcome::default() };
-            recorded.usage.push(Usage::measured("runtime.egress_bytes", bytes));
+            recorded.usage.push(Usage::measured(BYTES_METRIC, bytes));
             recorded.facts.insert("bytes_up".to_owned(), outcome.bytes_up.to_string());
             recorded.facts.insert("bytes_down".to_owned(), outcome.bytes_down.to_string());
             recorded.facts.insert("duration_ms".to_owned(), outcome.duration.as_millis().to_string());

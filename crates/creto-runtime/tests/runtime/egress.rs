@@ -37,7 +37,7 @@ impl EgressJudge for Judge {
             }
             let destination = request.destination.to_string();
             if self.allowed.contains(&destination) {
-                EgressVerdict::Allow(EgressAdmission(Box::new(destination)))
+                EgressVerdict::Allow(EgressAdmission { held: Box::new(destination), bytes_max: None })
             } else {
                 EgressVerdict::Deny { message: format!("`{destination}` is not allowed"), hint: None }
             }
@@ -45,7 +45,7 @@ impl EgressJudge for Judge {
     }
 
     fn closed<'a>(&'a self, _: &'a SandboxContext, admission: EgressAdmission, outcome: EgressOutcome) -> BoxFuture<'a, ()> {
-        let destination = *admission.0.downcast::<String>().unwrap();
+        let destination = *admission.held.downcast::<String>().unwrap();
         self.closed.lock().unwrap().push((destination, outcome));
         Box::pin(async {})
     }

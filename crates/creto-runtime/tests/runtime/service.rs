@@ -7,7 +7,7 @@ use creto_authz::Authorizer;
 use creto_db::{Db, Step};
 use creto_enablement_common::gate::{ActionFilter, ActionState};
 use creto_enablement_common::ports::Posting;
-use creto_enablement_common::{Funding, Approvals, Gate, GateOptions, Ledger, LogHealth, OpenRequest, Refusal, Usage, Verdict};
+use creto_enablement_common::{Approvals, Funding, Gate, GateOptions, Ledger, LogHealth, OpenRequest, Refusal, Usage, Verdict};
 use creto_kernel::id::{AdmissionId, HoldId, RequestId, RunId};
 use creto_kernel::{Coded, Digest, Micros, TenantId, Timestamp};
 use creto_nhi::VerifiedChain;
