@@ -16,7 +16,7 @@ fn usage_is_priced_counted_once_and_drawn_as_a_tree() {
     let server = house.serve();
     house.run(&["meter", "price", "tokens", "--sum", "quantity", "--unit-price", "0.25"]).ok();
     house.run(&["meter", "price", "calls", "--count", "--unit-price", "1"]).ok();
-    house.run(&["meter", "price", "calls", "--count", "--unit-price", "-1"]).refused("metering.bad_metric");
+    house.run(&["meter", "price", "calls", "--count", "--unit-price=-1"]).refused("metering.bad_metric");
     let lead = house.run(&["agent", "delegate", "--to", "lead"]).ok();
     let below = house.run(&["agent", "delegate", "--chain", lead.trim(), "--to", "worker", "--budget", "10"]).ok();
     let key = house.run(&["key", "create", "--role", "agent", "--name", "w", "--chain", below.trim()]).ok();
@@ -83,7 +83,7 @@ fn memory_waits_for_nobody_so_a_rule_that_asks_a_human_refuses_it() {
     let house = House::new();
     let server = house.serve();
     let token = house.agent_key("ann");
-    let policy = "permit (principal, action, resource);\n@oversight(\"careful\")\n\
+    let policy = "@id(\"all\") permit (principal, action, resource);\n@id(\"ask\") @oversight(\"careful\")\n\
                   forbid (principal, action == Action::\"memory.put\", resource) unless { context.approved };";
     house.run(&["policy", "publish", &house.file("p.cedar", policy)]).ok();
     by(&house, &server, &token, &["memory", "put", "x"]).refused("app.memory_needs_human");
@@ -108,7 +108,7 @@ fn a_policy_is_checked_published_and_explained() {
     let bad = house.file("bad.cedar", "permit (principal, action");
     house.run(&["policy", "check", &bad]).refused("authz.policy_syntax");
     house.run(&["policy", "publish", &bad]).refused("authz.policy_syntax");
-    let good = house.file("good.cedar", "forbid (principal, action == Action::\"tool.call\", resource);");
+    let good = house.file("good.cedar", "@id(\"no\") forbid (principal, action == Action::\"tool.call\", resource);");
     assert!(house.run(&["policy", "check", &good]).ok().contains("the policy is good"));
     assert!(explain().contains(": allow"), "a check changes nothing");
     house.run(&["policy", "publish", &good]).ok();

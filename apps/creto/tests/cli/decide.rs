@@ -37,18 +37,28 @@ fn what_is_approved_is_exactly_what_was_shown() {
 }
 
 #[test]
-fn the_agent_is_told_why_it_was_denied() {
+fn the_agent_that_waits_is_told_why_it_was_denied() {
     let house = House::new();
     let server = house.serve();
     let token = house.agent_key("payer");
-    let (_, asked) = server.ask(&token, "POST", "/v1/actions", Some(&payment(7)));
-    let request = asked["request"].as_str().unwrap();
-    house.run(&["deny", request, "--comment", "not before Friday"]).ok();
-    let (status, refused) = server.ask(&token, "POST", "/v1/actions", Some(&payment(7)));
-    assert_eq!((status, &refused["code"]), (403, &json!("gate.denied_by_human")), "{refused}");
-    assert!(refused["detail"].as_str().unwrap().contains("not before Friday"), "{refused}");
-    house.run(&["approve", request]).refused("oversight.already_decided");
+    let mut watcher = house.command(&["inbox", "--watch", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watcher.stdout.take().unwrap()).lines();
+    std::thread::scope(|scope| {
+        let mut asking = payment(7);
+        asking["wait_secs"] = json!(50);
+        let (server, token) = (&server, &token);
+        let waiting = scope.spawn(move || server.ask(token, "POST", "/v1/actions", Some(&asking)));
+        let request: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        let request = request["id"].as_str().unwrap();
+        house.run(&["deny", request, "--comment", "not before Friday"]).ok();
+        let (status, refused) = waiting.join().unwrap();
+        assert_eq!((status, &refused["code"]), (403, &json!("gate.denied_by_human")), "{refused}");
+        assert!(refused["detail"].as_str().unwrap().contains("not before Friday"), "{refused}");
+        house.run(&["approve", request]).refused("oversight.already_decided");
+    });
     assert!(house.run(&["inbox"]).ok().contains("nothing waits"));
+    watcher.kill().unwrap();
+    watcher.wait().unwrap();
 }
 
 #[test]

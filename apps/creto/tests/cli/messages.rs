@@ -79,7 +79,9 @@ fn a_refused_message_is_not_sent_later_and_one_that_waits_survives_a_restart() {
     pair.by("ben", &["publish"]).ok();
     pair.by("ann", &["send", "--to", "ben", "one"]).ok();
     let default = pair.house.run(&["policy", "show"]).ok();
-    let closed = "permit (principal, action, resource); forbid (principal, action == Action::\"messaging.deliver\", resource);";
+    let closed = "@id(\"all\") permit (principal, action, resource);
+\
+                  @id(\"no\") forbid (principal, action == Action::\"messaging.deliver\", resource);";
     pair.house.run(&["policy", "publish", &pair.house.file("closed.cedar", closed)]).ok();
     pair.by("ann", &["send", "--to", "ben", "refused"]).refused("authz.forbidden");
     pair.house.run(&["policy", "publish", &pair.house.file("default.cedar", &default)]).ok();

@@ -39,9 +39,8 @@ fn inside_a_sandbox_an_agent_tracks_remembers_and_talks_as_itself() {
     std::fs::create_dir(&state).unwrap();
     let kept = format!("{}:rw", state.display());
     let with_state = |script: &str| -> Ran {
-        let script = script.replace("creto ", &format!("{binary} "));
-        let file = format!("CRETO_MSG_STATE={}/ben", state.display());
-        house.run(&["run", "-q", "--agent", "ben", "--mount", &mount, "--mount", &kept, "--env", &file, "--", "/bin/sh", "-ec", &script])
+        let script = format!("export CRETO_MSG_STATE={}/ben; {script}", state.display()).replace("creto ", &format!("{binary} "));
+        house.run(&["run", "-q", "--agent", "ben", "--mount", &mount, "--mount", &kept, "--", "/bin/sh", "-ec", &script])
     };
     with_state("creto msg publish").ok();
     inside("ann", "creto msg send --to ben 'from one sandbox to another'").ok();
