@@ -45,12 +45,23 @@ fn dying_before_anybody_is_told_of_a_transaction_is_survived() {
 }
 
 #[test]
-fn dying_anywhere_in_a_governed_run_is_survived() {
-    if runsc().is_some() {
-        for point in POINTS {
-            dies_everywhere(Script::Sandbox, point);
-        }
-    }
+fn a_run_is_found_again_after_dying_before_the_first_statement_of_its_commits() {
+    dies_everywhere(Script::Sandbox, "db.before_steps");
+}
+
+#[test]
+fn a_run_is_found_again_after_dying_after_the_last_statement_of_its_commits() {
+    dies_everywhere(Script::Sandbox, "db.after_steps");
+}
+
+#[test]
+fn a_run_is_found_again_after_dying_before_its_transactions_are_durable() {
+    dies_everywhere(Script::Sandbox, "db.before_commit");
+}
+
+#[test]
+fn a_run_is_found_again_after_dying_before_anybody_is_told_of_its_transactions() {
+    dies_everywhere(Script::Sandbox, "db.after_commit");
 }
 
 /// The very first start makes tables, identities and keys; dying in it must not leave a directory that does not open.
@@ -70,6 +81,9 @@ fn a_first_start_that_dies_is_begun_again() {
 }
 
 fn dies_everywhere(script: Script, point: &str) {
+    if script == Script::Sandbox && runsc().is_none() {
+        return;
+    }
     let template = Home::new();
     template.serve(&options(script, None)).stop();
     let commits = commits_of_a_day(&template, script);

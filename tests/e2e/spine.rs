@@ -337,45 +337,33 @@ fn run_quietly(home: &Home) -> Output {
     run(home, &["-q", "--", "echo", "hi"])
 }
 
-/// Reports usage until it is refused, and prints the refusal's code.
-const UNTIL_REFUSED: &str = "
-import json, time, urllib.request, urllib.error
-opener = urllib.request.build_opener(urllib.request.ProxyHandler({'http': 'http://127.0.0.1:3128'}))
-print('begun', flush=True)
-for number in range(2000):
-    event = {'transaction_id': 'tick-%d' % number, 'external_subscription_id': 'ticking', 'code': 'pages'}
-    request = urllib.request.Request('http://creto.internal/v1/metering/events', data=json.dumps(event).encode())
-    request.add_header('content-type', 'application/json')
-    try:
-        opener.open(request, timeout=20).read()
-    except urllib.error.HTTPError as error:
-        print(error.status, json.load(error)['code'], flush=True)
-        break
-    time.sleep(0.01)
-";
-
 #[test]
-fn a_revoked_link_reaches_the_run_that_is_under_way() {
-    let Some((server, _home)) = governed() else { return };
+fn what_is_taken_from_any_hop_ends_the_run_that_is_under_way() {
+    let Some((server, home)) = governed() else { return };
     let owner = server.owner();
-    owner.put("/v1/metering/metrics/pages", json!({ "aggregation": "count", "unit_price": "0" })).ok();
-    let delegated = owner.post("/v1/delegations", json!({ "to": "worker" })).ok();
-    let body = json!({ "argv": ["python3", "-c", UNTIL_REFUSED], "chain": text(&delegated, "chain"), "timeout_secs": 120 });
-    let mut events = owner.open("POST", "/v1/runs", Some(&body)).unwrap();
-    let mut revoked = false;
-    let mut finished = Value::Null;
-    while let Some(event) = events.event().unwrap() {
-        if event["event"] == "stdout" && !revoked {
-            owner.delete(&format!("/v1/links/{}", text(&delegated, "link"))).ok();
-            revoked = true;
+    owner.post("/v1/identities", json!({ "kind": "human", "name": "ada" })).ok();
+    let delegate = || owner.post("/v1/delegations", json!({ "from": "ada", "to": "worker" })).ok();
+    let change = |path: &str| owner.post(path, json!({}));
+    for what in ["link", "agent/worker/suspend", "human/ada/revoke"] {
+        let delegated = delegate();
+        let body = json!({ "argv": ["sleep", "600"], "chain": text(&delegated, "chain") });
+        let mut events = owner.open("POST", "/v1/runs", Some(&body)).unwrap();
+        assert_eq!(events.event().unwrap().unwrap()["event"], "started");
+        let taken = match what {
+            "link" => owner.delete(&format!("/v1/links/{}", text(&delegated, "link"))),
+            identity => change(&format!("/v1/identities/{identity}")),
+        };
+        taken.ok();
+        let mut last = Value::Null;
+        while let Some(event) = events.event().unwrap() {
+            last = event;
         }
-        finished = event;
+        assert_eq!((&last["event"], &last["end"]["kind"]), (&json!("finished"), &json!("killed")), "{what}: {last}");
+        assert!(!owner.post("/v1/runs", body).is_ok(), "{what} starts no further run");
+        change("/v1/identities/agent/worker/resume");
     }
-    assert!(revoked, "the run began: {finished}");
-    let usage = owner.get("/v1/metering/usage?subscription=ticking").ok();
-    let events = list(&usage, "usage").first().map_or(0, |metric| metric["events"].as_u64().unwrap());
-    assert!(events < 2000, "the revocation was felt: {usage}");
-    assert_eq!(finished["exit_code"], 0, "{finished}");
+    let data = home.data().canonicalize().unwrap();
+    until("every sandbox is gone", || processes_of(&data).is_empty());
 }
 
 /// The account every system has.

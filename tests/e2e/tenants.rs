@@ -56,6 +56,25 @@ fn no_route_gives_one_tenant_what_is_anothers() {
 }
 
 #[test]
+fn a_strangers_revocation_ends_no_run() {
+    if runsc().is_none() {
+        return;
+    }
+    let home = Home::new();
+    let (server, own, other) = two_tenants(&home);
+    let body = json!({ "argv": ["sh", "-c", "sleep 1; exit 5"], "chain": other.id("chain") });
+    let mut events = server.bearer(&other.tokens["operator"]).open("POST", "/v1/runs", Some(&body)).unwrap();
+    assert_eq!(events.event().unwrap().unwrap()["event"], "started");
+    let stranger = server.bearer(&own.tokens["operator"]);
+    stranger.delete(&format!("/v1/links/{}", other.id("link")));
+    let mut last = Value::Null;
+    while let Some(event) = events.event().unwrap() {
+        last = event;
+    }
+    assert_eq!(last["exit_code"], 5, "it ends by itself: {last}");
+}
+
+#[test]
 fn the_owners_socket_speaks_for_the_local_tenant_only() {
     let home = Home::new();
     let server = home.serve(&Options { tenant: Some("other"), ..Options::default() });

@@ -63,7 +63,7 @@ impl World {
         Self { tenant, tokens, human, envelope, admission_of_event, ids }
     }
 
-    fn id(&self, name: &str) -> String {
+    pub(super) fn id(&self, name: &str) -> String {
         self.ids.get(name).cloned().unwrap_or_else(|| "run_01a2060ae855752e8d1500f9ba0210fd".to_owned())
     }
 
