@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn the_default_policy_is_valid() {
-        assert_eq!(Compiled::default_set().unwrap().len(), 7);
+        assert_eq!(Compiled::default_set().unwrap().len(), 9);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a tenant that published nothing may do.
 
-use creto_authz::{Context, Decision, DenyReason};
+use creto_authz::{Context, Decision, DenyReason, RuleId};
 
 use super::support::{NOW, alice, bench, denied, id};
 
@@ -95,4 +95,13 @@ async fn an_agent_may_ask_a_human_and_never_answer_for_one() {
         assert_eq!(bench.check(&agent, action, resource), NO_PERMIT, "{action}");
     }
     assert_eq!(bench.check(&bench.open(&[alice()]), "oversight.approve", "request:1"), ALLOW);
+}
+
+#[tokio::test]
+async fn a_wrapped_function_waits_for_a_human_and_another_is_only_recorded() {
+    let bench = bench().await;
+    let agent = bench.agent();
+    assert_eq!(bench.check(&agent, "tool.call", "tool:search"), ALLOW);
+    let rule = RuleId::new("require_approval").unwrap();
+    assert_eq!(bench.check(&agent, "tool.call_with_approval", "tool:pay"), Decision::RequiresOversight(rule));
 }
