@@ -165,6 +165,12 @@ pub(crate) async fn chain(db: &Db, tenant: &TenantId, digest: Digest) -> Result<
     found.map(|row| DelegationChain::from_token(row.text(0)?)).transpose()
 }
 
+/// The chains a tenant has recorded.
+pub(crate) async fn chains(db: &Db, tenant: &TenantId) -> Result<Vec<DelegationChain>, NhiError> {
+    let rows = db.query("SELECT token FROM nhi_chain WHERE tenant = $1", params![tenant]).await?;
+    rows.iter().map(|row| DelegationChain::from_token(row.text(0)?)).collect()
+}
+
 pub(crate) async fn chains_of(db: &Db, leaf: &NhiId) -> Result<Vec<DelegationChain>, NhiError> {
     let select = "SELECT token FROM nhi_chain WHERE leaf = $1 ORDER BY created_at DESC, digest LIMIT $2";
     db.query(select, params![leaf, LIST_MAX]).await?.iter().map(|row| DelegationChain::from_token(row.text(0)?)).collect()

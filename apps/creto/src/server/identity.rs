@@ -65,6 +65,8 @@ enum IdentityError {
     Change(String),
     #[error("{0}")]
     Invalid(String),
+    #[error("no recorded delegation has the link `{0}`")]
+    NoSuchLink(LinkId),
     #[error("`{0}` may delegate only from its own chain")]
     NotYours(String),
 }
@@ -73,12 +75,14 @@ impl Coded for IdentityError {
     fn code(&self) -> ErrorCode {
         match self {
             Self::Kind(_) | Self::Change(_) | Self::Invalid(_) => ErrorCode::new("app.bad_identity_request"),
+            Self::NoSuchLink(_) => ErrorCode::new("app.no_such_link"),
             Self::NotYours(_) => ErrorCode::new("app.not_your_chain"),
         }
     }
     fn kind(&self) -> Kind {
         match self {
             Self::NotYours(_) => Kind::Denied,
+            Self::NoSuchLink(_) => Kind::NotFound,
             _ => Kind::Invalid,
         }
     }
@@ -273,6 +277,10 @@ async fn revoke_link(
     Path(link): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     let link: LinkId = link.parse().map_err(|e: creto_kernel::id::IdError| IdentityError::Invalid(e.to_string()))?;
+    // A mistyped identifier must not be answered as revoked, and another tenant's is none of ours.
+    if !house.authority.records_link(caller.0.tenant(), link).await? {
+        return Err(IdentityError::NoSuchLink(link).into());
+    }
     house.authority.revoke_link(&caller.0.identity, link).await?;
     runs.end_under(link);
     Ok(Json(json!({ "link": link })))

@@ -111,6 +111,11 @@ impl Authority {
         .await
     }
 
+    /// Whether a recorded chain of the tenant has this link. It reads them all: for the rare moment before a revocation.
+    pub async fn records_link(&self, tenant: &TenantId, link: LinkId) -> Result<bool, NhiError> {
+        Ok(store::chains(self.db(), tenant).await?.iter().any(|chain| chain.links().iter().any(|known| known.id == link)))
+    }
+
     /// A recorded chain by its digest: what the `chain` of an audit leaf names.
     pub async fn chain(&self, tenant: &TenantId, digest: Digest) -> Result<Option<DelegationChain>, NhiError> {
         store::chain(self.db(), tenant, digest).await
