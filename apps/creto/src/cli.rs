@@ -100,7 +100,7 @@ pub(crate) struct ServeArgs {
     /// Where to serve HTTP, such as 127.0.0.1:8340; port 0 takes a free one.
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<SocketAddr>,
-    /// A configuration file (TOML).
+    /// A configuration file (TOML) [default: config.toml in the data directory, where there is one].
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 }

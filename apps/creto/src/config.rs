@@ -55,24 +55,28 @@ impl Default for ConfigFile {
 }
 
 impl Config {
-    /// Reads the file, if one is named, and applies the flag.
+    /// Reads the file that is named, else `config.toml` of the data directory where there is one, and applies the flag. So a command that
+    /// becomes the server of a directory is configured as the server was.
     pub(crate) fn load(data: Option<PathBuf>, listen: Option<SocketAddr>, file: Option<&Path>) -> Result<Self, Failure> {
-        let file = match file {
+        let data = data.map_or_else(data_dir, Ok)?;
+        let own = data.join("config.toml");
+        let file = match file.or_else(|| own.exists().then_some(&*own)) {
             None => ConfigFile::default(),
-            Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(|e| {
-                    Failure::usage(format!("the configuration `{}` cannot be read: {e}", path.display()), "name a file that exists")
-                })?;
-                toml::from_str(&text).map_err(|e| {
-                    Failure::usage(
-                        format!("the configuration `{}` is refused: {}", path.display(), e.message()),
-                        "see docs/sdd/07-deployment-design.md",
-                    )
-                })?
-            }
+            Some(path) => read(path)?,
         };
-        Ok(Self { data: data.map_or_else(data_dir, Ok)?, listen: listen.or(file.listen), file })
+        Ok(Self { data, listen: listen.or(file.listen), file })
     }
+}
+
+fn read(path: &Path) -> Result<ConfigFile, Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| Failure::usage(format!("the configuration `{}` cannot be read: {e}", path.display()), "name a file that exists"))?;
+    toml::from_str(&text).map_err(|e| {
+        Failure::usage(
+            format!("the configuration `{}` is refused: {}", path.display(), e.message()),
+            "see docs/sdd/07-deployment-design.md",
+        )
+    })
 }
 
 /// `$CRETO_DATA` is read by the command line; this is what holds without it.

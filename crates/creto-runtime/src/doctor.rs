@@ -99,11 +99,11 @@ fn kvm() -> Check {
     let device = Path::new("/dev/kvm");
     let ok = fs::OpenOptions::new().read(true).write(true).open(device).is_ok();
     let detail = if ok {
-        "usable"
+        "usable; sandboxes do not use it, because inside virtual machines it hangs"
     } else if device.exists() {
         "there, but not for this user"
     } else {
-        "not there; sandboxes run without it, system calls are slower"
+        "not there; sandboxes do not use it"
     };
     let fix = device.exists().then(|| "add this user to the group `kvm`".to_owned()).filter(|_| !ok);
     Check { name: "kvm", ok, required: false, detail: detail.to_owned(), fix }

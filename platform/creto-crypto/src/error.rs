@@ -171,7 +171,7 @@ impl Coded for CryptoError {
         match self {
             Self::UnknownSuite(_) => Some("see docs/errors/crypto.unknown_suite.md for the identifiers this build knows".to_owned()),
             Self::RefusedSuite { purpose, .. } => Some(format!(
-                "sign again with the suite the policy makes for `{purpose}`, or rotate the key: `creto keys rotate {purpose}`"
+                "sign again with the suite the policy makes for `{purpose}`, or rotate the key of that purpose in the key ring"
             )),
             Self::MasterKeyExposed { path, .. } => Some(format!("chmod 600 {}", path.display())),
             Self::MasterKeyMalformed(_) => Some("make one: `openssl rand -hex 32`".to_owned()),

@@ -205,7 +205,13 @@ fn plant_message(
 ) -> Vec<u8> {
     let agents = [Home::new(), Home::new()];
     let creto = |home: &Home, token: &str, words: &[&str]| {
-        let output = home.command(["msg", "--url", &server.url(), "--token", token]).args(words).output().unwrap();
+        let output = home
+            .command(["msg", "--url", &server.url(), "--token", token])
+            .args(words)
+            // Each agent keeps its own keys; without this they would share the home folder's with every test that runs beside.
+            .env("CRETO_MSG_STATE", home.data().with_extension("msg"))
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
     };
     creto(&agents[0], &tokens["peer"], &["publish"]);

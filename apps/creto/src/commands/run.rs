@@ -176,6 +176,9 @@ fn describe(summary: &Value) -> String {
         let number = |name: &str| audit.get(name).and_then(Value::as_u64).unwrap_or_default();
         line("proof", format!("log entries {}–{} of {}; check with `creto audit verify`", number("from"), number("to"), number("size")));
     }
+    if let Some(why) = summary.get("unsettled").and_then(Value::as_str) {
+        line("in doubt", format!("the outcome could not be recorded: {why}"));
+    }
     if let Some(limits) = summary.get("limits").and_then(Value::as_str) {
         line("limits", limits.to_owned());
     }

@@ -104,6 +104,9 @@ pub(super) async fn prepare(house: &House, caller: &Principal, input: RunInput) 
 /// The chain it runs under: the one that was given, or one link from the human to the agent.
 async fn chain(house: &House, caller: &Principal, input: &RunInput, timeout: Duration) -> Result<VerifiedChain, RunsError> {
     if let Some(token) = &input.chain {
+        if input.budget.is_some() || input.agent.is_some() || input.on_behalf_of.is_some() {
+            return Err(RunsError::Invalid("a `chain` says itself who runs it, for whom, and on which budget".to_owned()));
+        }
         let links = DelegationChain::from_token(token)?;
         house.verify_own(&caller.identity, &links)?;
         return Ok(house.authority.accept(&links).await?);

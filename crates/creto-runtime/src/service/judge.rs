@@ -37,7 +37,9 @@ pub struct Reached {
 /// What connections are metered by.
 const BYTES_METRIC: &str = "runtime.egress_bytes";
 /// Under a budget one connection is paid for up to so many bytes; the program opens another for more.
-const CONNECTION_BYTES: u64 = 64 << 20;
+const CONNECTION_BYTES: u64 = 1 << 30;
+/// The part of what a budget has left that one connection may hold: the others, and messages, need some too.
+const CONNECTION_SHARE: i64 = 4;
 /// A budget that does not pay for so many does not open a connection.
 const CONNECTION_BYTES_MIN: u64 = 4 << 10;
 
@@ -117,11 +119,12 @@ impl GateJudge {
         if whole <= Micros::ZERO {
             return Ok(None);
         }
-        let reserve = whole.min(available);
-        // The price is linear; the micro-unit that rounding might add is taken off first.
-        let bytes = i128::from(reserve.get() - 1) * i128::from(CONNECTION_BYTES) / i128::from(whole.get());
+        let share = Micros::new(available.get() / CONNECTION_SHARE);
+        let reserve = whole.min(share.max(Micros::new(1)));
+        // The price is linear and this rounds down, so what so many bytes cost, rounded, is at most what is held.
+        let bytes = i128::from(reserve.get()) * i128::from(CONNECTION_BYTES) / i128::from(whole.get());
         match u64::try_from(bytes) {
-            Ok(bytes) if bytes >= CONNECTION_BYTES_MIN => Ok(Some(Paid { reserve, bytes })),
+            Ok(bytes) if bytes >= CONNECTION_BYTES_MIN && available > Micros::ZERO => Ok(Some(Paid { reserve, bytes })),
             _ => Err(Refusal::BudgetExceeded { message: format!("the budget has {available} left, which does not pay for a connection") }),
         }
     }
