@@ -63,12 +63,13 @@ fn history(answer: &Value) -> String {
 
 /// What a policy that compiles would change.
 fn checked(answer: &Value) -> String {
-    let run = answer.get("dry_run").unwrap_or(answer);
-    let Some(count) = run.get("policies") else { return format!("the policy is good\n{}\n", plain(run)) };
-    let mut out = format!("the policy is good: {} policies, {} past requests decided under both\n", plain(count), text(run, "compared"));
-    let changes = rows(run, "changes");
+    let number = |name: &str| answer.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let (policies, compared) = (number("policies"), number("compared"));
+    let mut out = format!("the policy is good: {policies} policies, {compared} past requests decided under both\n");
+    let changes = rows(answer, "changes");
     for change in changes {
-        out.push_str(&format!("  changes  {}\n", plain(change)));
+        let [agent, action, resource, before, after] = ["agent", "action", "resource", "before", "after"].map(|name| text(change, name));
+        out.push_str(&format!("  {agent}  {action}  {resource}: {before} → {after}\n"));
     }
     if changes.is_empty() {
         out.push_str("none of them would be decided differently\n");

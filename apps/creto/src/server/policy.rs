@@ -70,7 +70,17 @@ async fn dry_run(
     StrictJson(input): StrictJson<DryRunInput>,
 ) -> Result<Json<Value>, Problem> {
     let run = house.authz.dry_run(caller.0.tenant(), &input.text, &[])?;
-    Ok(Json(json!({ "dry_run": format!("{run:?}") })))
+    let changes: Vec<Value> = run
+        .changes
+        .iter()
+        .map(|change| {
+            json!({
+                "agent": change.agent, "action": change.action, "resource": change.resource,
+                "before": change.before.to_string(), "after": change.after.to_string(),
+            })
+        })
+        .collect();
+    Ok(Json(json!({ "policies": run.policies, "digest": run.digest, "compared": run.compared, "changes": changes })))
 }
 
 async fn history(State(house): State<Arc<House>>, caller: Caller) -> Result<Json<Value>, Problem> {
