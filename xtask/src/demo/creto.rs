@@ -101,27 +101,32 @@ impl Creto {
         if status.success() { Ok(()) } else { Err(format!("the server ended with {status}")) }
     }
 
-    /// Flips one byte of a copy of the log: its verification must fail and name the file.
+    /// Flips one byte of each file in copies of the log: each verification must fail and name the file.
     pub(super) fn must_fail_when_tampered(&self) -> Fallible<()> {
         let copy = self.data.with_extension("tampered");
-        let _ = fs::remove_dir_all(&copy);
         let broken = |e: std::io::Error| format!("the log cannot be copied: {e}");
-        copy_tree(&self.data.join("log"), &copy.join("log")).map_err(broken)?;
-        fs::copy(self.data.join("log-keys.json"), copy.join("log-keys.json")).map_err(broken)?;
-        let entries = first_file(&copy.join("log"), "entries").ok_or("the log has no entries")?;
-        let mut bytes = fs::read(&entries).map_err(broken)?;
-        let middle = bytes.len() / 2;
-        *bytes.get_mut(middle).ok_or("the entries are empty")? ^= 1;
-        fs::write(&entries, bytes).map_err(broken)?;
-        let output = Command::new(&self.binary).arg("--data").arg(&copy).args(["audit", "verify"]).output().map_err(broken)?;
-        let _ = fs::remove_dir_all(&copy);
-        if output.status.success() {
-            return Err("a flipped byte in the log was not noticed".to_owned());
+        let files = files_below(&self.data.join("log")).map_err(broken)?;
+        if files.len() < 3 {
+            return Err(format!("the log has only {} files", files.len()));
         }
-        println!(
-            "  ✓ one flipped byte in a copy of the log: {}",
-            String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or("refused")
-        );
+        for file in &files {
+            // A copy of an earlier round; one that was never made is as good as removed.
+            let _ = fs::remove_dir_all(&copy);
+            copy_tree(&self.data.join("log"), &copy.join("log")).map_err(broken)?;
+            fs::copy(self.data.join("log-keys.json"), copy.join("log-keys.json")).map_err(broken)?;
+            let name = file.strip_prefix(&self.data).unwrap_or(file);
+            let mut bytes = fs::read(file).map_err(broken)?;
+            let middle = bytes.len() / 2;
+            *bytes.get_mut(middle).ok_or_else(|| format!("`{}` is empty", name.display()))? ^= 1;
+            fs::write(copy.join(name), bytes).map_err(broken)?;
+            let output = Command::new(&self.binary).arg("--data").arg(&copy).args(["audit", "verify"]).output().map_err(broken)?;
+            let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+            if output.status.success() {
+                return Err(format!("a flipped byte in `{}` was not noticed", name.display()));
+            }
+            println!("  ✓ one flipped byte in `{}`: {}", name.display(), said.lines().next().unwrap_or("refused"));
+        }
+        let _ = fs::remove_dir_all(&copy);
         Ok(())
     }
 }
@@ -156,11 +161,12 @@ fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn first_file(folder: &Path, below: &str) -> Option<PathBuf> {
-    let mut found: Vec<PathBuf> = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).collect();
-    found.sort();
-    found.into_iter().find_map(|path| match path.is_dir() {
-        true => first_file(&path, below),
-        false => path.components().any(|part| part.as_os_str() == below).then_some(path),
-    })
+fn files_below(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() { files.extend(files_below(&entry.path())?) } else { files.push(entry.path()) }
+    }
+    files.sort();
+    Ok(files)
 }

@@ -42,6 +42,7 @@ const DOC: Duration = Duration::from_secs(10 * 60);
 const CONSOLE: Duration = Duration::from_secs(3 * 60);
 const PYTHON: Duration = Duration::from_secs(5 * 60);
 const BROWSER: Duration = Duration::from_secs(10 * 60);
+const DEMO: Duration = Duration::from_secs(5 * 60);
 
 /// The suites of a scope.
 pub(super) fn all(scope: Scope) -> Vec<Suite> {
@@ -57,6 +58,7 @@ pub(super) fn all(scope: Scope) -> Vec<Suite> {
         suites.push(Suite { name: "console", budget: CONSOLE, run: console_tests });
         suites.push(Suite { name: "python sdk", budget: PYTHON, run: python_sdk });
         suites.push(Suite { name: "browser", budget: BROWSER, run: browser });
+        suites.push(Suite { name: "demo", budget: DEMO, run: demo });
     }
     suites
 }
@@ -131,6 +133,18 @@ fn tidy_rules(workspace: &Workspace, _: &Surroundings, _: Duration) -> Fallible<
     report.print();
     let tally = report.tally();
     Ok(if tally.failed == 0 { Outcome::Ran(tally) } else { Outcome::Broke(tally, "see the findings above".to_owned()) })
+}
+
+/// The README's second command, unattended: it checks each of its steps itself.
+fn demo(workspace: &Workspace, surroundings: &Surroundings, budget: Duration) -> Fallible<Outcome> {
+    if runsc::found(workspace).is_none() {
+        return Ok(Outcome::Absent("no runsc".to_owned()));
+    }
+    let me = std::env::current_exe().map_err(|error| format!("this program cannot be found: {error}"))?;
+    let mut command = Command::new(me);
+    command.args(["demo", "--yes"]).current_dir(&workspace.root);
+    surroundings.equip(&mut command, workspace)?;
+    one_check(&mut command, budget)
 }
 
 fn clippy(workspace: &Workspace, surroundings: &Surroundings, budget: Duration) -> Fallible<Outcome> {
@@ -219,6 +233,13 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
         command
+    }
+
+    #[test]
+    fn the_demo_is_a_suite_that_only_a_fast_run_leaves_out() {
+        let names = |scope| all(scope).into_iter().map(|suite| suite.name).collect::<Vec<_>>();
+        assert!(names(Scope::Everything).contains(&"demo"));
+        assert!(!names(Scope::Fast).contains(&"demo"));
     }
 
     #[test]
