@@ -137,7 +137,7 @@ impl House {
         let log_files = DirSource::new(&data.join("log"));
         let house = Self {
             meter: Meter::new(db.clone(), Arc::clone(&gate), accounts, Arc::clone(&clock)),
-            actions: Actions::new(Arc::clone(&gate), desk.clone(), Arc::clone(&clock)),
+            actions: Actions::new(Arc::clone(&gate)),
             messaging: Messaging::new(db.clone(), Arc::clone(&gate), Arc::clone(&clock)),
             memory: Memory::new(db.clone(), Arc::clone(&clock)),
             log: LogReader::new(Arc::new(log_files.clone()), trusted.clone(), db.clone()),

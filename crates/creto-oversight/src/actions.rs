@@ -8,12 +8,11 @@ use creto_authz::Context;
 use creto_enablement_common::gate::Acting;
 use creto_enablement_common::{Admission, AdmitRequest, Gate, Granted, Outcome, Refusal, Settled};
 use creto_kernel::id::AdmissionId;
-use creto_kernel::{Clock, Digest, Micros, NhiId};
+use creto_kernel::{Digest, Micros, NhiId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::desk::Desk;
 use crate::error::OversightError;
 
 /// The first words of actions that only the server's own products do: a record of one must mean that it happened.
@@ -107,9 +106,9 @@ pub struct Actions {
 }
 
 impl Actions {
-    /// Actions over the Gate, whose approvals are a [`Desk`] with a [`Clock`]: an open request lives there, not here.
+    /// Actions over the Gate. An open request lives with the Gate's approvals, not here.
     #[must_use]
-    pub fn new(gate: Arc<Gate>, _: Desk, _: Arc<dyn Clock>) -> Self {
+    pub fn new(gate: Arc<Gate>) -> Self {
         Self { gate, admitted: Arc::default() }
     }
 

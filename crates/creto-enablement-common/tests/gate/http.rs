@@ -179,9 +179,8 @@ fn references(value: &Value, found: &mut BTreeSet<String>) {
 #[tokio::test]
 async fn the_document_lists_every_endpoint_and_its_references_resolve() {
     let (house, _folder) = house().await;
-    let clock = house.world.clock.clone();
-    let meter = Meter::new(house.db.clone(), Arc::clone(&house.gate), house.accounts.clone(), clock.clone());
-    let actions = Actions::new(Arc::clone(&house.gate), house.desk.clone(), clock);
+    let meter = Meter::new(house.db.clone(), Arc::clone(&house.gate), house.accounts.clone(), house.world.clock.clone());
+    let actions = Actions::new(Arc::clone(&house.gate));
     let endpoints = Endpoints::new()
         .and(creto_metering::http::endpoints(&meter))
         .and(creto_oversight::http::endpoints(&house.desk, &actions))

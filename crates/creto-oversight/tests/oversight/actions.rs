@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::house::{House, SETS, approver};
 
 fn actions(house: &House) -> Actions {
-    Actions::new(Arc::clone(&house.gate), house.desk.clone(), house.world.clock.clone())
+    Actions::new(Arc::clone(&house.gate))
 }
 
 fn input(change: Value) -> ActionInput {

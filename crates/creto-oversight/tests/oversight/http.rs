@@ -16,7 +16,7 @@ use super::decisions::asked;
 use super::house::{House, SETS, approver};
 
 async fn call(house: &House, caller: Principal, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
-    let actions = Actions::new(Arc::clone(&house.gate), house.desk.clone(), house.world.clock.clone());
+    let actions = Actions::new(Arc::clone(&house.gate));
     let router = Endpoints::new().and(creto_oversight::http::endpoints(&house.desk, &actions)).into_router();
     let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
     let mut request = Request::builder().method(method).uri(path).body(body).unwrap();
