@@ -85,9 +85,8 @@ fn story(workspace: &Workspace, creto: &Creto, unattended: bool) -> Fallible<()>
     publish_policy(creto, ask.address())?;
 
     let mut watcher = if unattended {
-        let me = std::env::current_exe().map_err(|e| format!("this program cannot be found: {e}"))?;
         Some(
-            Command::new(me)
+            Command::new(process::OURSELVES)
                 .args(["demo-approve", creto.url(), ask.address()])
                 .env("CRETO_DEMO_TOKEN", &approver)
                 .stdin(Stdio::null())

@@ -16,6 +16,9 @@ use crate::workspace::Fallible;
 /// How long we wait for the last output of a process that has ended, while a grandchild still holds its pipe.
 const DRAIN: Duration = Duration::from_secs(3);
 
+/// This very program, also after a build has replaced its file: the kernel keeps the running one.
+pub(crate) const OURSELVES: &str = "/proc/self/exe";
+
 /// How a child ended.
 #[derive(Debug)]
 pub(crate) struct Finished {

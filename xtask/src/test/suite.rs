@@ -42,7 +42,7 @@ const DOC: Duration = Duration::from_secs(10 * 60);
 const CONSOLE: Duration = Duration::from_secs(3 * 60);
 const PYTHON: Duration = Duration::from_secs(5 * 60);
 const BROWSER: Duration = Duration::from_secs(10 * 60);
-const DEMO: Duration = Duration::from_secs(5 * 60);
+const DEMO: Duration = Duration::from_secs(15 * 60);
 
 /// The suites of a scope.
 pub(super) fn all(scope: Scope) -> Vec<Suite> {
@@ -140,8 +140,7 @@ fn demo(workspace: &Workspace, surroundings: &Surroundings, budget: Duration) ->
     if runsc::found(workspace).is_none() {
         return Ok(Outcome::Absent("no runsc".to_owned()));
     }
-    let me = std::env::current_exe().map_err(|error| format!("this program cannot be found: {error}"))?;
-    let mut command = Command::new(me);
+    let mut command = Command::new(process::OURSELVES);
     command.args(["demo", "--yes"]).current_dir(&workspace.root);
     surroundings.equip(&mut command, workspace)?;
     one_check(&mut command, budget)
