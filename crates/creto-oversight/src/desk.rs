@@ -7,7 +7,7 @@ use creto_db::{Db, DbError, Sealed, Step};
 use creto_enablement_common::{Approvals, OpenRequest, Refusal, Verdict};
 use creto_kernel::id::{AdmissionId, LeafId, RequestId};
 use creto_kernel::{CanonicalAction, Clock, Digest, Leaf, NhiId, NhiKind, TenantId, Timestamp};
-use creto_nhi::{AuthMethod, Principal, Role};
+use creto_nhi::{Principal, Role};
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 
@@ -76,7 +76,7 @@ impl Desk {
         let stored = self.stored(by.tenant(), id).await?;
         let now = self.clock.now();
         let to = machine::decide(&stored.facts, approve.map_or(Command::Deny, Command::Approve), now)?;
-        let how = how_proved(&by.how).to_owned();
+        let how = by.how.as_str().to_owned();
         let mut leaf = self.leaf(&by.identity, &stored, id, to, now)?.fact("how", &how);
         if let Some(text) = comment {
             leaf = leaf.digest("comment", Digest::of_parts(&[&stored.salt, text.as_bytes()]));
@@ -228,18 +228,6 @@ impl Approvals for Desk {
 fn earlier(now: Timestamp, by: Duration) -> Timestamp {
     let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
     Timestamp::from_micros(now.as_micros().saturating_sub(micros)).unwrap_or(Timestamp::EPOCH)
-}
-
-/// How a decider proved who they are, as the leaf and the receipt name it.
-const fn how_proved(how: &AuthMethod) -> &'static str {
-    match how {
-        AuthMethod::ApiKey(_) => "api_key",
-        AuthMethod::Proof(_) => "proof_of_possession",
-        AuthMethod::Session(_) => "session",
-        AuthMethod::LocalSocket => "local_socket",
-        AuthMethod::Sandbox => "sandbox",
-        _ => "unnamed",
-    }
 }
 
 fn action_text(action: &CanonicalAction) -> Result<String, String> {

@@ -25,6 +25,17 @@ const ALREADY_DECIDED: ErrorCode = ErrorCode::new("oversight.already_decided");
 const ALREADY_OPEN: ErrorCode = ErrorCode::new("oversight.already_open");
 const NOT_APPROVED: ErrorCode = ErrorCode::new("oversight.not_approved");
 
+/// A query for rows that [`read`] reads: the columns stand here once.
+macro_rules! select_requests {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, digest, action, rule, run, hops, reason, state, opened_at, deadline, decided_by, decided_at, how, comment, salt ",
+            "FROM oversight_request ",
+            $rest
+        )
+    };
+}
+
 /// A request with what only the server needs of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Stored {
@@ -113,21 +124,20 @@ pub(crate) fn hear(tenant: &TenantId, id: RequestId) -> Write {
 
 /// The open request of an action, else its latest denial since `denied_since` that the agent has not been told of.
 pub(crate) async fn open_for(db: &Db, tenant: &TenantId, digest: Digest, denied_since: Timestamp) -> Result<Option<Stored>, DbError> {
-    let sql = "SELECT id, digest, action, rule, run, hops, reason, state, opened_at, deadline, decided_by, decided_at, how, comment, salt \
-               FROM oversight_request WHERE tenant = $1 AND digest = $2 AND (state IN ('pending', 'approved') \
-               OR (state = 'denied' AND heard = 0 AND decided_at >= $3)) ORDER BY CASE state WHEN 'denied' THEN 1 ELSE 0 END, id DESC LIMIT 1";
+    let sql = select_requests!(
+        "WHERE tenant = $1 AND digest = $2 AND (state IN ('pending', 'approved') \
+               OR (state = 'denied' AND heard = 0 AND decided_at >= $3)) ORDER BY CASE state WHEN 'denied' THEN 1 ELSE 0 END, id DESC LIMIT 1"
+    );
     db.query_optional(sql, params![tenant, digest, denied_since]).await?.as_ref().map(read).transpose()
 }
 
 pub(crate) async fn one(db: &Db, tenant: &TenantId, id: RequestId) -> Result<Option<Stored>, DbError> {
-    let sql = "SELECT id, digest, action, rule, run, hops, reason, state, opened_at, deadline, decided_by, decided_at, how, comment, salt \
-               FROM oversight_request WHERE tenant = $1 AND id = $2";
+    let sql = select_requests!("WHERE tenant = $1 AND id = $2");
     db.query_optional(sql, params![tenant, id]).await?.as_ref().map(read).transpose()
 }
 
 pub(crate) async fn list(db: &Db, tenant: &TenantId, state: Option<State>) -> Result<Vec<Stored>, DbError> {
-    let sql = "SELECT id, digest, action, rule, run, hops, reason, state, opened_at, deadline, decided_by, decided_at, how, comment, salt \
-               FROM oversight_request WHERE tenant = $1 AND ($2 = '' OR state = $2) ORDER BY id DESC LIMIT $3";
+    let sql = select_requests!("WHERE tenant = $1 AND ($2 = '' OR state = $2) ORDER BY id DESC LIMIT $3");
     let wanted = state.map(State::as_str).unwrap_or_default();
     db.query(sql, params![tenant, wanted, i64::from(LIST_MAX)]).await?.iter().map(read).collect()
 }

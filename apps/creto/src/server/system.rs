@@ -13,7 +13,6 @@ use creto_enablement_common::gate::{ActionFilter, ActionRow, ActionState};
 use creto_enablement_common::http::{Access, Caller, Endpoint, Problem, StrictJson};
 use creto_kernel::id::{AdmissionId, RunId};
 use creto_kernel::{ErrorCode, Kind};
-use creto_nhi::AuthMethod;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -91,14 +90,7 @@ async fn whoami(caller: Caller) -> Json<Whoami> {
         tenant: principal.tenant().to_string(),
         roles: principal.roles.to_string(),
         chain: principal.chain.map(|chain| chain.hops().iter().map(|hop| hop.identity.to_string()).collect()),
-        how: match principal.how {
-            AuthMethod::ApiKey(_) => "api_key",
-            AuthMethod::Proof(_) => "proof_of_possession",
-            AuthMethod::Session(_) => "session",
-            AuthMethod::LocalSocket => "local_socket",
-            AuthMethod::Sandbox => "sandbox",
-            _ => "unnamed",
-        },
+        how: principal.how.as_str(),
     })
 }
 

@@ -114,8 +114,16 @@ pub struct ActionFilter {
     pub limit: Option<u32>,
 }
 
-const COLUMNS: &str = "admission, tenant, run, agent, chain, action, resource, arguments, digest, state, opened_at, closed_at, \
-                       opened_leaf, closed_leaf, hold, approval, cost_micros, note, salt";
+/// A query for rows that [`ActionRow::read`] reads: the columns stand here once.
+macro_rules! select_actions {
+    ($rest:literal) => {
+        concat!(
+            "SELECT admission, tenant, run, agent, chain, action, resource, arguments, digest, state, opened_at, closed_at, ",
+            "opened_leaf, closed_leaf, hold, approval, cost_micros, note, salt FROM gate_action ",
+            $rest
+        )
+    };
+}
 
 impl ActionRow {
     pub(super) fn open(cleared: &Cleared, request: &AdmitRequest<'_>, leaf: LeafId, now: Timestamp) -> Result<Self, Refusal> {
@@ -270,22 +278,19 @@ impl Closing {
 }
 
 pub(super) async fn one(db: &Db, tenant: &TenantId, admission: AdmissionId) -> Result<Option<ActionRow>, DbError> {
-    let sql = "SELECT admission, tenant, run, agent, chain, action, resource, arguments, digest, state, opened_at, closed_at, \
-               opened_leaf, closed_leaf, hold, approval, cost_micros, note, salt FROM gate_action WHERE tenant = $1 AND admission = $2";
-    debug_assert!(sql.contains(COLUMNS), "the columns and their reader stand together");
+    let sql = select_actions!("WHERE tenant = $1 AND admission = $2");
     db.query_optional(sql, params![tenant.clone(), admission]).await?.as_ref().map(ActionRow::read).transpose()
 }
 
 pub(super) async fn intents(db: &Db) -> Result<Vec<ActionRow>, DbError> {
-    let sql = "SELECT admission, tenant, run, agent, chain, action, resource, arguments, digest, state, opened_at, closed_at, \
-               opened_leaf, closed_leaf, hold, approval, cost_micros, note, salt FROM gate_action WHERE state = 'intent' ORDER BY admission";
+    let sql = select_actions!("WHERE state = 'intent' ORDER BY admission");
     db.query(sql, params![]).await?.iter().map(ActionRow::read).collect()
 }
 
 pub(super) async fn list(db: &Db, tenant: &TenantId, filter: &ActionFilter) -> Result<Vec<ActionRow>, DbError> {
-    let sql = "SELECT admission, tenant, run, agent, chain, action, resource, arguments, digest, state, opened_at, closed_at, \
-               opened_leaf, closed_leaf, hold, approval, cost_micros, note, salt FROM gate_action \
-               WHERE tenant = $1 AND ($2 = '' OR run = $2) AND ($3 = '' OR state = $3) AND ($4 = '' OR action = $4) ORDER BY admission DESC LIMIT $5";
+    let sql = select_actions!(
+        "WHERE tenant = $1 AND ($2 = '' OR run = $2) AND ($3 = '' OR state = $3) AND ($4 = '' OR action = $4) ORDER BY admission DESC LIMIT $5"
+    );
     let run = filter.run.map(|run| run.to_string()).unwrap_or_default();
     let state = filter.state.map(ActionState::as_str).unwrap_or_default();
     let action = filter.action.as_ref().map(ActionName::as_str).unwrap_or_default();

@@ -142,6 +142,20 @@ pub enum AuthMethod {
     Sandbox,
 }
 
+impl AuthMethod {
+    /// The word in leaves, receipts and answers.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::ApiKey(_) => "api_key",
+            Self::Proof(_) => "proof_of_possession",
+            Self::Session(_) => "session",
+            Self::LocalSocket => "local_socket",
+            Self::Sandbox => "sandbox",
+        }
+    }
+}
+
 /// Who a request speaks for.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
