@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use creto_kernel::Micros;
 
 /// Govern what agents do: who, on whose authority, at what cost, with a human in the loop, and provably.
 #[derive(Debug, Parser)]
@@ -119,7 +120,7 @@ pub(crate) struct RunArgs {
     pub(crate) chain: Option<String>,
     /// Most it may spend, such as 2.50.
     #[arg(long, value_name = "AMOUNT")]
-    pub(crate) budget: Option<String>,
+    pub(crate) budget: Option<Micros>,
     /// A host it may reach, `HOST` or `HOST:PORT`; may be repeated.
     #[arg(long = "allow-host", value_name = "H")]
     pub(crate) allow_hosts: Vec<String>,

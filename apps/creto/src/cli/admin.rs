@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use creto_kernel::Micros;
 
 /// A role, as a key carries it.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -108,7 +109,7 @@ pub(crate) struct DelegateArgs {
     pub(crate) to: String,
     /// Most it and everybody below it may spend, such as 10.00.
     #[arg(long, value_name = "A")]
-    pub(crate) budget: Option<String>,
+    pub(crate) budget: Option<Micros>,
     /// An action it may do, `tool.call` or `tool.*`; may be repeated; the delegator's when absent.
     #[arg(long = "allow", value_name = "ACTION")]
     pub(crate) actions: Vec<String>,

@@ -25,12 +25,14 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// Runs, streams, and tells at the end what it cost, what it reached, what was decided, and where that is proven.
 pub(crate) async fn run(session: &Session, args: RunArgs) -> Result<ExitCode, Failure> {
     let quiet = args.quiet;
+    let wanted = duration(&args.timeout)?;
     let body = serde_json::to_vec(&request(args)?).map_err(|e| Failure::protocol(e.to_string()))?;
     let body = Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync();
     let answer = session.client.stream(Method::POST, "/v1/runs", body).await?;
     let mut lines = Lines { body: answer.into_body(), buffer: Vec::new() };
     let mut interrupted = Box::pin(tokio::signal::ctrl_c());
     let mut feeding = None;
+    let mut granted = wanted;
     let summary = loop {
         let event = tokio::select! {
             event = lines.next() => event?,
@@ -44,6 +46,7 @@ pub(crate) async fn run(session: &Session, args: RunArgs) -> Result<ExitCode, Fa
             break event;
         }
         if kind == "started" {
+            granted = event.get("timeout_secs").and_then(Value::as_u64).map_or(wanted, Duration::from_secs);
             feeding = text("run").map(|run| tokio::spawn(feed(session.client.connection(), run.to_owned())));
         }
         let data = || text("data").and_then(|text| STANDARD.decode(text).ok()).unwrap_or_default();
@@ -60,7 +63,7 @@ pub(crate) async fn run(session: &Session, args: RunArgs) -> Result<ExitCode, Fa
     if session.json {
         println!("{summary}");
     } else if !quiet {
-        eprint!("{}", describe(&summary));
+        eprint!("{}", describe(&summary, stopped(&summary, wanted, granted)));
     }
     let code = summary.get("exit_code").and_then(Value::as_i64).unwrap_or(1);
     Ok(ExitCode::from(u8::try_from(code & 0xff).unwrap_or(1)))
@@ -78,7 +81,12 @@ fn request(args: RunArgs) -> Result<Value, Failure> {
         "argv": args.argv, "allow_hosts": args.allow_hosts, "mounts": args.mounts, "env": env,
         "timeout_secs": timeout.as_secs(), "stdin": true,
     });
-    let optional = [("reason", args.reason), ("budget", args.budget), ("on_behalf_of", args.on_behalf_of), ("chain", args.chain.clone())];
+    let optional = [
+        ("reason", args.reason),
+        ("budget", args.budget.map(|budget| budget.to_string())),
+        ("on_behalf_of", args.on_behalf_of),
+        ("chain", args.chain.clone()),
+    ];
     if let Some(fields) = body.as_object_mut() {
         fields.extend(optional.into_iter().filter_map(|(name, value)| value.map(|value| (name.to_owned(), json!(value)))));
         if args.chain.is_none() {
@@ -150,8 +158,24 @@ fn write_all(to: &mut impl std::io::Write, bytes: &[u8]) -> Result<(), Failure> 
     to.write_all(bytes).and_then(|()| to.flush()).map_err(|e| Failure::start(format!("the output cannot be written: {e}")))
 }
 
+/// Why the command did not end by itself; what a reader can change about it.
+fn stopped(summary: &Value, wanted: Duration, granted: Duration) -> Option<String> {
+    let end = summary.get("end")?;
+    let secs = granted.as_secs();
+    Some(match end.get("kind")?.as_str()? {
+        "timed_out" if granted < wanted => {
+            format!("after {secs} s: half of what its budget had left pays for no more; run it with a larger `--budget`")
+        }
+        "timed_out" => format!("after {secs} s; give it longer with `--timeout`"),
+        "killed" => "somebody ended it".to_owned(),
+        "signal" => format!("by signal {}", end.get("value")?),
+        "lost" => format!("the sandbox was lost: {}", end.get("value")?.as_str()?),
+        _ => return None,
+    })
+}
+
 /// The summary for a reader.
-fn describe(summary: &Value) -> String {
+fn describe(summary: &Value, stopped: Option<String>) -> String {
     let text = |name: &str| summary.get(name).and_then(Value::as_str).unwrap_or("?").to_owned();
     let mut out = String::from("── creto ──\n");
     let mut line = |name: &str, value: String| out.push_str(&format!("{name:>9}  {value}\n"));
@@ -159,6 +183,9 @@ fn describe(summary: &Value) -> String {
     line("authority", summary.get("hops").and_then(Value::as_array).map_or_else(String::new, |hops| names(hops).join(" → ")));
     line("cost", text("cost"));
     line("took", format!("{} ms, {}", summary.get("duration_ms").unwrap_or(&Value::Null), text("runtime")));
+    if let Some(why) = stopped {
+        line("stopped", why);
+    }
     for reached in summary.get("reached").and_then(Value::as_array).into_iter().flatten() {
         let field = |name: &str| reached.get(name).and_then(Value::as_str).unwrap_or_default();
         let number = |name: &str| reached.get(name).and_then(Value::as_u64).unwrap_or_default();
@@ -196,6 +223,16 @@ fn short(identity: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_that_was_stopped_says_why_and_what_to_change() {
+        let secs = Duration::from_secs;
+        let say = |end: Value, granted| stopped(&json!({ "end": end }), secs(3600), secs(granted));
+        assert!(say(json!({ "kind": "timed_out" }), 1).unwrap().contains("--budget"));
+        assert!(say(json!({ "kind": "timed_out" }), 3600).unwrap().contains("--timeout"));
+        assert!(say(json!({ "kind": "lost", "value": "out of memory" }), 3600).unwrap().contains("out of memory"));
+        assert_eq!(say(json!({ "kind": "code", "value": 1 }), 3600), None);
+    }
 
     #[test]
     fn durations_are_numbers_with_a_unit() {

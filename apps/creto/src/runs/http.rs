@@ -47,6 +47,7 @@ async fn start(State(runs): State<Runs>, caller: Caller, StrictJson(input): Stri
     let wants_stdin = input.stdin;
     let Prepared { chain, spec, token } = prepare(&house, &caller.0, input).await?;
     let run = spec.run;
+    let timeout_secs = spec.timeout.map(|time| time.as_secs());
     let hops: Vec<String> = chain.hops().iter().map(|hop| hop.identity.to_string()).collect();
     let (end, mut ending) = watch::channel(false);
     let entered = runs.enter(run, Live { token, chain: chain.clone(), stdin: None, end });
@@ -68,7 +69,7 @@ async fn start(State(runs): State<Runs>, caller: Caller, StrictJson(input): Stri
         }
         None => {}
     }
-    let started = json!({ "event": "started", "run": run, "agent": chain.leaf(), "hops": hops });
+    let started = json!({ "event": "started", "run": run, "agent": chain.leaf(), "hops": hops, "timeout_secs": timeout_secs });
     let (events_in, events) = mpsc::channel(EVENTS_MAX);
     tokio::spawn(follow(entered, chain.tenant().clone(), hops, handle, ending, events_in));
     let lines = tokio_stream::wrappers::ReceiverStream::new(events);
