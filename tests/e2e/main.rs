@@ -7,6 +7,7 @@
 mod approvals;
 mod authorization;
 mod crash;
+mod humanlayer;
 mod spine;
 mod support;
 mod tenants;

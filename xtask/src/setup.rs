@@ -1,6 +1,7 @@
 //! `cargo xtask setup`: installs what is missing and leaves alone what is there. Each step says what it will do before it does it.
 
 pub(crate) mod apt;
+mod clients;
 pub(crate) mod console;
 mod node;
 pub(crate) mod python;
@@ -22,12 +23,13 @@ struct Step {
 }
 
 /// In the order they need each other: Node's fallback needs Python, the console needs Node.
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 7] = [
     Step { name: "Debian packages", missing: apt::missing, plan: apt::plan, install: apt::install },
     Step { name: "runsc", missing: runsc::missing, plan: runsc::plan, install: runsc::install },
     Step { name: "cargo-nextest", missing: nextest_missing, plan: nextest_plan, install: nextest_install },
     Step { name: "Node", missing: node::missing, plan: node::plan, install: node::install },
     Step { name: "Python environment", missing: python::missing, plan: python::plan, install: python::install },
+    Step { name: "npm clients", missing: clients::missing, plan: clients::plan, install: clients::install },
     Step { name: "console", missing: console::missing, plan: console::plan, install: console::install },
 ];
 

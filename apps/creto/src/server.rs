@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use creto_enablement_common::http::Endpoints;
+use creto_enablement_common::http::{Dialect, Endpoints, in_dialect};
 use creto_kernel::ErrorCode;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
@@ -40,6 +40,8 @@ const BODY_BYTES_MAX: usize = 8 << 20;
 /// The owner's socket, in the data directory.
 pub(crate) const LOCAL_SOCKET: &str = "creto.sock";
 const INTERNAL_SOCKET: &str = "internal.sock";
+/// The APIs we are compatible with whose clients read refusals in their own words.
+const DIALECTS: &[Dialect] = &[creto_oversight::http::humanlayer::DIALECT];
 
 /// A server that answers.
 #[derive(Debug)]
@@ -66,6 +68,7 @@ pub(crate) fn endpoints(house: &Arc<House>, runs: &Runs) -> Endpoints {
         .and(crate::runs::http::endpoints(runs))
         .and(creto_metering::http::endpoints(&house.meter))
         .and(creto_oversight::http::endpoints(&house.desk, &house.actions))
+        .and(creto_oversight::http::humanlayer::endpoints())
 }
 
 impl Server {
@@ -81,7 +84,7 @@ impl Server {
         let mut tasks = JoinSet::new();
         let guarded = |channel: Channel| {
             let auth = Auth { house: Arc::clone(&house), runs: runs.clone(), channel };
-            router.clone().layer(from_fn_with_state(auth, auth::authenticate))
+            router.clone().layer(from_fn_with_state(auth, auth::authenticate)).layer(from_fn_with_state(DIALECTS, in_dialect))
         };
         let sockets = [house.data.join(LOCAL_SOCKET), house.data.join(INTERNAL_SOCKET)];
         for (path, channel) in sockets.iter().zip([Channel::Local, Channel::Sandbox]) {

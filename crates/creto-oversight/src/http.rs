@@ -1,5 +1,7 @@
 //! Native routes, `/v1/oversight/…` and `/v1/actions`.
 
+pub mod humanlayer;
+
 use std::convert::Infallible;
 
 use axum::Json;

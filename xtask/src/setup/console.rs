@@ -52,7 +52,8 @@ pub(super) fn install(workspace: &Workspace) -> Fallible {
     process::inherit(npm(workspace, &folder)?.args(["run", "build"]))
 }
 
-fn packages_are_stale(folder: &Path) -> bool {
+/// Whether `npm ci` has something to do.
+pub(super) fn packages_are_stale(folder: &Path) -> bool {
     let installed = modified(&folder.join("node_modules/.package-lock.json"));
     installed.is_none() || installed < modified(&folder.join("package-lock.json"))
 }

@@ -5,8 +5,30 @@ use std::process::Command;
 use crate::process;
 use crate::workspace::{Fallible, Workspace};
 
-/// What the SDK and its tests import.
-const PACKAGES: [&str; 2] = ["httpx", "pytest"];
+/// What the SDK and its tests import, and the requirement that brings it. The clients and frameworks of others, which are the judges, are
+/// pinned; what the SDK itself needs is not.
+const PACKAGES: [(&str, &str); 7] = [
+    ("httpx", "httpx"),
+    ("pytest", "pytest"),
+    ("humanlayer", "humanlayer==0.7.9"),
+    ("langgraph", "langgraph==1.2.22"),
+    ("langgraph.checkpoint.sqlite", "langgraph-checkpoint-sqlite==3.1.2"),
+    ("agents", "openai-agents==0.24.0"),
+    ("mcp", "mcp==2.3.0"),
+];
+
+/// The program that says whether everything is there in its version. Found, not loaded: loading all of it takes seconds.
+fn probe() -> String {
+    let checks = PACKAGES.map(|(import, requirement)| match requirement.split_once("==") {
+        Some((name, pin)) => format!("assert find_spec('{import}') and version('{name}') == '{pin}', '{requirement}'"),
+        None => format!("assert find_spec('{import}'), '{requirement}'"),
+    });
+    format!("from importlib.util import find_spec\nfrom importlib.metadata import version\n{}", checks.join("\n"))
+}
+
+fn requirements() -> [&'static str; PACKAGES.len()] {
+    PACKAGES.map(|(_, requirement)| requirement)
+}
 
 /// Whether there is an SDK to test.
 pub(crate) fn is_wanted(workspace: &Workspace) -> bool {
@@ -19,16 +41,15 @@ pub(super) fn missing(workspace: &Workspace) -> Option<String> {
 
 /// Why the environment cannot run the SDK's tests.
 pub(crate) fn lacking(workspace: &Workspace) -> Option<String> {
-    let imports = format!("import {}", PACKAGES.join(", "));
-    let probe = process::capture(Command::new(workspace.python()).args(["-c", &imports]));
-    probe.is_err().then(|| format!("{} cannot import {}", workspace.python().display(), PACKAGES.join(" and ")))
+    let found = process::capture(Command::new(workspace.python()).args(["-c", &probe()]));
+    found.is_err().then(|| format!("{} lacks one of {}", workspace.python().display(), requirements().join(", ")))
 }
 
 pub(super) fn plan(workspace: &Workspace) -> String {
-    format!("make {} and install {} from PyPI", workspace.tools.join("venv").display(), PACKAGES.join(", "))
+    format!("make {} and install {} from PyPI", workspace.tools.join("venv").display(), requirements().join(", "))
 }
 
 pub(super) fn install(workspace: &Workspace) -> Fallible {
     process::inherit(Command::new("python3").args(["-m", "venv"]).arg(workspace.tools.join("venv")))?;
-    process::inherit(Command::new(workspace.python()).args(["-m", "pip", "install", "--quiet"]).args(PACKAGES))
+    process::inherit(Command::new(workspace.python()).args(["-m", "pip", "install", "--quiet"]).args(requirements()))
 }
