@@ -3,11 +3,12 @@
 mod actions;
 mod request;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use creto_authz::{Authorizer, Decision, RuleId};
-use creto_db::{Db, DbError, Sealed, Step};
+use creto_db::{Db, DbError, Late, Lately, Lazily, Sealed, Step};
 use creto_kernel::id::{AdmissionId, HoldId, LeafId, RequestId};
 use creto_kernel::{CanonicalAction, Clock, Coded, Digest, Kind, Leaf, Micros, NhiId, Phase, TenantId, Timestamp};
 use creto_nhi::{Authority, NhiError, VerifiedChain};
@@ -16,7 +17,7 @@ use actions::Closing;
 pub use actions::{ActionFilter, ActionRow, ActionState, LIST_MAX, MIGRATIONS};
 pub use request::{Acting, Admission, AdmitRequest, Effect, Granted, Outcome, Settled};
 
-use crate::ports::{Approvals, Extension, Funding, Ledger, LogHealth, OpenRequest, Verdict};
+use crate::ports::{Approvals, Bill, Extension, Funding, Ledger, LogHealth, OpenRequest, Verdict};
 use crate::refusal::Refusal;
 
 /// Most leaves the log may be behind before the Gate closes.
@@ -167,8 +168,7 @@ impl Gate {
         )
         .under(granted.chain.digest())
         .digest("action", commitment(&granted.salt, granted.digest))
-        .at(Phase::Outcome { admission: granted.admission })
-        .fact("cost_micros", posting.cost.get());
+        .at(Phase::Outcome { admission: granted.admission });
         if let Some(run) = granted.run {
             leaf = leaf.fact("run", run);
         }
@@ -181,16 +181,18 @@ impl Gate {
             from: ActionState::Intent,
             to: state,
             leaf: leaf.id,
-            cost: posting.cost,
+            cost: Micros::ZERO,
             note,
             now,
         };
-        let mut sealed = Sealed::new(leaf).step(closing.write()).steps(posting.steps);
+        let bill = posting.cost.clone();
+        let close = Lazily(move || closing.costing(bill.cost()).write());
+        let mut sealed = Sealed::new(leaf).steps(posting.steps).step(close).late(billed(&posting.cost));
         if let Some(approval) = granted.approval {
             sealed = sealed.steps(self.options.approvals.conclude(&action.tenant, approval, granted.admission, outcome.ok, now));
         }
         let committed = self.options.db.commit(sealed).await.map_err(refusal_of)?;
-        Ok(Settled { admission: granted.admission, leaf: committed.leaf, cost: posting.cost })
+        Ok(Settled { admission: granted.admission, leaf: committed.leaf, cost: posting.cost.cost() })
     }
 
     /// Admits and commits, in one commit, an action whose whole effect is our own state: its steps, the usage posting and the leaf
@@ -208,17 +210,24 @@ impl Gate {
 
     async fn commit_done(&self, request: &AdmitRequest<'_>, cleared: &Cleared, effect: Effect) -> Result<Settled, Refusal> {
         let now = self.options.clock.now();
-        let posting = self.options.ledger.settle(Funding::Ahead, request.chain, cleared.admission, &effect.usage, now).await?;
-        let mut leaf =
-            self.leaf(request, cleared, "done", now).fact("admission", cleared.admission).fact("cost_micros", posting.cost.get());
+        let mut posting = self.options.ledger.settle(Funding::Ahead, request.chain, cleared.admission, &effect.usage, now).await?;
+        if let Some(bill) = effect.bill {
+            posting.cost = bill;
+        }
+        let mut leaf = self.leaf(request, cleared, "done", now).fact("admission", cleared.admission);
         leaf.facts.extend(effect.facts);
         leaf.digests.extend(effect.digests);
-        let row = ActionRow::open(cleared, request, leaf.id, now)?.costing(posting.cost);
+        let row = ActionRow::open(cleared, request, leaf.id, now)?;
+        let bill = posting.cost.clone();
         let mut sealed = Sealed::new(leaf)
-            .step(row.insert(ActionState::Done))
             .steps(self.consume_steps(cleared, now))
             .steps(effect.steps)
-            .steps(posting.steps);
+            .steps(posting.steps)
+            .step(Lazily(move || row.clone().costing(bill.cost()).insert(ActionState::Done)))
+            .late(billed(&posting.cost));
+        for late in effect.late {
+            sealed = sealed.late(late);
+        }
         if let Some(approval) = cleared.approval {
             sealed = sealed.steps(self.options.approvals.conclude(&cleared.action.tenant, approval, cleared.admission, true, now));
         }
@@ -226,7 +235,7 @@ impl Gate {
             sealed = sealed.message(message);
         }
         let committed = self.options.db.commit(sealed).await.map_err(refusal_of)?;
-        Ok(Settled { admission: cleared.admission, leaf: committed.leaf, cost: posting.cost })
+        Ok(Settled { admission: cleared.admission, leaf: committed.leaf, cost: posting.cost.cost() })
     }
 
     /// Marks every intent without outcome as IN_DOUBT, each with its leaf; called once when a server starts, before it serves. Answers
@@ -296,7 +305,14 @@ impl Gate {
         let digest = action.digest().map_err(|e| Refusal::denied(e.to_string()))?;
         let mut salt = Salt::default();
         creto_crypto::random::fill(&mut salt).map_err(|e| Refusal::port(&e))?;
-        let mut cleared = Cleared { admission: AdmissionId::generate(), salt, action, digest, approval: None, leases: Vec::new() };
+        let mut cleared = Cleared {
+            admission: request.admission.unwrap_or_else(AdmissionId::generate),
+            salt,
+            action,
+            digest,
+            approval: None,
+            leases: Vec::new(),
+        };
         match self.pass(request, &mut cleared, patience).await {
             Ok(None) => Ok(Clearance::Cleared(Box::new(cleared))),
             Ok(Some(pending)) => Ok(Clearance::Pending(pending)),
@@ -468,6 +484,12 @@ impl Gate {
             None => leaf,
         }
     }
+}
+
+/// The cost as the leaf records it.
+fn billed(bill: &Bill) -> Lately {
+    let bill = bill.clone();
+    Lately::new(move || Late { facts: BTreeMap::from([("cost_micros".to_owned(), bill.cost().get().to_string())]), ..Late::default() })
 }
 
 /// A database error as a refusal that keeps its code; a budget conflict is told apart because callers react to it.

@@ -1,6 +1,8 @@
 //! What the Gate needs from the products above it.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use creto_db::Step;
@@ -34,13 +36,37 @@ impl Usage {
     }
 }
 
+/// What a commit costs. A ledger that prices usage by all the usage before it knows the cost only inside the commit, so its steps write
+/// it here; whoever needs it reads it in a later step or after the commit.
+#[derive(Clone, Debug, Default)]
+pub struct Bill(Arc<AtomicI64>);
+
+impl Bill {
+    /// The cost so far: what was written last, zero before.
+    #[must_use]
+    pub fn cost(&self) -> Micros {
+        Micros::new(self.0.load(Ordering::SeqCst))
+    }
+
+    /// Writes the cost.
+    pub fn write(&self, cost: Micros) {
+        self.0.store(cost.get(), Ordering::SeqCst);
+    }
+}
+
+impl From<Micros> for Bill {
+    fn from(cost: Micros) -> Self {
+        Self(Arc::new(AtomicI64::new(cost.get())))
+    }
+}
+
 /// Steps with the cost they post.
 #[derive(Debug)]
 pub struct Posting {
     /// To be committed with the outcome.
     pub steps: Vec<Box<dyn Step>>,
-    /// What the usage costs.
-    pub cost: Micros,
+    /// What the usage costs; final once the steps have run.
+    pub cost: Bill,
 }
 
 /// What pays for usage.

@@ -3,7 +3,6 @@
 //! INVARIANT: the server holds no private key of an agent and no text. It checks signatures, addresses and limits; what it stores it cannot
 //! read. On first contact it could hand out keys of its own: pins and out-of-band key ids are what stops it (see `agent`).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -301,7 +300,7 @@ struct Composed(Effect);
 
 fn effect(writes: impl IntoIterator<Item = Write>) -> Composed {
     let steps = boxed(writes.into_iter().collect());
-    Composed(Effect { steps, facts: BTreeMap::new(), digests: BTreeMap::new(), messages: Vec::new(), usage: Vec::new() })
+    Composed(Effect { steps, ..Effect::default() })
 }
 
 impl Composed {

@@ -109,7 +109,7 @@ impl Accounts {
             }
             steps.extend(entries(chain, admission, &accounts, &credits, cost, now));
         }
-        Ok(Posting { steps, cost })
+        Ok(Posting { steps, cost: cost.into() })
     }
 }
 

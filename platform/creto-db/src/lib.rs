@@ -9,12 +9,16 @@
 //!
 //! INVARIANT: [`Committed::sequence`] is the commit order: whoever sees a sequence sees every smaller one that will ever exist.
 //!
+//! What a write depends on it reads inside its commit ([`Decide`]); many rows are one step ([`Many`]).
+//!
 //! Reads are [`Db::query`]: one SQL text for both engines, rows of [`Value`]s, parsed by the store that owns the table.
 
 pub mod failpoint;
 
 mod db;
+mod decide;
 mod error;
+mod many;
 mod migrate;
 mod outbox;
 mod postgres;
@@ -26,9 +30,11 @@ mod value;
 mod write;
 
 pub use db::Db;
+pub use decide::{Decide, Deciding, Lazily};
 pub use error::{DbError, StepError};
+pub use many::{Column, Many};
 pub use migrate::{Engine, Migration, MigrationSet};
 pub use outbox::{Dispatcher, Handled, Handler};
-pub use sealed::{Committed, LEAF_BYTES_MAX, Message, Sealed, Step};
+pub use sealed::{Committed, LEAF_BYTES_MAX, Late, Lately, Message, Sealed, Step};
 pub use value::{Row, Sql, Value};
 pub use write::Write;

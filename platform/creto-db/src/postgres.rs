@@ -12,6 +12,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Encode, PgConnection, Type};
 use tokio::sync::watch;
 
 use crate::error::{DbError, StepError};
+use crate::many::Column;
 use crate::migrate::MigrationSet;
 use crate::sealed::{Committed, Sealed};
 use crate::sqlite::step_failure;
@@ -108,6 +109,39 @@ fn prepare(sql: &'static str, params: &[Value]) -> Query<'static, Protocol, PgAr
         };
     }
     query
+}
+
+fn prepare_many(sql: &'static str, fixed: &[Value], columns: &[Column]) -> Query<'static, Protocol, PgArguments> {
+    columns.iter().fold(prepare(sql, fixed), |query, column| match column {
+        Column::Text(values) => query.bind(values.clone()),
+        Column::Integer(values) => query.bind(values.clone()),
+        Column::Blob(values) => query.bind(values.clone()),
+    })
+}
+
+/// Runs one statement over arrays and tells how many rows it changed.
+pub(crate) async fn execute_many(
+    connection: &mut PgConnection,
+    sql: &'static str,
+    fixed: &[Value],
+    columns: &[Column],
+) -> Result<u64, StepError> {
+    Ok(prepare_many(sql, fixed, columns).execute(connection).await?.rows_affected())
+}
+
+/// Runs one query over arrays and reads all its rows.
+pub(crate) async fn query_many(
+    connection: &mut PgConnection,
+    sql: &'static str,
+    fixed: &[Value],
+    columns: &[Column],
+) -> Result<Vec<Row>, StepError> {
+    let mut stream = prepare_many(sql, fixed, columns).fetch(connection);
+    let mut rows = Vec::new();
+    while let Some(row) = stream.try_next().await? {
+        rows.push(rows::row(&row)?);
+    }
+    Ok(rows)
 }
 
 /// Runs one statement and tells how many rows it changed.

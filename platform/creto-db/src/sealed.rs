@@ -1,7 +1,10 @@
 //! The write as a value.
 
-use creto_kernel::Leaf;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use creto_kernel::id::{LeafId, OutboxId};
+use creto_kernel::{Digest, Leaf};
 use futures::future::BoxFuture;
 
 use crate::error::{DbError, StepError};
@@ -32,19 +35,47 @@ pub struct Message {
     pub body: serde_json::Value,
 }
 
+/// What a leaf records that is known only inside the commit: quantities and digests a [`crate::Decide`] came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Late {
+    /// Named quantities, as in [`Leaf::facts`].
+    pub facts: BTreeMap<String, String>,
+    /// Named digests, as in [`Leaf::digests`].
+    pub digests: BTreeMap<String, Digest>,
+}
+
+/// Asked inside the commit, after the last step, for what the leaf records besides.
+#[derive(Clone)]
+pub struct Lately(Arc<dyn Fn() -> Late + Send + Sync>);
+
+impl Lately {
+    /// What to ask.
+    #[must_use]
+    pub fn new(ask: impl Fn() -> Late + Send + Sync + 'static) -> Self {
+        Self(Arc::new(ask))
+    }
+}
+
+impl std::fmt::Debug for Lately {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Lately")
+    }
+}
+
 /// One state change: its steps, its leaf, its messages.
 #[derive(Debug)]
 pub struct Sealed {
     pub(crate) work: Vec<Box<dyn Step>>,
     pub(crate) leaf: Leaf,
     pub(crate) outbox: Vec<Message>,
+    late: Vec<Lately>,
 }
 
 impl Sealed {
     /// Seals a change under its leaf; the leaf alone is a change too (a refusal is recorded this way).
     #[must_use]
     pub fn new(leaf: Leaf) -> Self {
-        Self { work: Vec::new(), leaf, outbox: Vec::new() }
+        Self { work: Vec::new(), leaf, outbox: Vec::new(), late: Vec::new() }
     }
 
     /// Adds a step.
@@ -66,6 +97,32 @@ impl Sealed {
     pub fn message(mut self, message: Message) -> Self {
         self.outbox.push(message);
         self
+    }
+
+    /// With more in the leaf, known once the steps have run.
+    #[must_use]
+    pub fn late(mut self, late: Lately) -> Self {
+        self.late.push(late);
+        self
+    }
+
+    /// The bytes of the leaf as it is recorded, once every step has run.
+    pub(crate) fn recorded_leaf(&self) -> Result<Vec<u8>, StepError> {
+        let invalid = |e: creto_kernel::canonical::CanonicalError| StepError::Invalid(e.to_string());
+        if self.late.is_empty() {
+            return self.leaf.canonical_bytes().map_err(invalid);
+        }
+        let mut leaf = self.leaf.clone();
+        for late in &self.late {
+            let Late { facts, digests } = (late.0)();
+            leaf.facts.extend(facts);
+            leaf.digests.extend(digests);
+        }
+        let bytes = leaf.canonical_bytes().map_err(invalid)?;
+        if bytes.len() > LEAF_BYTES_MAX {
+            return Err(StepError::Invalid(format!("a leaf of {} bytes is larger than a log entry can be", bytes.len())));
+        }
+        Ok(bytes)
     }
 
     /// A leaf that no log entry can hold is refused before anything depends on it: once stored it could never be sealed.

@@ -12,6 +12,7 @@ pub(crate) use reader::Readers;
 pub(crate) use writer::Writer;
 
 use crate::error::{DbError, StepError};
+use crate::many::Column;
 use crate::value::{Row, Value};
 
 impl ToSql for Value {
@@ -58,6 +59,57 @@ pub(crate) fn query(connection: &Connection, sql: &str, params: &[Value]) -> Res
         rows.push(Row::new(values));
     }
     Ok(rows)
+}
+
+/// Runs one statement for each of `rows` rows, prepared once; what all rows share is bound once. Gathers what it answers, where asked to.
+pub(crate) fn each(
+    connection: &Connection,
+    sql: &str,
+    fixed: &[Value],
+    columns: &[Column],
+    rows: usize,
+    mut answers: Option<&mut Vec<Row>>,
+) -> Result<(), StepError> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut varying: Vec<(usize, &Column)> = Vec::new();
+    for position in 1..=statement.parameter_count() {
+        let name = statement.parameter_name(position).unwrap_or_default();
+        let index = name.get(1..).and_then(|digits| digits.parse::<usize>().ok()).and_then(|n| n.checked_sub(1));
+        let column = index.and_then(|index| index.checked_sub(fixed.len())).and_then(|index| columns.get(index));
+        match (index.and_then(|index| fixed.get(index)), column) {
+            (Some(value), _) => statement.raw_bind_parameter(position, value)?,
+            (None, Some(column)) => varying.push((position, column)),
+            (None, None) => {
+                let brought = fixed.len() + columns.len();
+                return Err(StepError::Invalid(format!("the statement names `{name}` and has {brought} parameters")));
+            }
+        }
+    }
+    let width = statement.column_count();
+    for row in 0..rows {
+        for (position, column) in &varying {
+            bind_cell(&mut statement, *position, column, row)?;
+        }
+        let Some(answers) = answers.as_deref_mut() else {
+            statement.raw_execute()?;
+            continue;
+        };
+        let mut cursor = statement.raw_query();
+        while let Some(found) = cursor.next()? {
+            let values = (0..width).map(|column| value(found.get_ref(column)?)).collect::<Result<_, StepError>>()?;
+            answers.push(Row::new(values));
+        }
+    }
+    Ok(())
+}
+
+fn bind_cell(statement: &mut rusqlite::Statement<'_>, position: usize, column: &Column, row: usize) -> Result<(), StepError> {
+    match column {
+        Column::Text(values) => statement.raw_bind_parameter(position, values.get(row).and_then(Option::as_deref))?,
+        Column::Integer(values) => statement.raw_bind_parameter(position, values.get(row).copied().flatten())?,
+        Column::Blob(values) => statement.raw_bind_parameter(position, values.get(row).and_then(Option::as_deref))?,
+    }
+    Ok(())
 }
 
 fn value(column: ValueRef<'_>) -> Result<Value, StepError> {

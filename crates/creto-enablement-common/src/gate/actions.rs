@@ -254,7 +254,7 @@ impl ActionRow {
 const STATE_CHANGED: ErrorCode = ErrorCode::new("gate.state_changed");
 
 /// How an action is closed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Closing {
     pub(super) tenant: TenantId,
     pub(super) admission: AdmissionId,
@@ -267,6 +267,10 @@ pub(super) struct Closing {
 }
 
 impl Closing {
+    pub(super) fn costing(&self, cost: Micros) -> Self {
+        Self { cost, ..self.clone() }
+    }
+
     pub(super) fn write(self) -> Write {
         Write::new(
             "UPDATE gate_action SET state = $1, closed_leaf = $2, cost_micros = $3, note = $4, closed_at = $5 \

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use creto_authz::Context;
-use creto_db::{Message, Step};
+use creto_db::{Lately, Message, Step};
 use creto_kernel::canonical::CanonicalError;
 use creto_kernel::id::{AdmissionId, HoldId, LeafId, RequestId, RunId};
 use creto_kernel::{ActionName, CanonicalAction, Digest, Micros, ResourceName};
@@ -12,7 +12,7 @@ use creto_nhi::VerifiedChain;
 use serde_json::{Map, Value};
 
 use crate::gate::Salt;
-use crate::ports::{Lease, Usage};
+use crate::ports::{Bill, Lease, Usage};
 
 /// On whose authority somebody acts, and in which run.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +50,8 @@ pub struct AdmitRequest<'a> {
     pub reason: Option<String>,
     /// Longest wait for a human.
     pub wait: Duration,
+    /// Under which identifier it is recorded, where the effect's own rows name it; else the Gate makes one.
+    pub admission: Option<AdmissionId>,
 }
 
 impl<'a> AdmitRequest<'a> {
@@ -66,6 +68,7 @@ impl<'a> AdmitRequest<'a> {
             run: None,
             reason: None,
             wait: Duration::ZERO,
+            admission: None,
         }
     }
 
@@ -172,6 +175,10 @@ pub struct Effect {
     pub facts: BTreeMap<String, String>,
     /// Digests for the leaf.
     pub digests: BTreeMap<String, Digest>,
+    /// What else the leaf records, known once the steps have run.
+    pub late: Vec<Lately>,
+    /// Where the steps write what they cost, of a product that prices its own; `usage` is empty then.
+    pub bill: Option<Bill>,
 }
 
 /// An action that is over and on record.

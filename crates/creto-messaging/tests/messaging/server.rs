@@ -7,7 +7,7 @@ use std::time::Duration;
 use creto_authz::Authorizer;
 use creto_crypto::{AlgorithmPolicy, KeyRing, MasterKey};
 use creto_db::{Db, MigrationSet, Step, params, testkit};
-use creto_enablement_common::ports::Posting;
+use creto_enablement_common::ports::{Bill, Posting};
 use creto_enablement_common::{Approvals, Funding, Gate, GateOptions, Ledger, LogHealth, OpenRequest, Refusal, Usage, Verdict};
 use creto_kernel::id::{AdmissionId, HoldId, MessageId, RequestId};
 use creto_kernel::time::ManualClock;
@@ -40,7 +40,7 @@ impl Ledger for FreeOfCharge {
         _: &'a [Usage],
         _: Timestamp,
     ) -> BoxFuture<'a, Result<Posting, Refusal>> {
-        Box::pin(async { Ok(Posting { steps: Vec::new(), cost: Micros::ZERO }) })
+        Box::pin(async { Ok(Posting { steps: Vec::new(), cost: Bill::default() }) })
     }
 
     fn void(&self, _: &TenantId, _: HoldId, _: Timestamp) -> Vec<Box<dyn Step>> {

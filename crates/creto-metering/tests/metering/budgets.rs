@@ -38,7 +38,7 @@ pub(crate) async fn post(house: &House, chain: &VerifiedChain, hold: Option<Hold
         )
         .await
         .unwrap();
-    assert_eq!(posting.cost, Micros::new(micros));
+    assert_eq!(posting.cost.cost(), Micros::new(micros));
     house.db.commit(Sealed::new(leaf(chain)).steps(posting.steps)).await.map(|_| ())
 }
 

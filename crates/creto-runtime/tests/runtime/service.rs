@@ -41,7 +41,7 @@ impl Ledger for Nothing {
         _: Timestamp,
     ) -> BoxFuture<'a, Result<Posting, Refusal>> {
         let cost = if usage.iter().any(|used| used.code.starts_with("runtime.")) { Micros::new(1) } else { Micros::ZERO };
-        Box::pin(async move { Ok(Posting { steps: Vec::new(), cost }) })
+        Box::pin(async move { Ok(Posting { steps: Vec::new(), cost: cost.into() }) })
     }
     fn void(&self, _: &TenantId, _: HoldId, _: Timestamp) -> Steps {
         Vec::new()

@@ -205,7 +205,7 @@ async fn apply_sealed(connection: &mut PgConnection, sealed: &Sealed) -> Result<
         execute(connection, "INSERT INTO outbox (id, topic, body) VALUES ($1, $2, $3)", &params).await?;
     }
     let leaf = &sealed.leaf;
-    let body = leaf.canonical_bytes().map_err(|e| StepError::Invalid(e.to_string()))?;
+    let body = sealed.recorded_leaf()?;
     let insert = "INSERT INTO audit_leaf (sequence, id, tenant, body)
         SELECT coalesce(max(sequence), 0) + 1, $1, $2, $3 FROM audit_leaf RETURNING sequence";
     let rows = query(connection, insert, &params![leaf.id, &leaf.tenant, body]).await?;

@@ -194,7 +194,7 @@ fn apply_sealed(tx: &Transaction<'_>, sealed: &Sealed) -> Result<Committed, DbEr
         execute(tx, "INSERT INTO outbox (id, topic, body) VALUES ($1, $2, $3)", &params).map_err(step_failure)?;
     }
     let leaf = &sealed.leaf;
-    let body = leaf.canonical_bytes().map_err(|e| DbError::Statement(e.to_string()))?;
+    let body = sealed.recorded_leaf().map_err(step_failure)?;
     let insert = "INSERT INTO audit_leaf (id, tenant, body) VALUES ($1, $2, $3)";
     execute(tx, insert, &params![leaf.id, &leaf.tenant, body]).map_err(|e| match e {
         StepError::Sqlite(e) if is_unique_violation(&e) => DbError::LeafExists(leaf.id.to_string()),

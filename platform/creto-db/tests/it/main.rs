@@ -4,6 +4,7 @@
 
 mod conformance;
 mod crash;
+mod decide;
 mod files;
 mod lost_commit;
 mod outbox;
