@@ -1,12 +1,11 @@
 """The rules of asking, reporting and tracking, driven without a server: each test says what the server answers."""
 
 from decimal import Decimal
-from functools import partial
 
 import pytest
 
-from creto import ApprovalDenied, ApprovalTimeout, ConnectError, Granted, Pending, ProtocolError, TransportError
-from creto._flows import Action, Call, Pause, ask, obtain, report, subscription_of, track, usage_event
+from creto import ApprovalDenied, ApprovalTimeout, ConnectError, Granted, InDoubt, Pending, ProtocolError, TransportError
+from creto._flows import Action, Call, Driving, Invoke, Pause, ask, guarded, obtain, report, subscription_of, track, usage_event
 from creto.errors import from_answer
 
 ACTION = Action("tool.call_with_approval", "tool:pay", {"to": "alice"}, reason="rent")
@@ -28,24 +27,21 @@ def play(flow, answers, clock=None):
     """Drives a flow with `answers`; one may be an exception, or `(seconds, answer)` for an answer that took its time."""
     calls = []
     answers = iter(answers)
-    step = flow.__next__
-    while True:
-        try:
-            wanted = step()
-        except StopIteration as done:
-            assert next(answers, None) is None, "the flow asked less often than expected"
-            return done.value, calls
+    driving = Driving(flow)
+    while (wanted := driving.wanted) is not None:
         if isinstance(wanted, Pause):
             if clock:
                 clock.now += wanted.secs
-            step = flow.__next__
+            driving.answered(None)
             continue
         calls.append(wanted)
         answer = next(answers)
         if isinstance(answer, tuple):
             clock.now += answer[0]
             answer = answer[1]
-        step = partial(flow.throw if isinstance(answer, Exception) else flow.send, answer)
+        (driving.failed if isinstance(answer, Exception) else driving.answered)(answer)
+    assert next(answers, None) is None, "the flow asked less often than expected"
+    return driving.result, calls
 
 
 def test_the_very_same_action_is_asked_until_it_is_granted():
@@ -111,6 +107,27 @@ def test_an_outcome_is_reported_once():
     assert settled.leaf == "leaf_1" and calls[1].path == "/v1/actions/adm_1/outcome" and calls[1].body == {"ok": False}
 
 
+RUN = Invoke(print, (), {})
+SETTLED = {"admission": "adm_1", "leaf": "leaf_1", "cost": "0"}
+
+
+def test_what_a_function_returns_and_raises_goes_through_and_is_reported():
+    result, calls = play(guarded(ACTION, RUN, timeout_secs=None), [GRANTED, "done", SETTLED])
+    assert result == "done" and calls[1] is RUN and calls[2].body == {"ok": True}
+    for raised in [LookupError("x"), StopIteration("its own"), AWAY]:
+        with pytest.raises(type(raised)) as caught:
+            play(guarded(ACTION, RUN, timeout_secs=None), [GRANTED, raised, SETTLED])
+        assert caught.value is raised
+
+
+def test_an_outcome_that_cannot_be_recorded_is_a_doubt_and_never_hides_what_was_raised():
+    with pytest.raises(InDoubt) as caught:
+        play(guarded(ACTION, RUN, timeout_secs=None), [GRANTED, "done", LOST])
+    assert (caught.value.result, caught.value.admission) == ("done", "adm_1")
+    with pytest.raises(LookupError):
+        play(guarded(ACTION, RUN, timeout_secs=None), [GRANTED, LookupError("x"), LOST])
+
+
 def test_an_answer_of_another_form_is_named():
     for answer in [{}, {"state": "granted"}, {"state": "maybe", "digest": "d"}, []]:
         with pytest.raises(ProtocolError):
@@ -123,28 +140,31 @@ WHOAMI = {"identity": "spiffe://d/tenant/t/agent/r", "chain": ["spiffe://d/tenan
 
 def test_usage_is_sent_again_under_the_same_transaction_until_it_is_answered():
     known: dict = {}
-    event = usage_event("tokens", 3, None, None, None)
-    receipt, calls = play(track(event, None, known), [WHOAMI, LOST, AWAY, RECEIPT])
+    receipt, calls = play(track(known, "tokens", 3), [WHOAMI, LOST, AWAY, RECEIPT])
     assert receipt.cost == "0.10" and known == {"subscription": "alice"}
     assert calls[1] == calls[2] == calls[3]
     assert calls[1].body["external_subscription_id"] == "alice" and calls[1].body["properties"] == {"quantity": "3"}
-    _, calls = play(track(event, None, known), [RECEIPT])
+    _, calls = play(track(known, "tokens", 3), [RECEIPT])
     assert len(calls) == 1
+    _, calls = play(track(known, "tokens", 3, subscription="bob", transaction_id="mine"), [RECEIPT])
+    assert (calls[0].body["external_subscription_id"], calls[0].body["transaction_id"]) == ("bob", "mine")
 
 
 def test_two_calls_are_two_transactions_unless_named():
-    first, second = (usage_event("tokens", 1, None, None, None) for _ in range(2))
+    first, second = (usage_event("tokens", 1) for _ in range(2))
     assert first["transaction_id"] != second["transaction_id"]
-    assert usage_event("tokens", 1, None, "mine", None)["transaction_id"] == "mine"
+    assert usage_event("tokens", 1, transaction_id="mine")["transaction_id"] == "mine"
 
 
 def test_amounts_stay_exact():
-    event = usage_event("tokens", Decimal("0.10"), {"n": 2**80, "model": "m", "cached": True, "note": None}, None, "2026-11-22T10:00:00Z")
+    event = usage_event(
+        "tokens", Decimal("0.10"), properties={"n": 2**80, "model": "m", "cached": True, "note": None}, timestamp="2026-11-22T10:00:00Z"
+    )
     assert event["properties"] == {"n": str(2**80), "model": "m", "cached": True, "note": None, "quantity": "0.10"}
     assert event["timestamp"] == "2026-11-22T10:00:00Z"
     for quantity, properties in [(0.1, None), (True, None), (None, {"x": 0.1}), (None, {"x": []}), (1, {"quantity": 2})]:
         with pytest.raises(TypeError):
-            usage_event("tokens", quantity, properties, None, None)
+            usage_event("tokens", quantity, properties=properties)
 
 
 def test_the_subscription_is_the_roots_name():

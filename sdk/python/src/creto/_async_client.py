@@ -7,21 +7,26 @@ import os
 from collections.abc import Mapping
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
 from . import _flows
-from ._client import _sending, _throwing
-from ._connection import ANSWER_SECS, Place, answer_of, failed, to_httpx
-from ._flows import Action, Call, Flow, Pause
+from ._connection import ANSWER_SECS, Connection, answer_of, failed, to_httpx
+from ._flows import Action, Call, Driving, Flow, Invoke, Pause
 from ._model import Granted, OversightRequest, Pending, Settled, UsageReceipt
-from ._runs import AsyncRun, run_body
+from ._runs import AsyncRun, run_request
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._flows import AskOptions, TrackOptions
+    from ._runs import RunOptions
 
 T = TypeVar("T")
 
 
-class AsyncClient:
+class AsyncClient(Connection):
     """A connection to a server for asyncio; see `Client` for where it is found."""
 
     def __init__(
@@ -34,11 +39,9 @@ class AsyncClient:
         timeout: float = ANSWER_SECS,
     ) -> None:
         """`timeout` bounds each answer in seconds; waiting for a human comes on top."""
-        place = Place.find(url, token, socket, act_as, os.environ)
-        transport = httpx.AsyncHTTPTransport(uds=place.socket) if place.socket else None
-        self._timeout = timeout
-        self._http = httpx.AsyncClient(transport=transport, **place.options(timeout))
-        self._known: dict[str, str] = {}
+        super().__init__(url, token, socket, act_as, timeout)
+        transport = httpx.AsyncHTTPTransport(uds=self._place.socket) if self._place.socket else None
+        self._http = httpx.AsyncClient(transport=transport, **self._place.options(timeout))
 
     async def _send(self, call: Call) -> Any:
         try:
@@ -47,23 +50,23 @@ class AsyncClient:
             raise failed(error) from error
 
     async def drive(self, flow: Flow[T]) -> T:
-        """Does what a flow yields until it returns."""
-        step = flow.__next__
-        while True:
+        """Does what a flow wants until it returns."""
+        driving = Driving(flow)
+        while (wanted := driving.wanted) is not None:
             try:
-                wanted = step()
-            except StopIteration as done:
-                return done.value  # type: ignore[no-any-return]
-            if isinstance(wanted, Pause):
-                await asyncio.sleep(wanted.secs)
-                step = flow.__next__
-                continue
-            try:
-                answer = await self._send(wanted)
+                answer = await self._do(wanted)
             except Exception as error:
-                step = _throwing(flow, error)
+                driving.failed(error)
             else:
-                step = _sending(flow, answer)
+                driving.answered(answer)
+        return driving.result
+
+    async def _do(self, wanted: Call | Pause | Invoke) -> Any:
+        if isinstance(wanted, Call):
+            return await self._send(wanted)
+        if isinstance(wanted, Pause):
+            return await asyncio.sleep(wanted.secs)
+        return await wanted.function(*wanted.args, **wanted.kwargs)
 
     async def call(self, method: str, path: str, body: Any = None, params: Mapping[str, str] | None = None) -> Any:
         """Any endpoint of the HTTP API: its JSON, or the problem as an exception."""
@@ -79,33 +82,20 @@ class AsyncClient:
         resource: str,
         arguments: Mapping[str, Any],
         *,
-        reason: str | None = None,
-        context: Mapping[str, Any] | None = None,
-        reserve: Decimal | str | None = None,
         timeout: float | None = None,
         wait: float = _flows.CALL_WAIT_SECS_MAX,
+        **options: Unpack[AskOptions],
     ) -> Granted | Pending:
         """Asks once to do an action."""
-        asked = Action(action, resource, arguments, reason, context, reserve)
-        return await self.drive(_flows.ask(asked, timeout_secs=timeout, wait_secs=wait))
+        return await self.drive(_flows.ask(Action(action, resource, arguments, **options), timeout_secs=timeout, wait_secs=wait))
 
     async def report(self, admission: str, ok: bool) -> Settled:
         """Says what came of an admitted action."""
         return await self.drive(_flows.report(admission, ok))
 
-    async def track(
-        self,
-        code: str,
-        quantity: int | Decimal | str | None = None,
-        *,
-        properties: Mapping[str, Any] | None = None,
-        transaction_id: str | None = None,
-        subscription: str | None = None,
-        timestamp: str | None = None,
-    ) -> UsageReceipt:
+    async def track(self, code: str, quantity: int | Decimal | str | None = None, **options: Unpack[TrackOptions]) -> UsageReceipt:
         """Records usage of a metric, once however often it is sent; see `Client.track`."""
-        event = _flows.usage_event(code, quantity, properties, transaction_id, timestamp)
-        return await self.drive(_flows.track(event, subscription, self._known))
+        return await self.drive(_flows.track(self._known, code, quantity, **options))
 
     async def requests(self, state: str | None = "pending") -> list[OversightRequest]:
         """Requests to humans, newest first, for an approver."""
@@ -119,37 +109,9 @@ class AsyncClient:
         """Denies; the agent is told the comment."""
         return await self.drive(_flows.decide(request, None, comment))
 
-    async def run(
-        self,
-        argv: list[str] | tuple[str, ...],
-        *,
-        agent: str | None = None,
-        on_behalf_of: str | None = None,
-        chain: str | None = None,
-        budget: str | None = None,
-        allow_hosts: list[str] | None = None,
-        mounts: list[str] | None = None,
-        env: Mapping[str, str] | None = None,
-        timeout_secs: int | None = None,
-        reason: str | None = None,
-    ) -> AsyncRun:
+    async def run(self, argv: list[str] | tuple[str, ...], **options: Unpack[RunOptions]) -> AsyncRun:
         """Runs a command in a sandbox, as operator; see `Client.run`."""
-        body = run_body(
-            argv,
-            {
-                "agent": agent,
-                "on_behalf_of": on_behalf_of,
-                "chain": chain,
-                "budget": budget,
-                "allow_hosts": allow_hosts,
-                "mounts": mounts,
-                "env": env,
-                "timeout_secs": timeout_secs,
-                "reason": reason,
-            },
-        )
-        timeout = httpx.Timeout(self._timeout, read=None)
-        return await AsyncRun.start(self._http, self._http.build_request("POST", "/v1/runs", json=body, timeout=timeout))
+        return await AsyncRun.start(self._http, self._http.build_request(**run_request(argv, options, self._timeout)))
 
     async def close(self) -> None:
         """Closes all connections."""

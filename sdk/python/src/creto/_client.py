@@ -7,20 +7,26 @@ import time
 from collections.abc import Mapping
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
 from . import _flows
-from ._connection import ANSWER_SECS, Place, answer_of, failed, to_httpx
-from ._flows import Action, Call, Flow, Pause
+from ._connection import ANSWER_SECS, Connection, answer_of, failed, to_httpx
+from ._flows import Action, Call, Driving, Flow, Invoke, Pause
 from ._model import Granted, OversightRequest, Pending, Settled, UsageReceipt
-from ._runs import Run, run_body
+from ._runs import Run, run_request
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._flows import AskOptions, TrackOptions
+    from ._runs import RunOptions
 
 T = TypeVar("T")
 
 
-class Client:
+class Client(Connection):
     """A connection to a server, safe to share between threads.
 
     - `Client("http://127.0.0.1:7433", "creto_agent_…")`, or without arguments from `CRETO_URL` and `CRETO_TOKEN`;
@@ -38,11 +44,9 @@ class Client:
         timeout: float = ANSWER_SECS,
     ) -> None:
         """`timeout` bounds each answer in seconds; waiting for a human comes on top."""
-        place = Place.find(url, token, socket, act_as, os.environ)
-        transport = httpx.HTTPTransport(uds=place.socket) if place.socket else None
-        self._timeout = timeout
-        self._http = httpx.Client(transport=transport, **place.options(timeout))
-        self._known: dict[str, str] = {}
+        super().__init__(url, token, socket, act_as, timeout)
+        transport = httpx.HTTPTransport(uds=self._place.socket) if self._place.socket else None
+        self._http = httpx.Client(transport=transport, **self._place.options(timeout))
 
     def _send(self, call: Call) -> Any:
         try:
@@ -51,23 +55,23 @@ class Client:
             raise failed(error) from error
 
     def drive(self, flow: Flow[T]) -> T:
-        """Does what a flow yields until it returns."""
-        step = flow.__next__
-        while True:
+        """Does what a flow wants until it returns."""
+        driving = Driving(flow)
+        while (wanted := driving.wanted) is not None:
             try:
-                wanted = step()
-            except StopIteration as done:
-                return done.value  # type: ignore[no-any-return]
-            if isinstance(wanted, Pause):
-                time.sleep(wanted.secs)
-                step = flow.__next__
-                continue
-            try:
-                answer = self._send(wanted)
+                answer = self._do(wanted)
             except Exception as error:
-                step = _throwing(flow, error)
+                driving.failed(error)
             else:
-                step = _sending(flow, answer)
+                driving.answered(answer)
+        return driving.result
+
+    def _do(self, wanted: Call | Pause | Invoke) -> Any:
+        if isinstance(wanted, Call):
+            return self._send(wanted)
+        if isinstance(wanted, Pause):
+            return time.sleep(wanted.secs)
+        return wanted.function(*wanted.args, **wanted.kwargs)
 
     def call(self, method: str, path: str, body: Any = None, params: Mapping[str, str] | None = None) -> Any:
         """Any endpoint of the HTTP API: its JSON, or the problem as an exception."""
@@ -83,37 +87,23 @@ class Client:
         resource: str,
         arguments: Mapping[str, Any],
         *,
-        reason: str | None = None,
-        context: Mapping[str, Any] | None = None,
-        reserve: Decimal | str | None = None,
         timeout: float | None = None,
         wait: float = _flows.CALL_WAIT_SECS_MAX,
+        **options: Unpack[AskOptions],
     ) -> Granted | Pending:
         """Asks once to do an action. `timeout` is how long the request may wait for a human, `wait` how long this call does."""
-        asked = Action(action, resource, arguments, reason, context, reserve)
-        return self.drive(_flows.ask(asked, timeout_secs=timeout, wait_secs=wait))
+        return self.drive(_flows.ask(Action(action, resource, arguments, **options), timeout_secs=timeout, wait_secs=wait))
 
     def report(self, admission: str, ok: bool) -> Settled:
         """Says what came of an admitted action."""
         return self.drive(_flows.report(admission, ok))
 
-    def track(
-        self,
-        code: str,
-        quantity: int | Decimal | str | None = None,
-        *,
-        properties: Mapping[str, Any] | None = None,
-        transaction_id: str | None = None,
-        subscription: str | None = None,
-        timestamp: str | None = None,
-    ) -> UsageReceipt:
+    def track(self, code: str, quantity: int | Decimal | str | None = None, **options: Unpack[TrackOptions]) -> UsageReceipt:
         """Records usage of a metric: `quantity` as the property of that name, or any `properties`.
 
-        The event counts once, however often it is sent: give the `transaction_id` you keep, or let one be made for this call. The
-        subscription is the chain's root unless named. Raises `BudgetExceeded` when a budget on the chain has no room.
+        The event counts once, however often it is sent. Raises `BudgetExceeded` when a budget on the chain has no room.
         """
-        event = _flows.usage_event(code, quantity, properties, transaction_id, timestamp)
-        return self.drive(_flows.track(event, subscription, self._known))
+        return self.drive(_flows.track(self._known, code, quantity, **options))
 
     def requests(self, state: str | None = "pending") -> list[OversightRequest]:
         """Requests to humans, newest first, for an approver."""
@@ -127,40 +117,12 @@ class Client:
         """Denies; the agent is told the comment."""
         return self.drive(_flows.decide(request, None, comment))
 
-    def run(
-        self,
-        argv: list[str] | tuple[str, ...],
-        *,
-        agent: str | None = None,
-        on_behalf_of: str | None = None,
-        chain: str | None = None,
-        budget: str | None = None,
-        allow_hosts: list[str] | None = None,
-        mounts: list[str] | None = None,
-        env: Mapping[str, str] | None = None,
-        timeout_secs: int | None = None,
-        reason: str | None = None,
-    ) -> Run:
+    def run(self, argv: list[str] | tuple[str, ...], **options: Unpack[RunOptions]) -> Run:
         """Runs a command in a sandbox, as operator. Iterate over the `Run` for its events; closing it kills the run.
 
         A run that is refused raises here.
         """
-        body = run_body(
-            argv,
-            {
-                "agent": agent,
-                "on_behalf_of": on_behalf_of,
-                "chain": chain,
-                "budget": budget,
-                "allow_hosts": allow_hosts,
-                "mounts": mounts,
-                "env": env,
-                "timeout_secs": timeout_secs,
-                "reason": reason,
-            },
-        )
-        timeout = httpx.Timeout(self._timeout, read=None)
-        return Run(self._http, self._http.build_request("POST", "/v1/runs", json=body, timeout=timeout))
+        return Run(self._http, self._http.build_request(**run_request(argv, options, self._timeout)))
 
     def close(self) -> None:
         """Closes all connections."""
@@ -173,11 +135,3 @@ class Client:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Closes it."""
         self.close()
-
-
-def _throwing(flow: Flow[T], error: Exception) -> Any:
-    return lambda: flow.throw(error)
-
-
-def _sending(flow: Flow[T], answer: Any) -> Any:
-    return lambda: flow.send(answer)

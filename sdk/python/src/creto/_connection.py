@@ -78,6 +78,18 @@ class Place:
         }
 
 
+class Connection:
+    """What both clients are: a place, how long an answer may take, and what was learned."""
+
+    def __init__(
+        self, url: str | None, token: str | None, socket: str | os.PathLike[str] | None, act_as: str | None, timeout: float
+    ) -> None:
+        """Finds the server; connects to nothing."""
+        self._place = Place.find(url, token, socket, act_as, os.environ)
+        self._timeout = timeout
+        self._known: dict[str, str] = {}
+
+
 def to_httpx(call: Call, answer_secs: float) -> dict[str, Any]:
     """The arguments of httpx's `request`."""
     options: dict[str, Any] = {"method": call.method, "url": call.path, "params": call.params}
@@ -114,4 +126,4 @@ def failed(error: httpx.HTTPError) -> CretoError:
     return TransportError(f"the answer did not come: {what}")
 
 
-__all__ = ["ANSWER_SECS", "INTERNAL_HOST", "Place", "answer_of", "failed", "to_httpx"]
+__all__ = ["ANSWER_SECS", "INTERNAL_HOST", "Connection", "Place", "answer_of", "failed", "to_httpx"]

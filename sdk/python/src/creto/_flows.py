@@ -1,21 +1,27 @@
-"""What the client does, as generators that do no I/O: they yield a `Call` or a `Pause` and are sent the answer.
+"""What the client does, as generators that do no I/O: they yield a `Call`, a `Pause` or an `Invoke`, and are sent what came of it.
 
 `Client` and `AsyncClient` only drive them, so there is one text of every rule, and tests drive them with any answer and any clock.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 import uuid
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar
 
 from . import _model
 from ._model import Granted, OversightRequest, Pending, Settled, UsageReceipt
-from .errors import ApprovalTimeout, ConnectError, TransportError
+from .errors import ApprovalTimeout, ConnectError, CretoError, InDoubt, TransportError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+_log = logging.getLogger("creto")
 
 CALL_WAIT_SECS_MAX = 50
 """Longest wait for a human in one HTTP call; the server allows 55. Then the same action is asked again."""
@@ -49,8 +55,50 @@ class Pause:
     secs: float
 
 
+@dataclass(frozen=True)
+class Invoke:
+    """The caller's own function, with arguments that were approved. What it returns is the answer, what it raises is raised in the flow."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
 T = TypeVar("T")
-Flow = Generator["Call | Pause", Any, T]
+Flow = Generator["Call | Pause | Invoke", Any, T]
+
+
+class Driving(Generic[T]):
+    """A flow under way: `wanted` is what it waits for, or `None` when it has returned `result`. What it raises leaves from here."""
+
+    wanted: Call | Pause | Invoke | None
+    result: T
+
+    def __init__(self, flow: Flow[T]) -> None:
+        """Runs it up to the first thing it wants."""
+        self._flow = flow
+        self._thrown: Exception | None = None
+        self._step(lambda: next(flow))
+
+    def answered(self, answer: Any) -> None:
+        """Goes on with what came."""
+        self._step(lambda: self._flow.send(answer))
+
+    def failed(self, error: Exception) -> None:
+        """Goes on with what went wrong."""
+        self._thrown = error
+        self._step(lambda: self._flow.throw(error))
+
+    def _step(self, step: Callable[[], Call | Pause | Invoke]) -> None:
+        try:
+            self.wanted = step()
+        except StopIteration as done:
+            self.wanted, self.result = None, done.value
+        except RuntimeError as wrapped:
+            # A generator may not raise `StopIteration`; a caller's function may.
+            if self._thrown is not None and wrapped.__cause__ is self._thrown:
+                raise self._thrown from None
+            raise
 
 
 def request(call: Call) -> Flow[Any]:
@@ -97,6 +145,17 @@ class Action:
         return body
 
 
+class AskOptions(TypedDict, total=False):
+    """What can be said of an action beside what is done, to what, with which arguments."""
+
+    reason: str | None
+    """Why, for the approver."""
+    context: Mapping[str, Any] | None
+    """Facts that policies may read."""
+    reserve: Decimal | str | None
+    """Money to hold until the outcome is reported."""
+
+
 def _asking(action: Action, timeout_secs: float | None, wait_secs: float) -> Call:
     return Call("POST", "/v1/actions", action.body(timeout_secs, wait_secs), wait_secs=wait_secs)
 
@@ -137,6 +196,28 @@ def obtain(action: Action, *, timeout_secs: float | None, clock: Callable[[], fl
         yield Pause(ASK_AGAIN_SECS)
 
 
+def guarded(action: Action, run: Invoke, *, timeout_secs: float | None) -> Flow[Any]:
+    """Obtains the action, does it, and reports what came of it.
+
+    The function's exceptions are its own. Only an `Exception` is known to be a failure: of a process that is being stopped nobody knows
+    what came of the call, so the action stays in doubt.
+    """
+    granted = yield from obtain(action, timeout_secs=timeout_secs)
+    try:
+        result = yield run
+    except Exception:
+        try:
+            yield from report(granted.admission, ok=False)
+        except CretoError as error:
+            _log.warning("action %s is in doubt: %s", granted.admission, error)
+        raise
+    try:
+        yield from report(granted.admission, ok=True)
+    except CretoError as error:
+        raise InDoubt(error, admission=granted.admission, result=result) from error
+    return result
+
+
 def report(admission: str, ok: bool) -> Flow[Settled]:
     """Says what came of an admitted action."""
     call = Call("POST", f"/v1/actions/{admission}/outcome", {"ok": ok})
@@ -151,12 +232,30 @@ def subscription_of(whoami: Any) -> str:
     return str(root).rpartition("/")[2]
 
 
+class EventOptions(TypedDict, total=False):
+    """What a usage event holds beside its metric and quantity."""
+
+    properties: Mapping[str, Any] | None
+    transaction_id: str | None
+    """The event counts once, however often it is sent: the identifier you keep, or one made for this call."""
+    timestamp: str | None
+    """When it was used; now unless said."""
+
+
+class TrackOptions(EventOptions, total=False):
+    """What can be said of usage beside its metric and quantity."""
+
+    subscription: str | None
+    """Whose usage it is: the chain's root unless named."""
+
+
 def usage_event(
     code: str,
-    quantity: int | Decimal | str | None,
-    properties: Mapping[str, Any] | None,
-    transaction_id: str | None,
-    timestamp: str | None,
+    quantity: int | Decimal | str | None = None,
+    *,
+    properties: Mapping[str, Any] | None = None,
+    transaction_id: str | None = None,
+    timestamp: str | None = None,
 ) -> dict[str, Any]:
     """A usage event without its subscription. Amounts go as decimal strings, which keep all digits."""
     fields = {name: _property(name, value) for name, value in (properties or {}).items()}
@@ -178,11 +277,19 @@ def _property(name: str, value: Any, number: bool = False) -> Any:
     raise TypeError(f"`{name}` is a {type(value).__qualname__}: use int, Decimal or text, which are exact")
 
 
-def track(event: dict[str, Any], subscription: str | None, known: dict[str, str]) -> Flow[UsageReceipt]:
+def track(
+    known: dict[str, str],
+    code: str,
+    quantity: int | Decimal | str | None = None,
+    *,
+    subscription: str | None = None,
+    **options: Unpack[EventOptions],
+) -> Flow[UsageReceipt]:
     """Records a usage event. Its transaction identifier makes it safe to send again, so it is, until there is an answer.
 
     `known` remembers the default subscription between calls.
     """
+    event = usage_event(code, quantity, **options)
     if subscription is None:
         if "subscription" not in known:
             known["subscription"] = subscription_of((yield from _retried(Call("GET", "/v1/whoami"), TransportError)))

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import httpx
 
@@ -58,11 +58,34 @@ class Finished:
 Event = Started | Output | Finished
 
 
+class RunOptions(TypedDict, total=False):
+    """How a command is run."""
+
+    agent: str | None
+    on_behalf_of: str | None
+    chain: str | None
+    budget: str | None
+    allow_hosts: list[str] | None
+    mounts: list[str] | None
+    env: Mapping[str, str] | None
+    timeout_secs: int | None
+    reason: str | None
+
+
 def run_body(argv: list[str] | tuple[str, ...], options: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON that starts a run; options that are `None` are left out."""
     if isinstance(argv, (str, bytes)) or not argv or not all(isinstance(word, str) for word in argv):
         raise TypeError("`argv` is a list of words, such as ['echo', 'hi']; no shell reads it")
+    for name in options:
+        if name not in RunOptions.__annotations__:
+            raise TypeError(f"a run has no option `{name}`")
     return {"argv": list(argv), **{name: value for name, value in options.items() if value is not None}}
+
+
+def run_request(argv: list[str] | tuple[str, ...], options: Mapping[str, Any], answer_secs: float) -> dict[str, Any]:
+    """The request that starts a run; its answer takes as long as the run does."""
+    timeout = httpx.Timeout(answer_secs, read=None)
+    return {"method": "POST", "url": "/v1/runs", "json": run_body(argv, options), "timeout": timeout}
 
 
 def _kind(end: Any) -> str:

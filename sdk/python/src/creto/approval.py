@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar, cast
@@ -23,15 +22,13 @@ from . import _flows
 from ._arguments import Arguments
 from ._async_client import AsyncClient
 from ._client import Client
-from ._flows import Action
-from .errors import CretoError, InDoubt
+from ._flows import Action, Flow, Invoke
 
 ACTION = "tool.call_with_approval"
 """What is asked; the default policy sends it to a human. The resource is `tool:<name>`."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_log = logging.getLogger("creto")
 
 
 def require_approval(
@@ -65,7 +62,8 @@ def require_approval(
         if not name or any(c.isspace() or not c.isprintable() for c in name) or len(f"tool:{name}".encode()) > 512:
             raise ValueError(f"`{name}` cannot name a tool: use up to 500 bytes without spaces")
 
-        def prepare(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Action, tuple[Any, ...], dict[str, Any]]:
+        def flow(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Flow[Any]:
+            # Everything is captured before the flow begins: at the call, not when somebody drives it.
             captured = Arguments.capture(signature, args, kwargs)
             why = reason
             if callable(why):
@@ -73,57 +71,27 @@ def require_approval(
                 shown_args, shown_kwargs = captured.restore(signature)
                 why = why(*shown_args, **shown_kwargs)
             run_args, run_kwargs = captured.restore(signature)
-            return Action(ACTION, f"tool:{name}", captured.json, why), run_args, run_kwargs
+            run = Invoke(function, run_args, run_kwargs)
+            return _flows.guarded(Action(ACTION, f"tool:{name}", captured.json, why), run, timeout_secs=timeout_secs)
 
         if asynchronous:
-            return cast(Callable[P, T], _awaiting(cast(AsyncClient, client), cast(Any, function), prepare, timeout_secs))
-        return _blocking(cast(Client, client), function, prepare, timeout_secs)
+            return cast(Callable[P, T], _awaiting(cast(AsyncClient, client), cast(Any, function), flow))
+        return _blocking(cast(Client, client), function, flow)
 
     return decorate
 
 
-def _blocking(client: Client, function: Callable[P, T], prepare: Any, timeout_secs: float | None) -> Callable[P, T]:
+def _blocking(client: Client, function: Callable[P, T], flow: Callable[..., Flow[T]]) -> Callable[P, T]:
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
-        action, run_args, run_kwargs = prepare(args, kwargs)
-        granted = client.drive(_flows.obtain(action, timeout_secs=timeout_secs))
-        try:
-            result = function(*run_args, **run_kwargs)
-        # Only `Exception`: a process that is being stopped does not know what came of the call, so the action stays in doubt.
-        except Exception:
-            try:
-                client.report(granted.admission, ok=False)
-            except CretoError as error:
-                _log.warning("action %s is in doubt: %s", granted.admission, error)
-            raise
-        try:
-            client.report(granted.admission, ok=True)
-        except CretoError as error:
-            raise InDoubt(error, admission=granted.admission, result=result) from error
-        return result
+        return client.drive(flow(args, kwargs))
 
     return guarded
 
 
-def _awaiting(
-    client: AsyncClient, function: Callable[P, Awaitable[T]], prepare: Any, timeout_secs: float | None
-) -> Callable[P, Awaitable[T]]:
+def _awaiting(client: AsyncClient, function: Callable[P, Awaitable[T]], flow: Callable[..., Flow[T]]) -> Callable[P, Awaitable[T]]:
     @functools.wraps(function)
     async def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
-        action, run_args, run_kwargs = prepare(args, kwargs)
-        granted = await client.drive(_flows.obtain(action, timeout_secs=timeout_secs))
-        try:
-            result = await function(*run_args, **run_kwargs)
-        except Exception:
-            try:
-                await client.report(granted.admission, ok=False)
-            except CretoError as error:
-                _log.warning("action %s is in doubt: %s", granted.admission, error)
-            raise
-        try:
-            await client.report(granted.admission, ok=True)
-        except CretoError as error:
-            raise InDoubt(error, admission=granted.admission, result=result) from error
-        return result
+        return await client.drive(flow(args, kwargs))
 
     return guarded
