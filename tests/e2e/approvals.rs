@@ -132,6 +132,20 @@ fn another_agents_admission_cannot_be_reported() {
 }
 
 #[test]
+fn what_only_the_server_itself_does_cannot_be_asked_for_as_an_action_of_ones_own() {
+    let desk = Desk::open();
+    let ask = |action: &str| desk.cast.agent.post("/v1/actions", json!({ "action": action, "resource": "tool:x", "arguments": {} }));
+    let own =
+        ["runtime.exec", "runtime.egress", "messaging.deliver", "metering.ingest", "memory.put", "oversight.decide", "policy.publish"];
+    for action in own.into_iter().chain(["identity.create", "nhi.issue", "audit.verify", "gate.resolve", "storage.put"]) {
+        ask(action).refused(422, "oversight.reserved_action");
+    }
+    let recorded = desk.cast.operator.get("/v1/actions").ok();
+    assert_eq!(recorded["actions"], json!([]), "a record of such an action would say that it happened");
+    assert_eq!(text(&ask("tool.call").ok(), "state"), "granted");
+}
+
+#[test]
 fn a_denial_reaches_the_agent_that_waits_with_the_humans_words() {
     let desk = Desk::open();
     let agent = desk.cast.agent.clone();

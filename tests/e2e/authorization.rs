@@ -153,6 +153,26 @@ fn a_credential_that_is_no_good_is_refused_and_not_taken_for_nobody() {
 }
 
 #[test]
+fn the_owner_acts_as_no_human_who_was_taken_away() {
+    let home = Home::new();
+    let server = home.serve(&Options::default());
+    let owner = server.owner();
+    for name in ["ada", "bob"] {
+        owner.post("/v1/identities", json!({ "kind": "human", "name": name })).ok();
+    }
+    let (ada, bob) = (owner.with("creto-as", "ada"), owner.with("creto-as", "bob"));
+    assert!(text(&ada.get("/v1/whoami").ok(), "identity").ends_with("/human/ada"));
+    owner.post("/v1/identities/human/ada/revoke", json!({})).ok();
+    owner.post("/v1/identities/human/bob/suspend", json!({})).ok();
+    for (client, path) in [(&ada, "/v1/whoami"), (&ada, "/v1/oversight/requests"), (&bob, "/v1/whoami")] {
+        client.get(path).refused(404, "app.no_such_human");
+    }
+    owner.with("creto-as", "nobody-has-this-name").get("/v1/whoami").refused(404, "app.no_such_human");
+    owner.post("/v1/identities/human/bob/resume", json!({})).ok();
+    assert!(text(&bob.get("/v1/whoami").ok(), "identity").ends_with("/human/bob"));
+}
+
+#[test]
 fn a_session_changes_things_only_with_its_own_token() {
     let home = Home::new();
     let server = home.serve(&Options::default());

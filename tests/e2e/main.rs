@@ -7,6 +7,7 @@
 mod approvals;
 mod authorization;
 mod crash;
+mod endings;
 mod humanlayer;
 mod spine;
 mod support;

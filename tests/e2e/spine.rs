@@ -14,22 +14,22 @@ use serde_json::{Value, json};
 use crate::support::{Answer, Home, Options, Server, list, micros, runsc, server::binary, text, until};
 
 /// A server that starts sandboxes, in its directory; `None` where there is no runsc.
-fn governed() -> Option<(Server, Home)> {
+pub(crate) fn governed() -> Option<(Server, Home)> {
     runsc()?;
     let home = Home::new();
     Some((home.serve(&Options::with_sandboxes()), home))
 }
 
-fn run(home: &Home, words: &[&str]) -> Output {
+pub(crate) fn run(home: &Home, words: &[&str]) -> Output {
     home.command(["run"]).args(words).output().unwrap()
 }
 
-fn said(output: &Output) -> (String, String) {
+pub(crate) fn said(output: &Output) -> (String, String) {
     (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
 /// The newest run's actions.
-fn newest_run(server: &Server) -> Value {
+pub(crate) fn newest_run(server: &Server) -> Value {
     let runs = server.owner().get("/v1/runs").ok();
     let run = text(list(&runs, "runs").first().expect("there is a run"), "run").to_owned();
     server.owner().get(&format!("/v1/runs/{run}")).ok()
@@ -250,7 +250,7 @@ fn verifies(home: &Home, server: &Server) {
 }
 
 /// Command lines of processes that work for this data directory, other than the server itself.
-fn processes_of(data: &Path) -> Vec<String> {
+pub(crate) fn processes_of(data: &Path) -> Vec<String> {
     let data = data.display().to_string();
     let lines = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
     lines

@@ -87,3 +87,23 @@ fn eight_that_spend_one_budget_spend_no_more_than_it() {
     let check = owner.get("/v1/metering/check").ok();
     assert_eq!(check["ok"], true, "{check}");
 }
+
+#[test]
+fn what_the_server_measures_itself_cannot_be_reported_from_outside() {
+    let home = Home::new();
+    let server = home.serve(&Options::default());
+    let owner = server.owner();
+    owner.put("/v1/metering/metrics/pages", json!({ "aggregation": "count", "unit_price": "0.10" })).ok();
+    let agent = server.bearer(text(&make_key(&owner, json!({ "role": "agent", "name": "worker" })), "token"));
+    let refused = send(&agent, event("creto:adm_1:pages")).refused(422, "metering.bad_event");
+    assert!(text(&refused, "detail").contains("transaction_id"), "{refused}");
+    for code in ["runtime.seconds", "runtime.egress_bytes", "messaging.messages", "oversight.requests"] {
+        let mut own = event("tx-1");
+        (own["code"], own["properties"]) = (json!(code), json!({ "quantity": 1 }));
+        let refused = send(&agent, own).refused(422, "metering.bad_event");
+        assert!(text(&refused, "detail").contains("code"), "{refused}");
+    }
+    let actions = owner.get("/v1/actions").ok();
+    assert_eq!(actions["actions"], json!([]), "nothing of it is on record");
+    send(&agent, event("tx-1")).ok();
+}

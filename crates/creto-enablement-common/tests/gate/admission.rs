@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use creto_db::testkit::each_engine;
 use creto_db::{Write, params};
-use creto_enablement_common::gate::{ActionState, LOG_LAG_MAX};
+use creto_enablement_common::gate::{ActionState, LOG_LAG_MAX, RESERVE_MAX};
 use creto_enablement_common::{Effect, Extension, Lease, Outcome, Refusal, Usage};
 use creto_kernel::id::RunId;
 use creto_kernel::{CanonicalAction, Coded, Kind, Micros, Phase, Timestamp};
@@ -79,6 +79,26 @@ async fn a_hop_without_room_refuses_the_action_and_no_other_hop_holds_anything()
         assert_eq!(house.held().await, 0);
         let row = house.record(&chain).await.remove(0);
         assert_eq!((row.state, row.hold), (ActionState::Refused, None));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_action_holds_more_than_any_action_may_however_rich_its_accounts_are() {
+    each_engine(SETS, async |db| {
+        let house = House::open(db, Vec::new()).await;
+        let chain = house.chain("default", None, &["planner"]).await;
+        let ask = |micros: i64| {
+            let mut asked = request(&chain, "tool.call", "tool:report");
+            asked.reserve = Micros::new(micros);
+            house.gate.admit(asked)
+        };
+        let refusal = ask(RESERVE_MAX.get() + 1).await.unwrap_err();
+        assert_eq!(refusal.code().as_str(), "metering.budget_exceeded");
+        assert_eq!((house.held().await, house.record(&chain).await[0].state), (0, ActionState::Refused));
+        let granted = ask(RESERVE_MAX.get()).await.unwrap();
+        assert_eq!(house.held().await, 3 * RESERVE_MAX.get());
+        house.gate.settle(granted, Outcome::default()).await.unwrap();
     })
     .await;
 }

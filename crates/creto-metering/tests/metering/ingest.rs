@@ -10,9 +10,13 @@ use creto_metering::model::event::EventInput;
 use creto_metering::model::metric::{Aggregation, Metric};
 use creto_metering::{Meter, MeteringError};
 use creto_nhi::VerifiedChain;
+use creto_oversight::model::request::State;
 use serde_json::{Value, json};
 
-use super::house::{House, SETS};
+use super::house::{House, SETS, approver};
+
+/// Longer than any test should take; a test that gets here has hung.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn metered(db: Db) -> (House, Meter, VerifiedChain) {
     let house = House::open(db.clone(), Vec::new()).await;
@@ -166,6 +170,59 @@ async fn cost_is_rolled_up_the_delegation_tree_and_billed_once() {
         assert_eq!(numbers(root), (planner.root().to_string(), 0, 70));
         assert_eq!(numbers(below), (planner.leaf().to_string(), 20, 70));
         assert_eq!(numbers(&below.children[0]), (researcher.leaf().to_string(), 50, 50));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_line_costs_at_most_a_million_units_also_where_no_ceiling_binds() {
+    each_engine(SETS, async |db| {
+        let (house, meter, _) = metered(db).await;
+        let unbounded = house.chain("default", None, &["writer"]).await;
+        // A hundred thousand million tokens at 0.00001 are a million units; one more is past it.
+        let refused = meter.ingest(&unbounded, event("t1", "tokens", json!({ "n": 100_000_000_001_i64 }))).await.unwrap_err();
+        assert_eq!(refused.code().as_str(), "metering.cost_overflow", "{refused}");
+        let taken = meter.ingest(&unbounded, event("t1", "tokens", json!({ "n": 100_000_000_000_i64 }))).await.unwrap();
+        assert_eq!((taken.duplicate, taken.cost), (false, Micros::new(1_000_000_000_000)));
+    })
+    .await;
+}
+
+const USAGE_IS_REVIEWED: &str = r#"
+@id("t.permit") permit (principal, action, resource);
+@id("t.usage") @oversight("usage_review") forbid (principal, action == Action::"metering.ingest", resource) unless { context.approved };
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_policy_wants_a_human_for_shows_what_it_says_and_waits() {
+    each_engine(SETS, async |db| {
+        let (house, meter, chain) = metered(db).await;
+        house.authz.publish(chain.root(), USAGE_IS_REVIEWED, None).await.unwrap();
+        let mut changes = house.desk.changes();
+        let ingesting = tokio::spawn({
+            let (meter, chain) = (meter.clone(), chain.clone());
+            async move { meter.ingest(&chain, event("t1", "tokens", json!({ "n": 7 }))).await }
+        });
+        let open = loop {
+            changes.mark_unchanged();
+            if let Some(open) = house.desk.list(chain.tenant(), Some(State::Pending)).await.unwrap().pop() {
+                break open;
+            }
+            tokio::time::timeout(PATIENCE, changes.changed()).await.unwrap().unwrap();
+        };
+        let shown: Value = serde_json::from_str(&open.action).unwrap();
+        assert_eq!((&shown["action"], &shown["resource"]), (&json!("metering.ingest"), &json!("metric:tokens")));
+        let arguments = &shown["arguments"];
+        assert_eq!(
+            (&arguments["quantity"], &arguments["subscription"], &arguments["transaction_id"]),
+            (&json!("7"), &json!("s1"), &json!("t1"))
+        );
+        assert!(!ingesting.is_finished(), "nothing is recorded before somebody decided");
+        assert_eq!(used(&meter, &chain).await, []);
+        house.desk.decide(&approver("default"), open.id.parse().unwrap(), Some(open.digest), None).await.unwrap();
+        let receipt = tokio::time::timeout(PATIENCE, ingesting).await.unwrap().unwrap().unwrap();
+        assert_eq!((receipt.duplicate, receipt.cost), (false, Micros::new(70)));
+        assert_eq!(house.desk.get(chain.tenant(), open.id.parse().unwrap()).await.unwrap().state, State::Executed);
     })
     .await;
 }

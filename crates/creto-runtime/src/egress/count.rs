@@ -8,6 +8,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+const PASSED: &str = "the connection came to its byte limit";
+
 /// Bytes of one connection, and how many there may be in both directions together.
 #[derive(Debug)]
 pub(super) struct Counts {
@@ -29,6 +31,10 @@ impl Counts {
     pub(super) fn sum(&self) -> u64 {
         self.up().saturating_add(self.down())
     }
+    /// Why nothing more moves, where that is the limit.
+    pub(super) fn used_up(&self) -> Option<String> {
+        (self.sum() >= self.bytes_max).then(|| PASSED.to_owned())
+    }
 }
 
 /// The remote side of a connection: what is written to it goes up, what is read from it comes down.
@@ -47,7 +53,7 @@ impl<S> Counted<S> {
     /// many; one task drives a connection, so nothing moves between this and the transfer.
     fn room(&self, wanted: usize) -> io::Result<usize> {
         let left = usize::try_from(self.counts.bytes_max.saturating_sub(self.counts.sum())).unwrap_or(usize::MAX);
-        if left == 0 && wanted > 0 { Err(io::Error::other("the connection passed its byte limit")) } else { Ok(left.min(wanted)) }
+        if left == 0 && wanted > 0 { Err(io::Error::other(PASSED)) } else { Ok(left.min(wanted)) }
     }
 }
 

@@ -61,6 +61,8 @@ pub(super) fn start(
                 (None, Some(error.message().to_owned()))
             }
         };
+        // HTTP ends a body that is cut short without a word of its own.
+        let error = error.or_else(|| counts.used_up());
         let outcome = EgressOutcome { bytes_up: counts.up(), bytes_down: counts.down(), address, duration: begun.elapsed(), error };
         gate.judge.closed(&gate.context, admission, outcome).await;
         drop(reported);

@@ -23,6 +23,7 @@ use super::support::{argv, host, run, shell};
 #[derive(Default)]
 struct Judge {
     allowed: Vec<String>,
+    bytes_max: Option<u64>,
     go: Option<Arc<Notify>>,
     asked: Mutex<Vec<EgressRequest>>,
     closed: Mutex<Vec<(String, EgressOutcome)>>,
@@ -37,7 +38,7 @@ impl EgressJudge for Judge {
             }
             let destination = request.destination.to_string();
             if self.allowed.contains(&destination) {
-                EgressVerdict::Allow(EgressAdmission { held: Box::new(destination), bytes_max: None })
+                EgressVerdict::Allow(EgressAdmission { held: Box::new(destination), bytes_max: self.bytes_max })
             } else {
                 EgressVerdict::Deny { message: format!("`{destination}` is not allowed"), hint: None }
             }
@@ -173,6 +174,53 @@ async fn an_exact_inside_address_is_reached_and_counted() {
     let [(destination, outcome)] = closed.as_slice() else { panic!("{closed:?}") };
     assert_eq!((destination.as_str(), outcome.error.as_deref()), (place.as_str(), None));
     assert!(outcome.bytes_up > 40 && outcome.bytes_down > outcome.bytes_up, "{outcome:?}");
+}
+
+/// A server that never stops talking, to whoever asks it something first.
+async fn endless_server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut asked = [0; 64];
+                let _read = stream.read(&mut asked).await;
+                let mut said = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n".to_vec();
+                while stream.write_all(&said).await.is_ok() {
+                    said = vec![b'x'; 4096];
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_connection_carries_the_bytes_that_are_paid_for_and_not_one_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("e.sock");
+    let place = endless_server().await.to_string();
+    let paid = 100_000;
+    let judge = Arc::new(Judge { allowed: vec![place.clone()], bytes_max: Some(paid), ..Judge::default() });
+    let gateway = gateway(&socket, context(&[&place], None), &judge, "192.0.2.1");
+    for request in
+        [format!("GET http://{place}/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), format!("CONNECT {place} HTTP/1.1\r\n\r\nhello")]
+    {
+        let mut stream = UnixStream::connect(&socket).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // How the end looks to the program is the gateway's matter; that there is one is ours.
+        let _end = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await.unwrap();
+        assert!(answer.len() > 90_000, "what was paid for came through: {} bytes", answer.len());
+    }
+    gateway.close().await;
+    let closed = judge.closed.lock().unwrap();
+    assert_eq!(closed.len(), 2);
+    for (_, outcome) in closed.iter() {
+        assert_eq!(outcome.bytes_up + outcome.bytes_down, paid, "{outcome:?}");
+        assert!(outcome.error.as_deref().is_some_and(|error| error.contains("limit")), "{outcome:?}");
+    }
 }
 
 #[tokio::test]

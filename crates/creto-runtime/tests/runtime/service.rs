@@ -163,6 +163,25 @@ async fn a_run_is_admitted_done_and_settled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_action_binds_the_values_of_variables_and_shows_their_names_only() {
+    let Some(governed) = governed().await else { return };
+    let mut seen = Vec::new();
+    for value in ["sesame", "sesame", "another"] {
+        let handle = governed.start(|spec| spec.env.set("API_KEY", value).unwrap(), "true").await.unwrap();
+        let run = handle.run;
+        finish(handle).await;
+        let filter = ActionFilter { run: Some(run), ..ActionFilter::default() };
+        let row = governed.gate.actions(&governed.tenant, &filter).await.unwrap().remove(0);
+        let arguments: serde_json::Value = serde_json::from_str(&row.arguments).unwrap();
+        assert_eq!(arguments["env"], serde_json::json!(["API_KEY"]));
+        assert!(!row.arguments.contains(value), "{}", row.arguments);
+        seen.push((row.digest, arguments["env_digest"].as_str().unwrap().to_owned()));
+    }
+    assert_eq!(seen[0], seen[1], "the same command is the same action");
+    assert!(seen[0].0 != seen[2].0 && seen[0].1 != seen[2].1, "another value is another action: {seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_connection_is_an_action_and_a_refusal_says_what_allows_it() {
     let Some(governed) = governed().await else { return };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
