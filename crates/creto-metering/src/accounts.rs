@@ -169,6 +169,7 @@ pub(crate) fn units(event: &Event, metric: &Metric) -> Result<Decimal, MeteringE
     match metric.aggregation {
         Aggregation::Count => Ok(Decimal::ONE),
         Aggregation::Sum => event.decimal(&metric.field),
+        other => Err(MeteringError::BadMetric(format!("`{}` has no units event by event", other.as_str()))),
     }
 }
 

@@ -4,6 +4,8 @@ use creto_db::DbError;
 use creto_enablement_common::Refusal;
 use creto_kernel::{Coded, Digest, ErrorCode, Kind};
 
+use crate::model::definition::DefinitionError;
+
 /// How a metering request fails.
 #[derive(Debug, thiserror::Error)]
 pub enum MeteringError {
@@ -31,6 +33,9 @@ pub enum MeteringError {
     /// A metric's or price's definition is refused.
     #[error("the metric is refused: {0}")]
     BadMetric(String),
+    /// A definition of the catalog is refused.
+    #[error("the definition is refused: {0}")]
+    BadDefinition(#[from] DefinitionError),
     /// There is no such account.
     #[error("there is no account `{0}`")]
     UnknownAccount(String),
@@ -52,6 +57,7 @@ impl Coded for MeteringError {
             Self::DuplicateConflict { .. } => ErrorCode::new("metering.duplicate_conflict"),
             Self::UnknownMetric(_) => ErrorCode::new("metering.unknown_metric"),
             Self::BadMetric(_) => ErrorCode::new("metering.bad_metric"),
+            Self::BadDefinition(_) => ErrorCode::new("metering.bad_definition"),
             Self::UnknownAccount(_) => ErrorCode::new("metering.unknown_account"),
             Self::CostOverflow(_) => ErrorCode::new("metering.cost_overflow"),
             Self::Refused(refusal) => refusal.code(),
@@ -61,7 +67,7 @@ impl Coded for MeteringError {
 
     fn kind(&self) -> Kind {
         match self {
-            Self::BadEvent { .. } | Self::BadMetric(_) | Self::CostOverflow(_) => Kind::Invalid,
+            Self::BadEvent { .. } | Self::BadMetric(_) | Self::BadDefinition(_) | Self::CostOverflow(_) => Kind::Invalid,
             Self::DuplicateConflict { .. } => Kind::Conflict,
             Self::UnknownMetric(_) | Self::UnknownAccount(_) => Kind::NotFound,
             Self::Refused(refusal) => refusal.kind(),

@@ -184,7 +184,8 @@ pub(crate) async fn metric(db: &Db, tenant: &TenantId, code: &str) -> Result<Opt
     let sql = "SELECT aggregation, field, unit_price FROM meter_metric WHERE tenant = $1 AND code = $2";
     let row = db.query_optional(sql, params![tenant, code]).await?;
     row.map(|row| {
-        let aggregation = if row.text(0)? == "count" { Aggregation::Count } else { Aggregation::Sum };
+        let unknown = || DbError::Corrupt("an aggregation that is none".to_owned());
+        let aggregation = Aggregation::named(row.text(0)?).ok_or_else(unknown)?;
         Ok(Metric { aggregation, field: row.text(1)?.to_owned(), unit_price: row.parse(2)? })
     })
     .transpose()

@@ -5,33 +5,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::error::MeteringError;
+pub use crate::model::billable_metric::Aggregation;
 
-/// How events become units.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Aggregation {
-    /// Each event is one unit.
-    Count,
-    /// Each event is as many units as its field says.
-    Sum,
-}
-
-impl Aggregation {
-    /// The name in the store.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Count => "count",
-            Self::Sum => "sum",
-        }
-    }
-}
-
-/// A metric with its per-unit price.
+/// A metric with its list price: what each event of it costs at once, before any plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Metric {
-    /// How events become units.
+    /// How events become units: `count` or `sum`.
     pub aggregation: Aggregation,
     /// The property a SUM reads; empty for COUNT.
     #[serde(default)]
@@ -47,10 +27,14 @@ impl Metric {
         match self.aggregation {
             Aggregation::Sum if self.field.is_empty() => Err(MeteringError::BadMetric("a sum needs the `field` it reads".to_owned())),
             Aggregation::Count if !self.field.is_empty() => Err(MeteringError::BadMetric("a count reads no `field`".to_owned())),
-            _ if self.unit_price.is_sign_negative() && !self.unit_price.is_zero() => {
+            Aggregation::Count | Aggregation::Sum if self.unit_price.is_sign_negative() && !self.unit_price.is_zero() => {
                 Err(MeteringError::BadMetric("`unit_price` is negative".to_owned()))
             }
-            _ => Ok(self),
+            Aggregation::Count | Aggregation::Sum => Ok(self),
+            other => Err(MeteringError::BadMetric(format!(
+                "`{}` is not known event by event, as a price per event needs; it belongs in a plan",
+                other.as_str()
+            ))),
         }
     }
 }
