@@ -9,6 +9,7 @@ mod authorization;
 mod crash;
 mod endings;
 mod humanlayer;
+mod own_keys;
 mod spine;
 mod support;
 mod tenants;

@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 pub(crate) mod agent;
 pub(crate) mod govern;
+pub(crate) mod own_keys;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -101,6 +102,9 @@ pub(crate) struct ServeArgs {
     /// Where to serve HTTP, such as 127.0.0.1:8340; port 0 takes a free one.
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<SocketAddr>,
+    /// Where clients reach this server, such as https://creto.example: signed requests are taken for its host.
+    #[arg(long, value_name = "U")]
+    pub(crate) public_url: Option<String>,
     /// A configuration file (TOML) [default: config.toml in the data directory, where there is one].
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,

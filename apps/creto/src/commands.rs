@@ -12,6 +12,7 @@ mod keys;
 mod memory;
 mod metering;
 mod msg;
+mod own_keys;
 mod policy;
 mod remote;
 mod run;
@@ -20,7 +21,7 @@ mod serve;
 
 use std::process::ExitCode;
 
-use crate::cli::admin::MeterCommand;
+use crate::cli::admin::{AgentCommand, MeterCommand};
 use crate::cli::govern::AuditCommand;
 use crate::cli::{Cli, Command};
 use crate::client::Client;
@@ -37,11 +38,16 @@ pub(crate) struct Session {
 pub(crate) async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
     let Cli { data, json, act_as, command } = cli;
     match command {
-        Command::Serve(args) => serve::serve(Config::load(data, args.listen, args.config.as_deref())?).await,
+        Command::Serve(args) => {
+            let mut config = Config::load(data, args.listen, args.config.as_deref())?;
+            config.file.public_url = args.public_url.or(config.file.public_url);
+            serve::serve(config).await
+        }
         Command::Doctor(args) => doctor::doctor(Config::load(data, args.listen, args.config.as_deref())?, json).await,
         Command::Completions { shell } => completions::completions(shell),
         Command::Msg(args) => msg::msg(args, json).await,
         Command::Memory(args) => memory::memory(args, json).await,
+        Command::Agent(AgentCommand::Key(args)) => own_keys::own_keys(data, act_as, args, json).await,
         Command::Meter(MeterCommand::Track(args)) => metering::track(args, json).await,
         Command::Audit(AuditCommand::Verify(args)) => audit::verify(&Config::load(data, None, None)?, args, json).await,
         command => {

@@ -25,6 +25,10 @@ pub(crate) struct Config {
 pub(crate) struct ConfigFile {
     /// Where HTTP is served, unless the flag says otherwise.
     pub(crate) listen: Option<SocketAddr>,
+    /// Where clients reach this server, such as `https://creto.example`; its host is a name of the server.
+    pub(crate) public_url: Option<String>,
+    /// Further names of this server, `host` or `host:port`: signed requests are taken for these.
+    pub(crate) host_names: Vec<String>,
     /// The trust domain of all identities.
     pub(crate) trust_domain: String,
     /// The tenant of the local human.
@@ -43,6 +47,8 @@ impl Default for ConfigFile {
     fn default() -> Self {
         Self {
             listen: None,
+            public_url: None,
+            host_names: Vec::new(),
             trust_domain: "creto.local".to_owned(),
             #[expect(clippy::unwrap_used, reason = "a literal that is a DNS label")]
             tenant: "default".parse().unwrap(),

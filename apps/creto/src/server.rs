@@ -8,6 +8,8 @@ mod identity;
 mod log;
 mod memory;
 mod messaging;
+mod names;
+mod own_keys;
 mod policy;
 mod session;
 mod system;
@@ -61,6 +63,7 @@ pub(crate) fn endpoints(house: &Arc<House>, runs: &Runs) -> Endpoints {
         .and(system::endpoints(house))
         .and(session::endpoints(house))
         .and(identity::endpoints(house, runs))
+        .and(own_keys::endpoints(house, runs))
         .and(policy::endpoints(house))
         .and(log::endpoints(house))
         .and(messaging::endpoints(house))
@@ -74,6 +77,7 @@ pub(crate) fn endpoints(house: &Arc<House>, runs: &Runs) -> Endpoints {
 impl Server {
     /// Opens the house and starts to listen. When it returns, every socket answers.
     pub(crate) async fn start(config: &Config) -> Result<Self, Failure> {
+        let names = Arc::new(names::HostNames::new(&config.file, config.listen)?);
         let house = Arc::new(House::open(config).await?);
         let runs = Runs::new(Arc::clone(&house));
         let all = endpoints(&house, &runs);
@@ -83,7 +87,7 @@ impl Server {
         let (stop, stopping) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let guarded = |channel: Channel| {
-            let auth = Auth { house: Arc::clone(&house), runs: runs.clone(), channel };
+            let auth = Auth { house: Arc::clone(&house), runs: runs.clone(), names: Arc::clone(&names), channel };
             router.clone().layer(from_fn_with_state(auth, auth::authenticate)).layer(from_fn_with_state(DIALECTS, in_dialect))
         };
         let sockets = [house.data.join(LOCAL_SOCKET), house.data.join(INTERNAL_SOCKET)];

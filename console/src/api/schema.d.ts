@@ -226,6 +226,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/chains": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Hand in a delegation whose last link you signed */
+        post: operations["post /v1/chains"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/delegations": {
         parameters: {
             query?: never;
@@ -256,6 +273,40 @@ export interface paths {
         /** Create an identity */
         post: operations["post /v1/identities"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/identities/{kind}/{name}/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Keys of an identity */
+        get: operations["get /v1/identities/{kind}/{name}/keys"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/identities/{kind}/{name}/keys/{key}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** End a key of an identity */
+        delete: operations["delete /v1/identities/{kind}/{name}/keys/{key}"];
         options?: never;
         head?: never;
         patch?: never;
@@ -741,6 +792,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/own/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Your keys */
+        get: operations["get /v1/own/keys"];
+        put?: never;
+        /** Register a key that you keep yourself */
+        post: operations["post /v1/own/keys"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/own/keys/{key}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** End a key of yours: nothing it signed counts any more */
+        delete: operations["delete /v1/own/keys/{key}"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/policy": {
         parameters: {
             query?: never;
@@ -1007,6 +1093,11 @@ export interface components {
             account: string;
             ceiling?: string | null;
         };
+        /** @description A chain with one more link. */
+        ChainInput: {
+            /** @description Its token. */
+            chain: string;
+        };
         /** @description One hop of the tree. */
         CostNode: {
             /** @description Those it delegated to, by name. */
@@ -1098,6 +1189,14 @@ export interface components {
             context?: Record<string, never>;
             resource: string;
         };
+        /** @description A delegation that is on record. */
+        HandedIn: {
+            /** @description From the root to the agent. */
+            hops: string[];
+            /** @description Its last link. */
+            link: string;
+            not_after: string;
+        };
         /** @description One hop. */
         HopView: {
             budget?: string | null;
@@ -1146,6 +1245,23 @@ export interface components {
              * @description Life, in seconds; ninety days when absent.
              */
             ttl_secs?: number | null;
+        };
+        /** @description One key. */
+        KeyView: {
+            /** @description Whether its identity signs with it now. */
+            current: boolean;
+            /** @description Whether the server holds its private half. */
+            custodial: boolean;
+            key: string;
+            /** @description Whether it was ended: then nothing it ever signed counts. */
+            revoked: boolean;
+            suite: string;
+            valid_from: string;
+            valid_until?: string | null;
+        };
+        Keys: {
+            identity: string;
+            keys: components["schemas"]["KeyView"][];
         };
         /** @description What `creto meter check` finds. */
         LedgerReport: {
@@ -1250,6 +1366,18 @@ export interface components {
             /** @description The sender's identifier. */
             transaction_id: string;
         };
+        /** @description A key that was registered. */
+        Registered: {
+            /** @description For an agent: the token of the chain it acts under, to sign requests with. */
+            chain?: string | null;
+            identity: string;
+            key: string;
+        };
+        /** @description A statement that offers a key, signed by that very key in the domain `creto/key-registration/v1`. */
+        RegistrationInput: {
+            /** @description `{identity, public: {suite, key}, created, signature: {suite, key, signature}}`. */
+            offered: Record<string, never>;
+        };
         /** @description What came of an action, on record. */
         Reported: {
             admission: string;
@@ -1293,6 +1421,10 @@ export interface components {
         /** @description What came of an action in doubt. */
         ResolveInput: {
             happened: boolean;
+        };
+        /** @description A key that was ended. */
+        Revoked: {
+            key: string;
         };
         /** @description What to run. */
         RunInput: {
@@ -1772,6 +1904,39 @@ export interface operations {
             };
         };
     };
+    "post /v1/chains": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChainInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HandedIn"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
     "post /v1/delegations": {
         parameters: {
             query?: never;
@@ -1853,6 +2018,71 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/identities/{kind}/{name}/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                kind: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Keys"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "delete /v1/identities/{kind}/{name}/keys/{key}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                kind: string;
+                name: string;
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Revoked"];
+                };
             };
             /** @description a problem (RFC 9457) */
             default: {
@@ -2811,6 +3041,99 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Request"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/own/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Keys"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/own/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RegistrationInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Registered"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "delete /v1/own/keys/{key}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Revoked"];
                 };
             };
             /** @description a problem (RFC 9457) */

@@ -22,6 +22,7 @@ use crate::store::{self, Loaded};
 
 mod delegate;
 mod identities;
+mod own_keys;
 
 pub use delegate::Source;
 pub(crate) use identities::{check_tenant, resource};

@@ -4,23 +4,23 @@
 //! own key: whoever copies the request cannot send another. A person's login session, with a second token that a foreign page cannot
 //! know.
 
-use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use creto_crypto::random;
 use creto_kernel::id::CredentialId;
-use creto_kernel::{Digest, NhiId, Timestamp};
+use creto_kernel::{Digest, Timestamp};
 use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 
 use crate::authority::Authority;
-use crate::core::proof::{self, Acceptance, RequestParts, SCHEME};
+use crate::core::proof::{self, AGE_MAX, RequestParts, SCHEME};
 use crate::core::replay::ReplayCache;
-use crate::core::throttle::Throttle;
 use crate::error::NhiError;
 use crate::model::link::DelegationChain;
 use crate::model::principal::{AuthMethod, Principal};
+use crate::store::replay;
 
 mod api_keys;
 mod login;
@@ -54,14 +54,14 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Issues and checks credentials. One for each server: it holds the memory that makes a signed request good for one use.
+/// Issues and checks credentials. What makes a signed request good for one use is remembered in the database, so it holds across
+/// servers and restarts; the memory beside it bounds how much one key may make it remember.
 pub struct Credentials {
     authority: Authority,
-    began: Timestamp,
     replay: Mutex<ReplayCache>,
+    pruned_at: AtomicI64,
     keys: Cache<CredentialId, api_keys::Remembered>,
     hashing: Semaphore,
-    unknown_accounts: Mutex<HashMap<NhiId, Throttle>>,
 }
 
 impl fmt::Debug for Credentials {
@@ -75,12 +75,11 @@ impl Credentials {
     #[must_use]
     pub fn new(authority: Authority) -> Self {
         Self {
-            began: authority.now(),
             authority,
             replay: Mutex::default(),
+            pruned_at: AtomicI64::new(0),
             keys: Cache::new(KEYS_REMEMBERED_MAX),
             hashing: Semaphore::new(HASHES_AT_ONCE),
-            unknown_accounts: Mutex::default(),
         }
     }
 
@@ -90,11 +89,12 @@ impl Credentials {
         &self.authority
     }
 
-    /// A chain token and a request signature by a current key of the acting identity. No disk, no waiting.
+    /// A chain token and a request signature by a current key of the acting identity. Signatures are checked in memory; then the nonce
+    /// is noted, durably.
     ///
     /// # Errors
-    /// `nhi.proof_*`, and everything [`Authority::verify`] refuses.
-    pub fn authenticate_request(&self, parts: &RequestParts<'_>) -> Result<Principal, NhiError> {
+    /// `nhi.proof_*`, everything [`Authority::verify`] refuses, and what the database says.
+    pub async fn authenticate_request(&self, parts: &RequestParts<'_>) -> Result<Principal, NhiError> {
         let now = self.authority.now();
         let token = parts.authorization.strip_prefix(SCHEME).ok_or(NhiError::CredentialMalformed)?;
         let proof = proof::read(parts)?;
@@ -102,12 +102,24 @@ impl Credentials {
         // One signature, that of the request, before the chain's up to eight: a stranger costs little.
         let claimed = chain.claimed_leaf().ok_or(NhiError::ChainEmpty)?;
         let suites = self.authority.accepted(now);
-        let accept = Acceptance { suites: &suites, not_before: self.began };
-        let until = proof::verify(&proof, &*self.authority.active(claimed)?, accept, now)?;
+        let until = proof::verify(&proof, &*self.authority.active(claimed)?, &suites, now)?;
         let verified = self.authority.verify(&chain, now)?;
-        let mut replay = self.replay.lock().unwrap_or_else(PoisonError::into_inner);
-        replay.admit(proof.key, &proof.nonce, until, now)?;
+        self.replay.lock().unwrap_or_else(PoisonError::into_inner).admit(proof.key, &proof.nonce, until, now)?;
+        if !replay::admit(self.authority.db(), verified.tenant(), proof.key, &proof.nonce, until).await? {
+            return Err(NhiError::ProofReplayed);
+        }
+        self.forget_nonces(now).await;
         Ok(Principal::agent(verified, AuthMethod::Proof(proof.key)))
+    }
+
+    /// Forgets what ended, once in a while.
+    async fn forget_nonces(&self, now: Timestamp) {
+        let (seen, due) = (self.pruned_at.load(Ordering::Relaxed), now.as_secs());
+        let soon = due.saturating_sub(seen) < i64::try_from(AGE_MAX.as_secs()).unwrap_or(i64::MAX);
+        if !soon && self.pruned_at.compare_exchange(seen, due, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            // What is not forgotten now is forgotten next time; the request does not depend on it.
+            let _ = replay::forget_nonces(self.authority.db(), now).await;
+        }
     }
 }
 

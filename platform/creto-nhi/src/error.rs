@@ -163,6 +163,9 @@ pub enum NhiError {
     /// Too many requests within one window to remember their nonces.
     #[error("too many signed requests within the window to remember their nonces")]
     ProofCrowded,
+    /// A key that was offered and not taken.
+    #[error("the key is not registered: {0}")]
+    RegistrationRefused(&'static str),
     /// Wrong name or password: the two are never told apart.
     #[error("the name or the password is wrong")]
     LoginFailed,
@@ -252,6 +255,7 @@ impl NhiError {
             Self::ProofSignature => (ErrorCode::new("nhi.proof_signature"), Unauthenticated),
             Self::ProofReplayed => (ErrorCode::new("nhi.proof_replayed"), Unauthenticated),
             Self::ProofCrowded => (ErrorCode::new("nhi.proof_crowded"), Limited),
+            Self::RegistrationRefused(_) => (ErrorCode::new("nhi.registration_refused"), Denied),
             Self::LoginFailed => (ErrorCode::new("nhi.login_failed"), Unauthenticated),
             Self::LoginThrottled { .. } => (ErrorCode::new("nhi.login_throttled"), Limited),
             Self::PasswordLength { .. } => (ErrorCode::new("nhi.password_length"), Invalid),
@@ -286,6 +290,7 @@ impl Coded for NhiError {
                 Some(format!("sign the link with the key of `{identity}` and hand the signed chain in for registration"))
             }
             Self::ProofStale => Some("set the clock of the client, sign again and send at once".to_owned()),
+            Self::RegistrationRefused(_) => Some("make the registration anew with `creto agent key register`".to_owned()),
             Self::ProofReplayed => Some("sign each request anew, with a fresh random nonce".to_owned()),
             Self::CredentialExpired(_) | Self::CredentialRevoked | Self::CredentialUnknown => {
                 Some("create a new key with `creto key create`".to_owned())

@@ -35,4 +35,5 @@ pub use model::grant::{Grant, Pattern};
 pub use model::identity::{Identity, IdentityKey, Status};
 pub use model::link::{DELEGATION_DOMAIN, DelegationChain, Link, LinkBody};
 pub use model::principal::{AuthMethod, Principal, Role, Roles};
+pub use model::registration::KeyRegistration;
 pub use store::{IDENTITIES_MAX, MIGRATIONS};

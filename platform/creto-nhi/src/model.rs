@@ -5,3 +5,4 @@ pub mod grant;
 pub mod identity;
 pub mod link;
 pub mod principal;
+pub mod registration;

@@ -14,6 +14,7 @@ use crate::model::link::DelegationChain;
 
 pub(crate) mod accounts;
 pub(crate) mod keys;
+pub(crate) mod replay;
 
 /// Both engines take this text: it holds only `TEXT` and `BIGINT`.
 const TABLES: &str = "
@@ -49,9 +50,23 @@ const TABLES: &str = "
     );
     CREATE INDEX nhi_session_identity ON nhi_session (identity);";
 
+/// What servers remember together, for a while.
+const REPLAY: &str = "
+    CREATE TABLE nhi_nonce (
+        tenant TEXT NOT NULL, nonce TEXT NOT NULL, forget_at BIGINT NOT NULL, PRIMARY KEY (tenant, nonce)
+    );
+    CREATE INDEX nhi_nonce_forget_at ON nhi_nonce (forget_at);
+    CREATE TABLE nhi_unknown_login (
+        tenant TEXT NOT NULL, name TEXT NOT NULL, failures BIGINT NOT NULL, blocked_until BIGINT NOT NULL, seen_at BIGINT NOT NULL,
+        PRIMARY KEY (tenant, name)
+    );
+    CREATE INDEX nhi_unknown_login_seen_at ON nhi_unknown_login (seen_at);";
+
 /// The tables of this crate.
-pub const MIGRATIONS: MigrationSet =
-    MigrationSet { name: "nhi", migrations: &[Migration { version: 1, sqlite: TABLES, postgres: TABLES }] };
+pub const MIGRATIONS: MigrationSet = MigrationSet {
+    name: "nhi",
+    migrations: &[Migration { version: 1, sqlite: TABLES, postgres: TABLES }, Migration { version: 2, sqlite: REPLAY, postgres: REPLAY }],
+};
 
 /// Most identities one server keeps; all of them are in memory so that verification never waits for the disk.
 pub const IDENTITIES_MAX: usize = 100_000;

@@ -25,6 +25,7 @@ pub(crate) enum Place {
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     place: Place,
+    host: String,
     headers: Vec<(String, String)>,
 }
 
@@ -54,15 +55,25 @@ enum Framing {
 }
 
 impl Client {
-    pub(crate) const fn new(place: Place) -> Self {
-        Self { place, headers: Vec::new() }
+    pub(crate) fn new(place: Place) -> Self {
+        Self { place, host: "localhost".to_owned(), headers: Vec::new() }
     }
 
     /// The same way with one more header.
     pub(crate) fn with(&self, name: &str, value: &str) -> Self {
-        let mut headers = self.headers.clone();
-        headers.push((name.to_owned(), value.to_owned()));
-        Self { place: self.place.clone(), headers }
+        let mut client = self.clone();
+        client.headers.push((name.to_owned(), value.to_owned()));
+        client
+    }
+
+    /// The same way, asking for another host's name.
+    pub(crate) fn hosted(&self, host: &str) -> Self {
+        Self { host: host.to_owned(), ..self.clone() }
+    }
+
+    /// The same requests, to where another client asks.
+    pub(crate) fn to_place_of(&self, other: &Self) -> Self {
+        Self { place: other.place.clone(), ..self.clone() }
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {
@@ -114,7 +125,8 @@ impl Client {
                 Box::new(stream)
             }
         };
-        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+        let mut head =
+            format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-length: {}\r\n", self.host, body.len());
         if !body.is_empty() {
             head.push_str("content-type: application/json\r\n");
         }

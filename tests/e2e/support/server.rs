@@ -30,6 +30,8 @@ pub(crate) struct Options {
     pub(crate) tenant: Option<&'static str>,
     /// Whether it may find `runsc`. Without, it starts in a fraction of the time.
     pub(crate) sandboxes: bool,
+    /// Further lines of its configuration.
+    pub(crate) lines: &'static str,
     /// Where it is killed.
     pub(crate) failpoint: Option<String>,
 }
@@ -78,7 +80,7 @@ impl Home {
     /// A server that answers, or how it ended before it did.
     pub(crate) fn try_serve(&self, options: &Options) -> Result<Server, ExitStatus> {
         let config = self.folder.path().join("config.toml");
-        let mut lines = String::new();
+        let mut lines = options.lines.to_owned();
         if let Some(tenant) = options.tenant {
             lines.push_str(&format!("tenant = \"{tenant}\"\n"));
         }

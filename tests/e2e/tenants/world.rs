@@ -92,6 +92,7 @@ impl World {
             ("POST", "/v1/actions/{admission}/outcome") => json!({ "ok": true }),
             ("POST", "/v1/actions/{admission}/resolve") => json!({ "happened": true }),
             ("POST", "/v1/delegations") => json!({ "to": self.id("agent"), "chain": self.id("chain") }),
+            ("POST", "/v1/chains") => json!({ "chain": self.id("chain") }),
             ("POST", "/v1/keys") => json!({ "role": "agent", "name": "thief", "chain": self.id("chain") }),
             ("POST", "/v1/runs") => json!({ "argv": ["true"], "chain": self.id("chain") }),
             ("POST", "/v1/policy/explain") => json!({ "action": "tool.call", "resource": "tool:mail", "chain": self.id("chain") }),

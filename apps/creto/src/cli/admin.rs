@@ -88,6 +88,8 @@ pub(crate) enum AgentCommand {
         /// Its name.
         name: String,
     },
+    /// Keys that an agent or you keep yourselves: requests and delegations signed by the one who makes them.
+    Key(super::own_keys::OwnKeyArgs),
     /// End one link and every delegation below it.
     RevokeLink {
         /// The link's id, as `creto agent delegate --json` names it.

@@ -11,6 +11,11 @@ pub(crate) struct Reach {
     /// The agent's key; not needed inside a sandbox.
     #[arg(long, global = true, env = "CRETO_TOKEN", value_name = "T", hide_env_values = true)]
     pub(crate) token: Option<String>,
+    /// Sign each request with this key of the agent's own, instead of a token (see `creto agent key`).
+    #[arg(long, global = true, env = "CRETO_OWN_KEY", value_name = "NAME", conflicts_with = "token")]
+    pub(crate) own_key: Option<String>,
+    #[command(flatten)]
+    pub(crate) keys: super::own_keys::KeyStore,
 }
 
 /// `creto msg`.

@@ -30,6 +30,7 @@ pub(super) async fn agent(session: &Session, command: AgentCommand) -> Result<Ex
         AgentCommand::Suspend { name } => change(session, &name, "suspend").await,
         AgentCommand::Resume { name } => change(session, &name, "resume").await,
         AgentCommand::Revoke { name } => change(session, &name, "revoke").await,
+        AgentCommand::Key(_) => Err(Failure::protocol("keys of one's own are handled before a server is asked")),
         AgentCommand::RevokeLink { link } => {
             let answer = session.send(Method::DELETE, &format!("/v1/links/{}", encode(&link)), &json!({})).await?;
             session.answer(&answer, |answer| format!("revoked `{}` and every delegation below it\n", text(answer, "link")))

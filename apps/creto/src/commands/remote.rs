@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 
 use crate::cli::agent::Reach;
+use crate::commands::own_keys::store::{OwnKeys, Signer};
 use crate::failure::Failure;
 
 /// Largest answer read: the largest file of a log is below 17 MB.
@@ -30,6 +31,7 @@ pub(super) struct Remote {
     /// Before every path: the server's whole URL where a proxy is asked (RFC 9112, section 3.2.2), nothing where the server is.
     base: &'static str,
     token: Option<String>,
+    signer: Option<Signer>,
 }
 
 /// What a server answered.
@@ -40,21 +42,28 @@ pub(super) struct Answer {
 }
 
 impl Remote {
-    /// The way of an agent: out of its sandbox, or to `--url` with `--token`.
+    /// Whether these arguments, or this sandbox, name a server.
+    pub(super) fn is_reached(reach: &Reach) -> bool {
+        reach.url.is_some() || std::env::var_os(AGENT_ID).is_some()
+    }
+
+    /// The way of an agent: out of its sandbox, or to `--url` with `--token` or `--own-key`.
     pub(super) fn as_agent(reach: &Reach) -> Result<Self, Failure> {
         // A sandbox names the server too; the way there is its gateway all the same.
         if let Some(url) = reach.url.as_deref().filter(|url| url.trim_end_matches('/') != INTERNAL) {
-            return Self::at(url, reach.token.clone());
+            let mut remote = Self::at(url, reach.token.clone())?;
+            remote.signer = reach.own_key.as_deref().map(|name| OwnKeys::open(&reach.keys)?.signer(name)).transpose()?;
+            return Ok(remote);
         }
         if std::env::var_os(AGENT_ID).is_none() {
             return Err(Failure::usage(
                 "this is not a sandbox, so there is no server that knows which agent this is",
-                "name the server with `--url U` and the agent's key with `--token T`, or run it with `creto run`",
+                "name the server with `--url U` and the agent's key with `--token T` or `--own-key NAME`, or run it with `creto run`",
             ));
         }
         let proxy = ["HTTP_PROXY", "http_proxy"].iter().find_map(|name| std::env::var(name).ok());
         let address = authority(proxy.as_deref().unwrap_or(PROXY_DEFAULT))?;
-        Ok(Self { address, host: authority(INTERNAL)?, base: INTERNAL, token: None })
+        Ok(Self { address, host: authority(INTERNAL)?, base: INTERNAL, token: None, signer: None })
     }
 
     /// The server at this URL.
@@ -62,20 +71,28 @@ impl Remote {
         let host = authority(url)?;
         let address =
             if host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) { host.clone() } else { format!("{host}:80") };
-        Ok(Self { address, host, base: "", token })
+        Ok(Self { address, host, base: "", token, signer: None })
     }
 
     /// Asks and reads the whole answer, whatever its status.
     pub(super) async fn send(&self, method: Method, path: &str, kind: &str, body: Bytes) -> Result<Answer, Failure> {
         let broken = |e: &dyn std::fmt::Display| Failure::protocol(format!("the server at `{}` does not answer: {e}", self.address));
         let mut request = Request::builder()
-            .method(method)
+            .method(method.clone())
             .uri(format!("{}{path}", self.base))
             .header(header::HOST, &self.host)
             .header(header::CONTENT_TYPE, kind)
             .header(header::CONNECTION, "close");
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        if let Some(signer) = &self.signer {
+            let fields = signer.fields(method.as_str(), &self.host, path, &body)?;
+            request = request
+                .header(header::AUTHORIZATION, signer.authorization())
+                .header("content-digest", fields.content_digest)
+                .header("signature-input", fields.signature_input)
+                .header("signature", fields.signature);
         }
         let request = request.body(Full::new(body)).map_err(|e| Failure::protocol(e.to_string()))?;
         let stream = TcpStream::connect(&self.address).await.map_err(|e| broken(&e))?;

@@ -19,6 +19,7 @@ use tokio::net::UnixListener;
 
 use crate::runs::Runs;
 use crate::server::BODY_BYTES_MAX;
+use crate::server::names::HostNames;
 use crate::wiring::House;
 
 /// Where a request came in.
@@ -37,6 +38,7 @@ pub(super) enum Channel {
 pub(super) struct Auth {
     pub(super) house: Arc<House>,
     pub(super) runs: Runs,
+    pub(super) names: Arc<HostNames>,
     pub(super) channel: Channel,
 }
 
@@ -128,20 +130,21 @@ async fn identify(auth: &Auth, request: Request) -> Result<(Request, Option<Call
             Ok((request, Some(Caller(principal, None))))
         }
         Channel::Network => {
-            let (request, principal) = from_network(&auth.house, request).await?;
+            let (request, principal) = from_network(auth, request).await?;
             Ok((request, principal.map(|principal| Caller(principal, None))))
         }
     }
 }
 
-async fn from_network(house: &House, request: Request) -> Result<(Request, Option<Principal>), Problem> {
+async fn from_network(auth: &Auth, request: Request) -> Result<(Request, Option<Principal>), Problem> {
+    let house = &*auth.house;
     let headers = request.headers();
     if let Some(bearer) = text(headers, header::AUTHORIZATION.as_str()).and_then(|value| value.strip_prefix("Bearer ")) {
         let principal = house.credentials.authenticate_bearer(bearer.trim()).await?;
         return Ok((request, Some(principal)));
     }
     if headers.contains_key("signature-input") {
-        return signed(house, request).await;
+        return signed(auth, request).await;
     }
     let Some(cookie) = session_cookie(headers) else { return Ok((request, None)) };
     if request.uri().path() == "/v1/session" {
@@ -156,17 +159,15 @@ async fn from_network(house: &House, request: Request) -> Result<(Request, Optio
 }
 
 /// A chain token with a signed request (RFC 9421): the signature covers the body, so the body is read first.
-async fn signed(house: &House, request: Request) -> Result<(Request, Option<Principal>), Problem> {
+async fn signed(auth: &Auth, request: Request) -> Result<(Request, Option<Principal>), Problem> {
     let (parts, body) = request.into_parts();
     let body: Bytes = http_body_util::Limited::new(body, BODY_BYTES_MAX).collect().await.map_err(|_| AuthError::Body)?.to_bytes();
     let headers = &parts.headers;
     let host = text(headers, "host").unwrap_or_default();
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    let ours = name == "localhost" || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok();
-    if !ours {
+    if !auth.names.has(host) {
         return Err(AuthError::ForeignHost(host.to_owned()).into());
     }
-    let principal = house.credentials.authenticate_request(&RequestParts {
+    let covered = RequestParts {
         method: parts.method.as_str(),
         authority: host,
         path: parts.uri.path(),
@@ -176,7 +177,8 @@ async fn signed(house: &House, request: Request) -> Result<(Request, Option<Prin
         content_digest: text(headers, "content-digest").unwrap_or_default(),
         signature_input: text(headers, "signature-input").unwrap_or_default(),
         signature: text(headers, "signature").unwrap_or_default(),
-    })?;
+    };
+    let principal = auth.house.credentials.authenticate_request(&covered).await?;
     Ok((Request::from_parts(parts, Body::from(body)), Some(principal)))
 }
 

@@ -377,7 +377,7 @@ async fn ensure(house: &House, by: &NhiId, kind: NhiKind, name: &str) -> Result<
     Ok(id)
 }
 
-fn named(house: &House, tenant: &TenantId, kind: NhiKind, name: &str) -> Result<NhiId, NhiError> {
+pub(super) fn named(house: &House, tenant: &TenantId, kind: NhiKind, name: &str) -> Result<NhiId, NhiError> {
     Ok(NhiId::new(house.authority.trust_domain(), tenant, kind, name)?)
 }
 

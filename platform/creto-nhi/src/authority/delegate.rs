@@ -69,22 +69,26 @@ impl Authority {
             Source::Root(_) => DelegationChain::from_links(vec![link])?,
             Source::Chain(parent) => parent.extended(link)?,
         };
-        self.record(&chain, true).await?;
+        self.record(&chain).await?;
         Ok(chain)
     }
 
-    /// Takes in a chain whose last link was signed elsewhere, so that it is recorded and keys can be bound to it.
+    /// Takes in a chain whose last link was signed elsewhere, so that it is recorded and keys can be bound to it. The leaf says who held
+    /// the key that signed it.
     ///
     /// # Errors
     /// Everything [`Self::verify`] refuses.
     pub async fn accept(&self, chain: &DelegationChain) -> Result<VerifiedChain, NhiError> {
-        self.record(chain, false).await
+        self.record(chain).await
     }
 
-    async fn record(&self, chain: &DelegationChain, custodial: bool) -> Result<VerifiedChain, NhiError> {
+    async fn record(&self, chain: &DelegationChain) -> Result<VerifiedChain, NhiError> {
         let now = self.now();
         let verified = self.verify(chain, now)?;
         let last = chain.links().last().ok_or(NhiError::ChainEmpty)?;
+        // Read from the key that signed, not from how the chain came here: one that was handed back may be signed in custody.
+        let signer = self.identity(&last.from)?;
+        let custodial = signer.keys.iter().any(|key| key.id == last.signature.key && key.custodial);
         let leaf = self
             .leaf(&last.from, "nhi.delegate", &resource(&last.to), "done")?
             .digest("chain", verified.digest())

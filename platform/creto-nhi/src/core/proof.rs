@@ -137,26 +137,17 @@ pub fn read(parts: &RequestParts<'_>) -> Result<RequestProof, NhiError> {
     }
 }
 
-/// What a server accepts of request signatures.
-#[derive(Debug, Clone, Copy)]
-pub struct Acceptance<'a> {
-    /// The signature suites it accepts now.
-    pub suites: &'a [SignSuite],
-    /// When its memory of nonces began: what was signed earlier may have been used before a restart.
-    pub not_before: Timestamp,
-}
-
-/// Checks time and signature against the current keys of the acting identity. Answers until when the nonce must be remembered.
-pub fn verify(proof: &RequestProof, identity: &Identity, accept: Acceptance<'_>, now: Timestamp) -> Result<Timestamp, NhiError> {
+/// Checks time and signature against the current keys of the acting identity, in the `accepted` suites. Answers until when the nonce
+/// must be remembered.
+pub fn verify(proof: &RequestProof, identity: &Identity, accepted: &[SignSuite], now: Timestamp) -> Result<Timestamp, NhiError> {
     let fresh = now.since(proof.created) <= AGE_MAX && proof.created.since(now) <= AHEAD_MAX;
     let unexpired = proof.expires.is_none_or(|expires| now < expires);
-    // `created` has whole seconds: a request signed within the second the server started in is not from before.
-    if !fresh || !unexpired || proof.created.as_secs() < accept.not_before.as_secs() {
+    if !fresh || !unexpired {
         return Err(NhiError::ProofStale);
     }
     let key = identity.keys.iter().find(|key| key.id == proof.key && key.is_current() && key.signs_at(now));
     let key = key.ok_or_else(|| NhiError::ProofKey(identity.id.clone()))?;
-    if !accept.suites.contains(&key.public.suite()) {
+    if !accepted.contains(&key.public.suite()) {
         return Err(CryptoError::RefusedSuite { suite: key.public.suite().id(), purpose: Purpose::Delegation }.into());
     }
     if proof.alg.as_ref().is_some_and(|alg| alg != key.public.suite().id()) {

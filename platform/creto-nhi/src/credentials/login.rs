@@ -1,6 +1,5 @@
 //! People at the console: a password, a session cookie, and a token that binds state-changing requests to the session.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -16,6 +15,7 @@ use crate::core::throttle::Throttle;
 use crate::error::NhiError;
 use crate::model::principal::{AuthMethod, Principal, Role, Roles};
 use crate::store::accounts::{self, Session};
+use crate::store::replay;
 
 /// A session ends after so long without a request.
 pub const SESSION_IDLE_MAX: Duration = Duration::from_secs(30 * 60);
@@ -23,8 +23,6 @@ pub const SESSION_IDLE_MAX: Duration = Duration::from_secs(30 * 60);
 pub const SESSION_MAX: Duration = Duration::from_secs(12 * 60 * 60);
 /// Uses are noted at most this often: a session may end this much early, never late.
 const SEEN_STEP: Duration = Duration::from_secs(5 * 60);
-/// Names without an account whose attempts are remembered.
-const UNKNOWN_ACCOUNTS_MAX: usize = 10_000;
 
 const COOKIE_PREFIX: &str = "creto_session_";
 const CSRF_DOMAIN: &[u8] = b"creto/csrf/v1";
@@ -84,7 +82,7 @@ impl Credentials {
         let account = accounts::account(self.authority.db(), identity).await?;
         match &account {
             Some(account) => self.count_attempt(identity, account.throttle).await?,
-            None => self.count_unknown(identity)?,
+            None => self.count_unknown(identity).await?,
         }
         let stored = account.as_ref().map(|account| account.password.clone());
         let matches = self.verify_password(password, stored).await?;
@@ -103,15 +101,16 @@ impl Credentials {
 
     /// A name without an account is throttled as one with an account is, so that the answer does not tell them apart. It leaves no
     /// record: anybody could fill the log with invented names.
-    fn count_unknown(&self, identity: &NhiId) -> Result<(), NhiError> {
-        let now = self.authority.now();
-        let mut unknown = self.unknown_accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        if unknown.len() >= UNKNOWN_ACCOUNTS_MAX && !unknown.contains_key(identity) {
-            unknown.clear();
+    async fn count_unknown(&self, identity: &NhiId) -> Result<(), NhiError> {
+        let (now, db) = (self.authority.now(), self.authority.db());
+        let seen = replay::unknown_account(db, identity).await?;
+        refuse_early(seen, now)?;
+        if !replay::count_unknown(db, identity, seen, seen.failed(now), now).await? {
+            return Err(accounts::raced().into());
         }
-        let seen = unknown.entry(identity.clone()).or_insert(Throttle { failures: 0, blocked_until: Timestamp::EPOCH });
-        refuse_early(*seen, now)?;
-        *seen = seen.failed(now);
+        if seen.failures == 0 {
+            replay::forget_unknown(db).await?;
+        }
         Ok(())
     }
 

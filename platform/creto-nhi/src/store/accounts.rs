@@ -1,6 +1,6 @@
 //! Stored accounts and sessions of people.
 
-use creto_db::{Db, Write, params};
+use creto_db::{Db, DbError, Write, params};
 use creto_kernel::id::CredentialId;
 use creto_kernel::{Digest, ErrorCode, NhiId, Timestamp};
 
@@ -26,6 +26,7 @@ pub(crate) struct Session {
 
 const ACCOUNT_EXISTS: ErrorCode = ErrorCode::new("nhi.account_exists");
 const RACED: ErrorCode = ErrorCode::new("nhi.login_raced");
+const RACED_SAYS: &str = "another attempt is under way: try again";
 const GONE: ErrorCode = ErrorCode::new("nhi.session_gone");
 
 pub(crate) fn insert_account(id: &NhiId, password: String, roles: Roles) -> Write {
@@ -46,11 +47,12 @@ pub(crate) fn set_password(id: &NhiId, password: String) -> Write {
 /// account are one after another, however many connections ask.
 pub(crate) fn count_attempt(id: &NhiId, seen: Throttle, next: Throttle) -> Write {
     let update = "UPDATE nhi_account SET failures = $1, blocked_until = $2 WHERE identity = $3 AND failures = $4 AND blocked_until = $5";
-    Write::new(update, params![next.failures, next.blocked_until, id, seen.failures, seen.blocked_until]).exactly(
-        1,
-        RACED,
-        "another attempt is under way: try again",
-    )
+    Write::new(update, params![next.failures, next.blocked_until, id, seen.failures, seen.blocked_until]).exactly(1, RACED, RACED_SAYS)
+}
+
+/// What a second attempt at the same moment is told.
+pub(crate) fn raced() -> DbError {
+    DbError::Conflict { code: RACED, message: RACED_SAYS.to_owned() }
 }
 
 pub(crate) fn clear_attempts(id: &NhiId) -> Write {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use creto_crypto::{SignSuite, SigningKey};
 use creto_db::testkit::each_engine;
 use creto_kernel::{Clock as _, Digest, Micros, NhiId, NhiKind, Timestamp};
-use creto_nhi::core::proof::{RequestParts, SignedFields, sign};
+use creto_nhi::core::proof::{AGE_MAX, RequestParts, SignedFields, sign};
 use creto_nhi::testkit::World;
 use creto_nhi::{
     AuthMethod, Credentials, DELEGATION_DOMAIN, DelegationChain, KEY_DAYS_MAX, MIGRATIONS, Principal, Role, Roles, SESSION_IDLE_MAX,
@@ -149,13 +149,14 @@ fn request<'a>(authorization: &'a str, body: &[u8]) -> RequestParts<'a> {
     }
 }
 
-fn send(credentials: &Credentials, parts: RequestParts<'_>, fields: &SignedFields) -> Result<Principal, creto_nhi::NhiError> {
-    credentials.authenticate_request(&RequestParts {
+async fn send(credentials: &Credentials, parts: RequestParts<'_>, fields: &SignedFields) -> Result<Principal, creto_nhi::NhiError> {
+    let parts = RequestParts {
         content_digest: &fields.content_digest,
         signature_input: &fields.signature_input,
         signature: &fields.signature,
         ..parts
-    })
+    };
+    credentials.authenticate_request(&parts).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,20 +172,20 @@ async fn a_chain_token_is_worth_nothing_without_the_key_of_its_agent() {
         let parts = request(&authorization, b"{}");
 
         let fields = sign(&parts, &own, "nonce-0123456789", world.clock.now()).unwrap();
-        let principal = send(credentials, parts, &fields).unwrap();
+        let principal = send(credentials, parts, &fields).await.unwrap();
         assert_eq!((&principal.identity, principal.roles, principal.how), (&made.id, Roles::AGENT, AuthMethod::Proof(own.key_id())));
         assert_eq!(principal.chain.unwrap().root(), &alice);
-        assert_eq!(code(send(credentials, parts, &fields)), "nhi.proof_replayed");
+        assert_eq!(code(send(credentials, parts, &fields).await), "nhi.proof_replayed");
         let again = sign(&parts, &own, "nonce-0123456790", world.clock.now()).unwrap();
-        assert_eq!(code(send(credentials, RequestParts { body: Digest::of(b"[]"), ..parts }, &again)), "nhi.proof_digest");
-        assert_eq!(code(send(credentials, RequestParts { path: "/v1/other", ..parts }, &again)), "nhi.proof_signature");
-        assert_eq!(code(send(credentials, parts, &again)), "accepted", "a refused request does not use up its nonce");
+        assert_eq!(code(send(credentials, RequestParts { body: Digest::of(b"[]"), ..parts }, &again).await), "nhi.proof_digest");
+        assert_eq!(code(send(credentials, RequestParts { path: "/v1/other", ..parts }, &again).await), "nhi.proof_signature");
+        assert_eq!(code(send(credentials, parts, &again).await), "accepted", "a refused request does not use up its nonce");
 
         let thief = SigningKey::generate(SignSuite::default()).unwrap();
         let stolen = sign(&parts, &thief, "nonce-0123456789", world.clock.now()).unwrap();
-        assert_eq!(code(send(credentials, parts, &stolen)), "nhi.proof_key");
+        assert_eq!(code(send(credentials, parts, &stolen).await), "nhi.proof_key");
         let bearer = format!("Bearer {}", chain.to_token().unwrap());
-        assert_eq!(code(send(credentials, request(&bearer, b"{}"), &again)), "nhi.credential_malformed");
+        assert_eq!(code(send(credentials, request(&bearer, b"{}"), &again).await), "nhi.credential_malformed");
         assert_eq!(code(credentials.authenticate_bearer(&chain.to_token().unwrap()).await), "nhi.credential_malformed");
 
         // A stranger's own root, own key and own link: nobody here knows them.
@@ -194,15 +195,24 @@ async fn a_chain_token_is_worth_nothing_without_the_key_of_its_agent() {
         let foreign = format!("Creto {}", DelegationChain::from_links(vec![link]).unwrap().to_token().unwrap());
         let parts = request(&foreign, b"{}");
         let fields = sign(&parts, &own, "nonce-0123456791", world.clock.now()).unwrap();
-        assert_eq!(code(send(credentials, parts, &fields)), "nhi.chain_stranger");
+        assert_eq!(code(send(credentials, parts, &fields).await), "nhi.chain_stranger");
 
         let parts = request(&authorization, b"{}");
         let before_restart = sign(&parts, &own, "nonce-0123456792", world.clock.now()).unwrap();
         world.clock.advance(Duration::from_secs(1));
         let restarted = Credentials::new(world.restarted().await);
-        assert_eq!(code(send(&restarted, parts, &before_restart)), "nhi.proof_stale", "what an earlier process may have admitted");
+        assert_eq!(code(send(&restarted, parts, &before_restart).await), "accepted", "it was not used before the restart");
+        let other = Credentials::new(world.restarted().await);
+        for server in [credentials, &restarted, &other] {
+            assert_eq!(code(send(server, parts, &before_restart).await), "nhi.proof_replayed", "used once, at whichever server");
+        }
+        world.clock.advance(AGE_MAX + Duration::from_secs(2));
+        let late = sign(&parts, &own, "nonce-0123456793", world.clock.now()).unwrap();
+        assert_eq!(code(send(credentials, parts, &late).await), "accepted");
+        let kept = world.db.query("SELECT count(*) FROM nhi_nonce", Vec::new()).await.unwrap();
+        assert_eq!(kept[0].int(0).unwrap(), 1, "nonces whose signatures are too old are forgotten");
         world.authority.revoke_identity(&alice, &made.id).await.unwrap();
-        assert_eq!(code(send(credentials, parts, &before_restart)), "nhi.identity_revoked");
+        assert_eq!(code(send(credentials, parts, &before_restart).await), "nhi.identity_revoked");
     })
     .await;
 }
@@ -299,6 +309,7 @@ async fn guessing_is_slowed_and_tells_nothing() {
         }
         let restarted = Credentials::new(world.restarted().await);
         assert_eq!(code(restarted.login(&alice, PASSWORD).await), "nhi.login_throttled", "a restart forgets nothing");
+        assert_eq!(code(restarted.login(&nobody, PASSWORD).await), "nhi.login_throttled", "nor what it knows of names without an account");
         world.clock.advance(Duration::from_secs(1));
         assert_eq!(code(credentials.login(&alice, PASSWORD).await), "accepted");
         assert_eq!(code(credentials.login(&alice, "wrong").await), "nhi.login_failed");

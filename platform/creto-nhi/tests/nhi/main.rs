@@ -5,4 +5,5 @@ mod authority;
 mod chains;
 mod credentials;
 mod fixture;
+mod own_keys;
 mod properties;
