@@ -112,20 +112,20 @@ SETTLED = {"admission": "adm_1", "leaf": "leaf_1", "cost": "0"}
 
 
 def test_what_a_function_returns_and_raises_goes_through_and_is_reported():
-    result, calls = play(guarded(ACTION, RUN, timeout_secs=None), [GRANTED, "done", SETTLED])
+    result, calls = play(guarded(obtain(ACTION, timeout_secs=None), RUN), [GRANTED, "done", SETTLED])
     assert result == "done" and calls[1] is RUN and calls[2].body == {"ok": True}
     for raised in [LookupError("x"), StopIteration("its own"), AWAY]:
         with pytest.raises(type(raised)) as caught:
-            play(guarded(ACTION, RUN, timeout_secs=None), [GRANTED, raised, SETTLED])
+            play(guarded(obtain(ACTION, timeout_secs=None), RUN), [GRANTED, raised, SETTLED])
         assert caught.value is raised
 
 
 def test_an_outcome_that_cannot_be_recorded_is_a_doubt_and_never_hides_what_was_raised():
     with pytest.raises(InDoubt) as caught:
-        play(guarded(ACTION, RUN, timeout_secs=None), [GRANTED, "done", LOST])
+        play(guarded(obtain(ACTION, timeout_secs=None), RUN), [GRANTED, "done", LOST])
     assert (caught.value.result, caught.value.admission) == ("done", "adm_1")
     with pytest.raises(LookupError):
-        play(guarded(ACTION, RUN, timeout_secs=None), [GRANTED, LookupError("x"), LOST])
+        play(guarded(obtain(ACTION, timeout_secs=None), RUN), [GRANTED, LookupError("x"), LOST])
 
 
 def test_an_answer_of_another_form_is_named():

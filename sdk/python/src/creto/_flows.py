@@ -196,13 +196,24 @@ def obtain(action: Action, *, timeout_secs: float | None, clock: Callable[[], fl
         yield Pause(ASK_AGAIN_SECS)
 
 
-def guarded(action: Action, run: Invoke, *, timeout_secs: float | None) -> Flow[Any]:
-    """Obtains the action, does it, and reports what came of it.
+def paused(
+    action: Action, pause: Callable[[Pending], object], *, timeout_secs: float | None, wait_secs: Callable[[], float]
+) -> Flow[Granted]:
+    """Asks, and where a human has not decided, has the program put away: `pause` raises, and the action is asked again when it goes on."""
+    while True:
+        answer = yield from ask(action, timeout_secs=timeout_secs, wait_secs=wait_secs())
+        if isinstance(answer, Granted):
+            return answer
+        pause(answer)
+
+
+def guarded(granting: Flow[Granted], run: Invoke) -> Flow[Any]:
+    """Has an action granted, does it, and reports what came of it.
 
     The function's exceptions are its own. Only an `Exception` is known to be a failure: of a process that is being stopped nobody knows
     what came of the call, so the action stays in doubt.
     """
-    granted = yield from obtain(action, timeout_secs=timeout_secs)
+    granted = yield from granting
     try:
         result = yield run
     except Exception:

@@ -23,19 +23,23 @@ from ._arguments import Arguments
 from ._async_client import AsyncClient
 from ._client import Client
 from ._flows import Action, Flow, Invoke
+from ._model import Granted
 
 ACTION = "tool.call_with_approval"
 """What is asked; the default policy sends it to a human. The resource is `tool:<name>`."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Reason = str | Callable[..., str] | None
+Granting = Callable[[Action, float | None], Flow[Granted]]
+"""How an action is obtained: what waits, and how, until it is granted."""
 
 
 def require_approval(
     client: Client | AsyncClient,
     *,
     tool: str | None = None,
-    reason: str | Callable[..., str] | None = None,
+    reason: Reason = None,
     timeout: float | timedelta | None = None,
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Makes a function wait for a human before each call.
@@ -47,9 +51,14 @@ def require_approval(
     Calling raises `ApprovalDenied` with the human's comment, `ApprovalTimeout`, `AuthorizationError` when policy says no without asking,
     `TypeError` when an argument has no exact form to show, `InDoubt` when the outcome could not be recorded.
     """
-    timeout_secs = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-    if timeout_secs is not None and not 1 <= timeout_secs < 2**32:
-        raise ValueError("`timeout` is at least a second and less than 2^32")
+    return guard(client, lambda action, secs: _flows.obtain(action, timeout_secs=secs), tool, reason, timeout)
+
+
+def guard(
+    client: Client | AsyncClient, granting: Granting, tool: str | None, reason: Reason, timeout: float | timedelta | None
+) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """`require_approval` with its own way to wait."""
+    timeout_secs = seconds(timeout)
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
@@ -58,9 +67,7 @@ def require_approval(
         if asynchronous != isinstance(client, AsyncClient):
             raise TypeError("an `async` function needs an `AsyncClient`, any other function a `Client`")
         signature = inspect.signature(function)
-        name = tool if tool is not None else getattr(function, "__name__", "")
-        if not name or any(c.isspace() or not c.isprintable() for c in name) or len(f"tool:{name}".encode()) > 512:
-            raise ValueError(f"`{name}` cannot name a tool: use up to 500 bytes without spaces")
+        resource = resource_of(tool if tool is not None else getattr(function, "__name__", ""))
 
         def flow(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Flow[Any]:
             # Everything is captured before the flow begins: at the call, not when somebody drives it.
@@ -71,14 +78,29 @@ def require_approval(
                 shown_args, shown_kwargs = captured.restore(signature)
                 why = why(*shown_args, **shown_kwargs)
             run_args, run_kwargs = captured.restore(signature)
-            run = Invoke(function, run_args, run_kwargs)
-            return _flows.guarded(Action(ACTION, f"tool:{name}", captured.json, why), run, timeout_secs=timeout_secs)
+            action = Action(ACTION, resource, captured.json, why)
+            return _flows.guarded(granting(action, timeout_secs), Invoke(function, run_args, run_kwargs))
 
         if asynchronous:
             return cast(Callable[P, T], _awaiting(cast(AsyncClient, client), cast(Any, function), flow))
         return _blocking(cast(Client, client), function, flow)
 
     return decorate
+
+
+def seconds(timeout: float | timedelta | None) -> float | None:
+    """A timeout in seconds, as far as a request can wait."""
+    secs = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+    if secs is not None and not 1 <= secs < 2**32:
+        raise ValueError("`timeout` is at least a second and less than 2^32")
+    return secs
+
+
+def resource_of(name: str) -> str:
+    """What a tool of this name is to policies."""
+    if not name or any(c.isspace() or not c.isprintable() for c in name) or len(f"tool:{name}".encode()) > 512:
+        raise ValueError(f"`{name}` cannot name a tool: use up to 500 bytes without spaces")
+    return f"tool:{name}"
 
 
 def _blocking(client: Client, function: Callable[P, T], flow: Callable[..., Flow[T]]) -> Callable[P, T]:
