@@ -134,12 +134,12 @@ class Human:
         self.seen = []
         self._thread = None
 
-    def will(self, decide, tool: str | None = None, before=None, resource: str | None = None):
+    def will(self, decide, tool: str | None = None, before=None, resource: str | None = None, count: int = 1):
         """Decides the next request about `tool` or `resource`: `decide(client, request)`; `before` runs first, while the agent waits."""
         wanted = resource or f"tool:{tool}"
 
         def watch():
-            deadline = time.monotonic() + 30
+            deadline, left = time.monotonic() + 30, count
             while time.monotonic() < deadline:
                 for request in self.client.requests("pending"):
                     if request.action["resource"] == wanted:
@@ -147,7 +147,9 @@ class Human:
                         if before:
                             before()
                         decide(self.client, request)
-                        return
+                        left -= 1
+                        if not left:
+                            return
                 time.sleep(0.05)
 
         self._thread = threading.Thread(target=watch)
