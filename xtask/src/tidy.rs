@@ -3,6 +3,7 @@
 mod errors;
 mod files;
 mod frontmatter;
+mod fuzz;
 mod layers;
 mod links;
 mod purity;
@@ -104,9 +105,14 @@ pub(crate) fn check(workspace: &Workspace) -> Fallible<Report> {
             ("file size", files::too_long(&files)),
             ("machine paths", files::machine_paths(&files)),
             ("unfinished code", files::unfinished(&files)),
+            ("fuzz targets", fuzz::check(&files, |target| has_files(&workspace.root.join("fuzz/corpus").join(target)))),
         ],
         warnings: files::long(&files),
     })
+}
+
+fn has_files(folder: &Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 /// What git tracks or would track, as text; binary files are left out.

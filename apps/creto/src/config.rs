@@ -3,8 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use creto_kernel::TenantId;
-use serde::Deserialize;
+use creto_config::ConfigFile;
 
 use crate::failure::Failure;
 
@@ -17,47 +16,6 @@ pub(crate) struct Config {
     pub(crate) listen: Option<SocketAddr>,
     /// The rest.
     pub(crate) file: ConfigFile,
-}
-
-/// What the configuration file may say. Unknown names are refused.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct ConfigFile {
-    /// Where HTTP is served, unless the flag says otherwise.
-    pub(crate) listen: Option<SocketAddr>,
-    /// Where clients reach this server, such as `https://creto.example`; its host is a name of the server.
-    pub(crate) public_url: Option<String>,
-    /// Further names of this server, `host` or `host:port`: signed requests are taken for these.
-    pub(crate) host_names: Vec<String>,
-    /// The trust domain of all identities.
-    pub(crate) trust_domain: String,
-    /// The tenant of the local human.
-    pub(crate) tenant: TenantId,
-    /// PostgreSQL's URL; the embedded SQLite file when absent.
-    pub(crate) postgres: Option<String>,
-    /// The `runsc` to use; the newest found when absent.
-    pub(crate) runsc: Option<PathBuf>,
-    /// The tools folder.
-    pub(crate) tools_dir: Option<PathBuf>,
-    /// Sandboxes kept warm.
-    pub(crate) warm_sandboxes: usize,
-}
-
-impl Default for ConfigFile {
-    fn default() -> Self {
-        Self {
-            listen: None,
-            public_url: None,
-            host_names: Vec::new(),
-            trust_domain: "creto.local".to_owned(),
-            #[expect(clippy::unwrap_used, reason = "a literal that is a DNS label")]
-            tenant: "default".parse().unwrap(),
-            postgres: None,
-            runsc: None,
-            tools_dir: None,
-            warm_sandboxes: 0,
-        }
-    }
 }
 
 impl Config {
@@ -77,11 +35,8 @@ impl Config {
 fn read(path: &Path) -> Result<ConfigFile, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|e| Failure::usage(format!("the configuration `{}` cannot be read: {e}", path.display()), "name a file that exists"))?;
-    toml::from_str(&text).map_err(|e| {
-        Failure::usage(
-            format!("the configuration `{}` is refused: {}", path.display(), e.message()),
-            "see docs/sdd/07-deployment-design.md",
-        )
+    ConfigFile::parse(&text).map_err(|e| {
+        Failure::usage(format!("the configuration `{}` is refused: {e}", path.display()), "see docs/sdd/07-deployment-design.md")
     })
 }
 

@@ -24,6 +24,8 @@ use http::{HeaderName, HeaderValue};
 use crate::core::destination::{AllowedHost, Destination};
 
 pub use gateway::Gateway;
+#[doc(hidden)]
+pub use gateway::understood;
 
 /// Whose socket it is. Known from the socket a request came through, never from the request.
 #[derive(Clone, Debug)]

@@ -27,7 +27,7 @@ mod login;
 mod password;
 
 pub use crate::store::keys::ApiKey;
-pub use api_keys::{IssuedKey, KEY_DAYS_MAX};
+pub use api_keys::{IssuedKey, KEY_DAYS_MAX, read_form};
 pub use login::{Login, SESSION_IDLE_MAX, SESSION_MAX};
 pub use password::{PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN};
 

@@ -28,6 +28,7 @@ pub mod testkit;
 pub use authority::{Authority, Source};
 pub use credentials::{
     ApiKey, Credentials, IssuedKey, KEY_DAYS_MAX, Login, PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN, SESSION_IDLE_MAX, SESSION_MAX, Token,
+    read_form,
 };
 pub use error::NhiError;
 pub use model::chain::{Hop, VerifiedChain};

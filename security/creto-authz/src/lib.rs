@@ -31,7 +31,7 @@ mod store;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 
-pub use crate::core::compile::{DEFAULT_POLICY, SCHEMA};
+pub use crate::core::compile::{DEFAULT_POLICY, SCHEMA, count_policies};
 pub use decider::RevocationEpoch;
 pub use error::AuthzError;
 pub use handle::{ActionHandle, CtxClass, ResourceHandle, Session};

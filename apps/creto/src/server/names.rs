@@ -4,8 +4,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::http::Uri;
+use creto_config::ConfigFile;
 
-use crate::config::ConfigFile;
 use crate::failure::Failure;
 
 /// The names of one server.

@@ -7,6 +7,7 @@ use std::{fs, io};
 
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
+use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{UnixListener, UnixStream};
@@ -107,11 +108,9 @@ async fn serve(stream: UnixStream, gate: &Arc<Gate>) {
         let gate = Arc::clone(gate);
         async move { Ok::<_, Infallible>(answer(&gate, request).await) }
     });
-    let connection = hyper::server::conn::http1::Builder::new()
+    let connection = http1()
         .timer(TokioTimer::new())
         .header_read_timeout(gate.limits.head_time)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut closing = gate.closing.clone();
@@ -120,6 +119,32 @@ async fn serve(stream: UnixStream, gate: &Arc<Gate>) {
         _ = connection => {}
         _ = closing.wait_for(|closing| *closing) => {}
     }
+}
+
+/// How bytes of a sandbox are read.
+fn http1() -> Builder {
+    let mut builder = Builder::new();
+    builder.max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
+    builder
+}
+
+/// What the gateway takes the bytes of one connection for: where each request wants to go; `None` for one that it answers itself or
+/// refuses. For tests: nothing is asked, dialled or relayed.
+#[doc(hidden)]
+pub async fn understood(bytes: &[u8]) -> Vec<Option<EgressRequest>> {
+    let asked = std::sync::Mutex::new(Vec::new());
+    let service = service_fn(|request: Request<Incoming>| {
+        let wanted = match meaning(&request) {
+            Meaning::Egress(wanted) => Some(wanted),
+            Meaning::Server | Meaning::Malformed(_) => None,
+        };
+        asked.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(wanted);
+        std::future::ready(Ok::<_, Infallible>(reply::denied("nothing is asked here")))
+    });
+    let stream = tokio::io::join(bytes, tokio::io::sink());
+    // What cannot be read ends the connection, as it does where a sandbox sends it.
+    let _ = http1().serve_connection(TokioIo::new(stream), service).await;
+    asked.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// What a request means.

@@ -159,6 +159,12 @@ impl Credentials {
     }
 }
 
+/// Whether a text has the form of a bearer key, and then which role and identifier it names. It says nothing about who it speaks for.
+#[must_use]
+pub fn read_form(token: &str) -> Option<(Role, CredentialId)> {
+    read_token(token).map(|(role, id, _)| (role, id))
+}
+
 /// Role, identifier and secret of a token in exactly the form it was issued in.
 fn read_token(token: &str) -> Option<(Role, CredentialId, [u8; 32])> {
     if token.len() > TOKEN_BYTES_MAX {

@@ -56,6 +56,14 @@ impl std::fmt::Debug for Compiled {
     }
 }
 
+/// Checks a policy text as publishing does, and counts its policies.
+///
+/// # Errors
+/// `authz.policy_syntax`, `authz.policy_invalid`, `authz.policy_too_large`.
+pub fn count_policies(text: &str) -> Result<usize, AuthzError> {
+    Compiled::new(text).map(|compiled| compiled.policies.len())
+}
+
 fn invalid(message: impl Into<String>) -> AuthzError {
     AuthzError::PolicyInvalid(message.into())
 }

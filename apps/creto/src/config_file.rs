@@ -1,0 +1,58 @@
+//! The form of the configuration file, by itself: what the binary reads and what feeds it in tests and fuzzing.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use creto_kernel::TenantId;
+use serde::Deserialize;
+
+/// What the configuration file may say. Unknown names are refused.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConfigFile {
+    /// Where HTTP is served, unless the flag says otherwise.
+    pub listen: Option<SocketAddr>,
+    /// Where clients reach this server, such as `https://creto.example`; its host is a name of the server.
+    pub public_url: Option<String>,
+    /// Further names of this server, `host` or `host:port`: signed requests are taken for these.
+    pub host_names: Vec<String>,
+    /// The trust domain of all identities.
+    pub trust_domain: String,
+    /// The tenant of the local human.
+    pub tenant: TenantId,
+    /// PostgreSQL's URL; the embedded SQLite file when absent.
+    pub postgres: Option<String>,
+    /// The `runsc` to use; the newest found when absent.
+    pub runsc: Option<PathBuf>,
+    /// The tools folder.
+    pub tools_dir: Option<PathBuf>,
+    /// Sandboxes kept warm.
+    pub warm_sandboxes: usize,
+}
+
+impl Default for ConfigFile {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            public_url: None,
+            host_names: Vec::new(),
+            trust_domain: "creto.local".to_owned(),
+            #[expect(clippy::unwrap_used, reason = "a literal that is a DNS label")]
+            tenant: "default".parse().unwrap(),
+            postgres: None,
+            runsc: None,
+            tools_dir: None,
+            warm_sandboxes: 0,
+        }
+    }
+}
+
+impl ConfigFile {
+    /// Reads TOML.
+    ///
+    /// # Errors
+    /// What is wrong, in the parser's words; an unknown name is refused by name.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|e| e.message().to_owned())
+    }
+}
