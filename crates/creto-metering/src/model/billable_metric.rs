@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::core::exact::Exact;
+use crate::core::expression::{Expression, ExpressionError};
 use crate::core::rounding::{self, Rounding};
 use crate::model::definition::{self, DefinitionError};
 
@@ -17,6 +18,8 @@ pub const FILTERS_MAX: usize = 32;
 pub const FILTER_VALUES_MAX: usize = 1000;
 /// Finest and coarsest precision of rounded units.
 pub const PRECISION_MAX: i32 = 30;
+/// What the expression of a custom metric may name: the metric's other aggregates.
+pub const CUSTOM_METRIC_NAMES: [&str; 6] = ["count", "sum", "max", "min", "avg", "latest"];
 
 /// How events become units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
@@ -160,7 +163,8 @@ pub struct BillableMetric {
     /// Decimal places that are kept when units are rounded; none is 0, negative rounds to tens, hundreds, ….
     pub rounding_precision: Option<i32>,
     /// Arithmetic over the event that gives the field's value (`core/expression.rs`); for CUSTOM, over the metric's other aggregates.
-    pub expression: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub expression: Option<Expression>,
     /// Properties that charges may price apart.
     pub filters: Vec<MetricFilter>,
 }
@@ -190,6 +194,8 @@ struct Unchecked {
 impl TryFrom<Unchecked> for BillableMetric {
     type Error = DefinitionError;
     fn try_from(raw: Unchecked) -> Result<Self, DefinitionError> {
+        let expression = raw.expression.filter(|text| !text.trim().is_empty());
+        let parsed = expression.map(|text| text.parse()).transpose().map_err(refused)?;
         let metric = Self {
             name: raw.name.unwrap_or_else(|| raw.code.clone()),
             code: raw.code,
@@ -199,7 +205,7 @@ impl TryFrom<Unchecked> for BillableMetric {
             recurring: raw.recurring,
             rounding_function: raw.rounding_function,
             rounding_precision: raw.rounding_precision,
-            expression: raw.expression.filter(|text| !text.trim().is_empty()),
+            expression: parsed,
             filters: raw.filters.unwrap_or_default(),
         };
         metric.check()?;
@@ -268,11 +274,28 @@ impl BillableMetric {
         match self.aggregation_type {
             Aggregation::Count if !self.field_name.is_empty() => Err(DefinitionError::new("field_name", "is not read by a count")),
             Aggregation::Custom if self.expression.is_none() => Err(DefinitionError::new("expression", "is needed by a custom metric")),
+            _ if self.expression.is_some() => self.check_expression(),
             Aggregation::Count | Aggregation::Custom => Ok(()),
             _ if self.field_name.is_empty() => Err(DefinitionError::new("field_name", "is empty: it names the property that is read")),
             _ => Ok(()),
         }
     }
+}
+
+impl BillableMetric {
+    /// Where an expression is computed from an event, it gives the value of the field: there need not be a property of that name.
+    fn check_expression(&self) -> Result<(), DefinitionError> {
+        let Some(expression) = &self.expression else { return Ok(()) };
+        match self.aggregation_type {
+            Aggregation::Count => Err(DefinitionError::new("expression", "is not read by a count")),
+            Aggregation::Custom => expression.check_names(&CUSTOM_METRIC_NAMES, false).map_err(refused),
+            _ => expression.check_names(&[], true).map_err(refused),
+        }
+    }
+}
+
+fn refused(error: ExpressionError) -> DefinitionError {
+    DefinitionError::new("expression", error.to_string())
 }
 
 impl MetricFilter {
@@ -328,7 +351,9 @@ mod tests {
 
     #[test]
     fn contradictions_are_refused_by_the_name_of_their_field() {
-        let cases: [(&str, Value, &str); 9] = [
+        let cases: [(&str, Value, &str); 11] = [
+            ("expression", json!("event.properties.a *"), "expression"),
+            ("expression", json!("sum / count"), "expression"),
             ("code", json!(""), "code"),
             ("aggregation_type", json!("count"), "field_name"),
             ("aggregation_type", json!("custom"), "expression"),

@@ -5,10 +5,13 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::core::exact::Exact;
+use crate::core::expression::Expression;
 use crate::model::definition::{self, DefinitionError};
 
 /// Most tiers of one price.
 pub const TIERS_MAX: usize = 100;
+/// What the expression of a custom price may name: units, events, and what the events themselves say they cost in minor units.
+pub const CUSTOM_PRICE_NAMES: [&str; 3] = ["units", "events", "precise_total_amount_cents"];
 
 /// A tier of a graduated or volume price: (the tier before's `to_value`, its own `to_value`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -123,8 +126,8 @@ pub enum PriceModel {
     Dynamic,
     /// An expression over `units` and `events` (`custom`).
     Custom {
-        /// The expression (`core/expression.rs`).
-        expression: String,
+        /// The expression; it may name [`CUSTOM_PRICE_NAMES`].
+        expression: Expression,
     },
 }
 
@@ -174,7 +177,7 @@ struct Custom {
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct CustomProperties {
-    expression: String,
+    expression: Expression,
 }
 
 impl PriceModel {
@@ -200,14 +203,12 @@ impl PriceModel {
         !matches!(self, Self::Volume { .. } | Self::Dynamic | Self::Custom { .. })
     }
 
-    /// Whether every event must be priced by itself, because totals do not say what was paid.
+    /// Whether the period's events must be read one by one, because their totals do not say what they cost.
     #[must_use]
-    pub fn is_per_event(&self) -> bool {
+    pub fn reads_events(&self, prorated: bool) -> bool {
         match self {
-            Self::Dynamic => true,
-            Self::Percentage(percentage) => {
-                percentage.per_transaction_min_amount.is_some() || percentage.per_transaction_max_amount.is_some()
-            }
+            Self::Graduated { .. } => prorated,
+            Self::Percentage(percentage) => percentage.reads_events(),
             _ => false,
         }
     }
@@ -278,12 +279,38 @@ impl PriceModel {
                 Ok(())
             }
             Self::Dynamic => Ok(()),
-            Self::Custom { expression } => definition::text("custom_properties.expression", expression),
+            Self::Custom { expression } => expression
+                .check_names(&CUSTOM_PRICE_NAMES, false)
+                .map_err(|e| DefinitionError::new("custom_properties.expression", e.to_string())),
         }
     }
 }
 
 impl Percentage {
+    /// Whether each transaction has a least or a most that it pays.
+    #[must_use]
+    pub const fn is_bounded(&self) -> bool {
+        self.per_transaction_min_amount.is_some() || self.per_transaction_max_amount.is_some()
+    }
+
+    /// How many events are free, where that is limited.
+    #[must_use]
+    pub fn event_limit(&self) -> Option<u64> {
+        self.free_units_per_events.filter(|limit| *limit > 0)
+    }
+
+    /// How much of the total is free, where that is limited.
+    #[must_use]
+    pub fn amount_limit(&self) -> Option<&Exact> {
+        self.free_units_per_total_aggregation.as_ref().filter(|limit| limit.is_positive())
+    }
+
+    /// Whether the order of the events decides: for bounds of each, and for which of them are free.
+    #[must_use]
+    pub fn reads_events(&self) -> bool {
+        self.is_bounded() || self.event_limit().is_some() || self.amount_limit().is_some()
+    }
+
     fn check(&self) -> Result<(), DefinitionError> {
         definition::not_negative("rate", &self.rate)?;
         for (field, value) in [
@@ -388,6 +415,8 @@ mod tests {
                 "per_transaction_max",
             ),
             ("dynamic", json!({ "amount": "1" }), "amount"),
+            ("custom", json!({ "custom_properties": { "expression": "units +" } }), "ends too early"),
+            ("custom", json!({ "custom_properties": { "expression": "secret" } }), "custom_properties.expression"),
             ("barter", json!({}), "charge_model"),
         ] {
             let error = parse(model, properties).unwrap_err();
