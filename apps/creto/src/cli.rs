@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod agent;
+pub(crate) mod channels;
 pub(crate) mod govern;
 pub(crate) mod own_keys;
 
@@ -80,6 +81,9 @@ pub(crate) enum Command {
     /// Logins for people.
     #[command(subcommand)]
     Account(admin::AccountCommand),
+    /// Webhooks: whom the server tells of what happens.
+    #[command(subcommand)]
+    Webhooks(channels::WebhooksCommand),
     /// The log of everything: verify it, show an entry, pin it.
     #[command(subcommand)]
     Audit(govern::AuditCommand),

@@ -18,6 +18,7 @@ mod remote;
 mod run;
 mod runs;
 mod serve;
+mod webhooks;
 
 use std::process::ExitCode;
 
@@ -80,6 +81,7 @@ async fn with_server(session: &Session, command: Command) -> Result<ExitCode, Fa
         Command::Policy(command) => policy::policy(session, command).await,
         Command::Agent(command) => agents::agent(session, command).await,
         Command::Key(command) => keys::key(session, command).await,
+        Command::Webhooks(command) => webhooks::webhooks(session, command).await,
         Command::Account(command) => accounts::account(session, command).await,
         Command::Audit(AuditCommand::Show { entry }) => audit::show_entry(session, &entry).await,
         Command::Audit(AuditCommand::Pin) => audit::pin(session).await,

@@ -28,6 +28,10 @@ pub struct ConfigFile {
     pub tools_dir: Option<PathBuf>,
     /// Sandboxes kept warm.
     pub warm_sandboxes: usize,
+    /// Places, `host` or `host:port`, to which the server itself may send although they are inside addresses or speak no TLS.
+    pub outbound_allow: Vec<String>,
+    /// Further certificate authorities for what the server itself sends, as a PEM file.
+    pub outbound_authorities: Option<PathBuf>,
 }
 
 impl Default for ConfigFile {
@@ -43,6 +47,8 @@ impl Default for ConfigFile {
             runsc: None,
             tools_dir: None,
             warm_sandboxes: 0,
+            outbound_allow: Vec::new(),
+            outbound_authorities: None,
         }
     }
 }

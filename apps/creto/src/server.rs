@@ -69,6 +69,7 @@ pub(crate) fn endpoints(house: &Arc<House>, runs: &Runs) -> Endpoints {
         .and(messaging::endpoints(house))
         .and(memory::endpoints(house))
         .and(crate::runs::http::endpoints(runs))
+        .and(creto_enablement_common::webhook::http::endpoints(&house.webhooks))
         .and(creto_metering::http::endpoints(&house.meter))
         .and(creto_oversight::http::endpoints(&house.desk, &house.actions))
         .and(creto_oversight::http::humanlayer::endpoints())
@@ -96,6 +97,11 @@ impl Server {
             let serve = axum::serve(listener, guarded(channel).into_make_service_with_connect_info::<auth::Peer>());
             tasks.spawn(serve.with_graceful_shutdown(stopped(stopping.clone())).into_future());
         }
+        let delivering = Arc::clone(&house).deliver(stopping.clone());
+        tasks.spawn(async move {
+            delivering.await;
+            Ok(())
+        });
         let mut address = None;
         if let Some(wanted) = config.listen {
             let listener = TcpListener::bind(wanted).await.map_err(|e| cannot_listen(wanted, &e))?;

@@ -10,7 +10,9 @@ use std::time::Duration;
 use creto_audit::{DirSource, LogReader, Sequencer, TrustedKeys};
 use creto_authz::Authorizer;
 use creto_crypto::{AlgorithmPolicy, KeyRing, MasterKey};
-use creto_db::{Db, MigrationSet};
+use creto_db::{Db, Dispatcher, MigrationSet};
+use creto_enablement_common::outbound::{Outbound, OutboundOptions};
+use creto_enablement_common::webhook::{self, WebhookOptions, Webhooks};
 use creto_enablement_common::{Gate, GateOptions, LogHealth};
 use creto_kernel::{Clock, ErrorCode, NhiId, NhiKind, SystemClock, TenantId, Timestamp};
 use creto_memory::Memory;
@@ -57,6 +59,7 @@ pub(crate) struct House {
     pub(crate) actions: Actions,
     pub(crate) messaging: Messaging,
     pub(crate) memory: Memory,
+    pub(crate) webhooks: Webhooks,
     pub(crate) sequencer: Arc<Sequencer>,
     pub(crate) log: LogReader,
     pub(crate) log_files: DirSource,
@@ -81,13 +84,14 @@ impl LogHealth for Lag {
 }
 
 /// All tables, in the order their crates depend on each other.
-fn migrations() -> [MigrationSet; 8] {
+fn migrations() -> [MigrationSet; 9] {
     [
         creto_consensus::MIGRATIONS,
         creto_nhi::MIGRATIONS,
         creto_authz::MIGRATIONS,
         creto_memory::MIGRATIONS,
         creto_enablement_common::gate::MIGRATIONS,
+        creto_enablement_common::webhook::MIGRATIONS,
         creto_metering::MIGRATIONS,
         creto_oversight::MIGRATIONS,
         creto_messaging::MIGRATIONS,
@@ -133,6 +137,11 @@ impl House {
             db: db.clone(),
             clock: Arc::clone(&clock),
         }));
+        let outbound = Outbound::new(OutboundOptions {
+            allow: config.file.outbound_allow.clone(),
+            authorities: config.file.outbound_authorities.clone(),
+        });
+        let webhooks = Webhooks::new(WebhookOptions { db: db.clone(), clock: Arc::clone(&clock), ring: Arc::clone(&ring), outbound });
         let sandboxes = Sandboxes::open(config, &data, &gate);
         let log_files = DirSource::new(&data.join("log"));
         let house = Self {
@@ -140,6 +149,7 @@ impl House {
             actions: Actions::new(Arc::clone(&gate)),
             messaging: Messaging::new(db.clone(), Arc::clone(&gate), Arc::clone(&clock)),
             memory: Memory::new(db.clone(), Arc::clone(&clock)),
+            webhooks,
             log: LogReader::new(Arc::new(log_files.clone()), trusted.clone(), db.clone()),
             log_files,
             data,
@@ -199,6 +209,12 @@ impl House {
     pub(crate) fn verify_own(&self, caller: &NhiId, links: &DelegationChain) -> Result<VerifiedChain, NhiError> {
         let verified = self.authority.verify(links, self.now())?;
         if verified.tenant() == caller.tenant() { Ok(verified) } else { Err(NhiError::OtherTenant(caller.clone())) }
+    }
+
+    /// Delivers what commits left to be told, until `stop` changes.
+    pub(crate) async fn deliver(self: Arc<Self>, stop: watch::Receiver<bool>) {
+        let dispatcher = Dispatcher::new(self.db.clone(), Arc::clone(&self.clock)).on(webhook::TOPIC, self.webhooks.clone());
+        tokio::join!(dispatcher.run(stop.clone()), self.webhooks.clone().run(stop));
     }
 
     /// Closes: sandboxes first, then the log.

@@ -9,13 +9,19 @@
 //!
 //! INVARIANT: while a human is asked, no transaction is open and no money is held.
 //!
+//! What the server sends elsewhere goes through [`outbound`], which judges every address; [`webhook`] tells whoever asked of what
+//! the products did.
+//!
 //! The ports have one implementation each in the products: metering's `Accounts` is the [`Ledger`], oversight's `Desk` the
 //! [`Approvals`]; the binary's `wiring.rs` connects them, so products never import each other.
 
+pub mod address;
 pub mod gate;
 pub mod http;
+pub mod outbound;
 pub mod ports;
 pub mod refusal;
+pub mod webhook;
 
 pub use gate::{Admission, AdmitRequest, Effect, Gate, GateOptions, Granted, Outcome, Settled};
 pub use ports::{Approvals, Extension, Funding, Lease, Ledger, LogHealth, OpenRequest, Usage, Verdict};

@@ -11,5 +11,9 @@ mod doubt;
 mod house;
 #[path = "gate/http.rs"]
 mod http;
+#[path = "support/receiver.rs"]
+mod receiver;
 #[path = "gate/tenants.rs"]
 mod tenants;
+#[path = "gate/webhook.rs"]
+mod webhook;

@@ -53,6 +53,8 @@ impl World {
         let admission_of_event = plant_usage(&owner, &worker, &marker);
         plant_actions(&owner, &worker, &marker, &mut ids);
         plant_policy(&owner, &marker);
+        let hook = owner.post("/v1/webhooks", json!({ "url": format!("https://{marker}.example.com/") })).ok();
+        ids.insert("webhook", text(&hook["endpoint"], "id").to_owned());
         plant_memory(&worker, &marker, &mut ids);
         let envelope = plant_message(server, &tokens, &peer, &mut ids);
         if sandboxes {
@@ -80,6 +82,7 @@ impl World {
             "id" if path.starts_with("/v1/keys") => self.id("key"),
             "id" if path.starts_with("/v1/oversight") => self.id("request"),
             "id" if path.starts_with("/v1/memory") => self.id("memory"),
+            "id" if path.starts_with("/v1/webhooks") => self.id("webhook"),
             known if self.ids.contains_key(known) => self.id(known),
             "run" => self.id("run"),
             unknown => panic!("this test does not know what `{{{unknown}}}` of `{path}` names"),
@@ -134,7 +137,17 @@ impl World {
         let reads = [
             (
                 "operator",
-                vec!["identities", "keys", "actions", "audit/entries", "policy", "policy/history", "metering/accounts", "metering/costs"],
+                vec![
+                    "identities",
+                    "keys",
+                    "actions",
+                    "audit/entries",
+                    "policy",
+                    "policy/history",
+                    "webhooks",
+                    "metering/accounts",
+                    "metering/costs",
+                ],
             ),
             ("approver", vec!["oversight/requests", "runs"]),
             ("agent", vec!["whoami", "metering/usage?subscription=shared"]),

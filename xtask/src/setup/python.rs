@@ -7,7 +7,7 @@ use crate::workspace::{Fallible, Workspace};
 
 /// What the SDK and its tests import, and the requirement that brings it. The clients and frameworks of others, which are the judges, are
 /// pinned; what the SDK itself needs is not.
-const PACKAGES: [(&str, &str); 7] = [
+const PACKAGES: [(&str, &str); 12] = [
     ("httpx", "httpx"),
     ("pytest", "pytest"),
     ("humanlayer", "humanlayer==0.7.9"),
@@ -15,6 +15,11 @@ const PACKAGES: [(&str, &str); 7] = [
     ("langgraph.checkpoint.sqlite", "langgraph-checkpoint-sqlite==3.1.2"),
     ("agents", "openai-agents==0.24.0"),
     ("mcp", "mcp==2.3.0"),
+    ("standardwebhooks", "standardwebhooks==1.1.0"),
+    ("aiosmtpd", "aiosmtpd==1.4.6"),
+    ("slack_sdk", "slack_sdk==3.47.0"),
+    ("pysnc", "pysnc==1.2.1"),
+    ("jwt", "pyjwt[crypto]"),
 ];
 
 /// The program that says whether everything is there in its version. Found, not loaded: loading all of it takes seconds.
