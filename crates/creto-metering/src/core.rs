@@ -1,10 +1,17 @@
 //! Pure decisions about units and money: no clock, no randomness, no I/O.
 
 pub mod aggregate;
+pub mod allocate;
+pub mod credits;
+pub mod dedupe;
 pub mod exact;
 pub mod expression;
+pub mod fee;
 pub mod gcra;
+pub mod invoice;
 pub mod matching;
+pub mod period;
+pub mod posting;
 pub mod price;
 pub mod rate;
 pub mod reading;

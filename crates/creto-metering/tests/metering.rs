@@ -7,6 +7,8 @@ mod budgets;
 mod contention;
 #[path = "metering/crash.rs"]
 mod crash;
+#[path = "metering/golden.rs"]
+mod golden;
 #[path = "../../creto-enablement-common/tests/support/house.rs"]
 #[expect(dead_code, reason = "the Gate's own tests use the rest")]
 mod house;

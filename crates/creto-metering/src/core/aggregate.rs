@@ -224,7 +224,8 @@ impl Reading {
 /// What a metric's units are over a period from `from` until before `to`, unrounded. `carried` is the state of everything before the
 /// period; it is read by recurring metrics alone. A custom metric's units are what its expression makes of [`DayState::names`].
 ///
-/// Never negative: usage that falls below nothing is nothing.
+/// A LATEST below nothing is nothing; what else falls below nothing is shown as it is, and billed as nothing
+/// ([`BillableMetric::billable`](crate::model::billable_metric::BillableMetric::billable)).
 pub fn units(
     aggregation: Aggregation,
     carried: Option<&DayState>,
@@ -238,20 +239,25 @@ pub fn units(
             Some(_) => return Err(Mismatch),
             None => Exact::ZERO,
         };
-        return Ok(inside.mean(&initial, from, to).floor_zero());
+        return Ok(inside.mean(&initial, from, to));
     }
     let mut whole = carried.cloned().unwrap_or_else(|| DayState::empty(aggregation));
     whole.merge(period)?;
-    let value = match whole.level {
+    Ok(match whole.level {
         Level::Count => Exact::from(whole.events),
         Level::Sum(sum) if aggregation == Aggregation::Avg => sum.over(&Exact::from(whole.events)).unwrap_or_default(),
         Level::Sum(sum) => sum,
         Level::Max(value) | Level::Min(value) => value.unwrap_or_default(),
-        Level::Latest(last) => last.map(|last| last.value).unwrap_or_default(),
+        Level::Latest(last) => last.map(|last| last.value).unwrap_or_default().floor_zero(),
         Level::Unique(members) => Exact::from(members.active()),
         Level::Weighted(_) | Level::Custom(_) => return Err(Mismatch),
-    };
-    Ok(value.floor_zero())
+    })
+}
+
+/// How many events a metric's units are of: those carried in too, where it recurs.
+#[must_use]
+pub fn count(carried: Option<&DayState>, period: &DayState) -> u64 {
+    carried.map_or(0, |state| state.events).saturating_add(period.events)
 }
 
 fn keep_max(kept: &mut Option<Exact>, value: Option<&Exact>) {
@@ -334,9 +340,9 @@ mod tests {
             (Aggregation::Sum, 12),
             (Aggregation::Avg, 3),
             (Aggregation::Max, 9),
-            // Below nothing is nothing: the last value is -2, and so is the least.
+            (Aggregation::Min, -2),
+            // The last value is -2, and a level below nothing is none.
             (Aggregation::Latest, 0),
-            (Aggregation::Min, 0),
         ] {
             assert_eq!(over(aggregation), Ok(Exact::from(expected)), "{aggregation:?}");
         }

@@ -64,6 +64,19 @@ impl Usage {
         Self { units, events, ..Self::default() }
     }
 
+    /// Units that count by the days they were active, event by event.
+    #[must_use]
+    pub fn prorated(transactions: impl IntoIterator<Item = Transaction>) -> Self {
+        let transactions: Vec<Transaction> = transactions.into_iter().collect();
+        Self {
+            units: transactions.iter().map(|transaction| &transaction.prorated_units).sum(),
+            full_units: Some(transactions.iter().map(|transaction| &transaction.full_units).sum()),
+            events: u64::try_from(transactions.len()).unwrap_or(u64::MAX),
+            precise_total_amount_cents: Exact::ZERO,
+            transactions,
+        }
+    }
+
     fn shown_units(&self) -> &Exact {
         self.full_units.as_ref().unwrap_or(&self.units)
     }
@@ -87,8 +100,8 @@ pub fn rate(model: &PriceModel, usage: &Usage, subunits: &Exact) -> Result<Rated
         PriceModel::Volume { ranges } => Rated::over(tiers::volume(ranges, &usage.units, usage.shown_units()), usage.shown_units()),
         PriceModel::Package { amount, package_size, free_units } => package(&usage.units, amount, package_size, free_units),
         PriceModel::Percentage(price) if price.is_bounded() => {
-            let values: Vec<&Exact> = usage.transactions.iter().map(|transaction| &transaction.full_units).collect();
-            Rated::over(percentage::per_transaction(price, &values), usage.shown_units())
+            let values: Vec<Exact> = usage.transactions.iter().map(|transaction| transaction.full_units.clone()).collect();
+            percentage::by_transaction(price, &values)
         }
         PriceModel::Percentage(price) => percentage::total(price, &usage.units, usage.events, &running_totals(&usage.transactions)),
         PriceModel::GraduatedPercentage { ranges } => Rated::over(tiers::graduated_percentage(ranges, &usage.units), usage.shown_units()),

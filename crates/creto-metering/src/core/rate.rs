@@ -1,20 +1,21 @@
-//! Rating: units and a price become an amount.
+//! The list price of one event, posted as it happens.
 
 use creto_kernel::Micros;
-use creto_kernel::money::MICROS_PER_UNIT;
-use rust_decimal::{Decimal, RoundingStrategy};
+use rust_decimal::Decimal;
+
+use crate::core::exact::Exact;
+use crate::core::posting;
 
 /// The cost of `units` at `unit_price`, one event at a time: rounded once, half away from zero, to a micro-unit; `None` beyond the range of an amount.
 #[must_use]
 pub fn per_unit(units: Decimal, unit_price: Decimal) -> Option<Micros> {
-    let micros = units.checked_mul(unit_price)?.checked_mul(Decimal::from(MICROS_PER_UNIT))?;
-    let rounded = micros.round_dp_with_strategy(0, RoundingStrategy::MidpointAwayFromZero);
-    i64::try_from(rounded).ok().map(Micros::new)
+    posting::rounded(&(Exact::from(units) * Exact::from(unit_price)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use creto_kernel::money::MICROS_PER_UNIT;
     use proptest::prelude::*;
 
     fn decimal(text: &str) -> Decimal {

@@ -130,6 +130,12 @@ impl RoundingFunction {
             Self::Floor => rounding::UNITS_FLOOR,
         }
     }
+
+    /// Units rounded by a function to a precision, where there is one; unchanged where there is none.
+    #[must_use]
+    pub fn apply(function: Option<Self>, precision: Option<i32>, units: &Exact) -> Exact {
+        function.map_or_else(|| units.clone(), |function| function.rounding().places(units, precision.unwrap_or(0)))
+    }
 }
 
 /// A property whose values tell usage apart, and the values that may be told apart.
@@ -232,13 +238,16 @@ impl BillableMetric {
         Ok(metric)
     }
 
-    /// Units as they are billed: rounded where the metric says so.
+    /// Units rounded where the metric says so.
     #[must_use]
     pub fn rounded(&self, units: &Exact) -> Exact {
-        match self.rounding_function {
-            Some(function) => function.rounding().places(units, self.rounding_precision.unwrap_or(0)),
-            None => units.clone(),
-        }
+        RoundingFunction::apply(self.rounding_function, self.rounding_precision, units)
+    }
+
+    /// Units as a price reads them: rounded, and nothing where they are below nothing.
+    #[must_use]
+    pub fn billable(&self, units: &Exact) -> Exact {
+        self.rounded(units).floor_zero()
     }
 
     /// The filters as a table.

@@ -56,7 +56,7 @@ pub struct Grant {
     /// What is left of it.
     pub remaining: Exact,
     /// Smaller is drawn first.
-    pub priority: u8,
+    pub priority: u32,
     /// When it is gone.
     pub expires_at: Option<Timestamp>,
     /// Where it came from.

@@ -22,6 +22,18 @@ pub fn sum<'a>(days: impl IntoIterator<Item = (Day, &'a Exact)>, last_day: Day, 
     unit_days.over(&Exact::from(period_days)).unwrap_or_default()
 }
 
+/// A recurring sum: what was there before the period for its days of it, and what came in it from its day on.
+#[must_use]
+pub fn recurring_sum<'a>(
+    carried: &Exact,
+    carried_days: u32,
+    days: impl IntoIterator<Item = (Day, &'a Exact)>,
+    last_day: Day,
+    period_days: u32,
+) -> Exact {
+    persisted(carried, carried_days, period_days) + sum(days, last_day, period_days)
+}
+
 /// Σ active days of each value ÷ `period_days`.
 #[must_use]
 pub fn unique(active_days: impl IntoIterator<Item = u32>, period_days: u32) -> Exact {

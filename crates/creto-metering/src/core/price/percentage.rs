@@ -45,27 +45,36 @@ fn free(event_limit: Option<u64>, amount_limit: Option<&Exact>, passed: bool, ru
 /// The price of each transaction by itself, in order: the rate of what is not free and the fixed amount, at least the minimum, at most the
 /// maximum. A transaction that is wholly free pays nothing; one that straddles the free amount pays on the excess.
 #[must_use]
-pub fn per_transaction(price: &Percentage, values: &[&Exact]) -> Exact {
+pub fn by_transaction(price: &Percentage, values: &[Exact]) -> Rated {
     let (event_limit, amount_limit) = (price.event_limit(), price.amount_limit());
     let mut is_free = event_limit.is_some() || amount_limit.is_some();
+    let mut free_events = 0;
+    let mut free_units = Exact::ZERO;
     let mut total = Exact::ZERO;
     let mut amount = Exact::ZERO;
     for (index, value) in (0_u64..).zip(values) {
         is_free = is_free && event_limit.is_none_or(|limit| index < limit);
-        total += *value;
+        total += value;
         let paid = match amount_limit {
-            _ if !is_free => Some((*value).clone()),
+            _ if !is_free => Some(value.clone()),
             Some(limit) if total > *limit => {
                 is_free = false;
                 Some(&total - limit)
             }
             _ => None,
         };
-        if let Some(paid) = paid {
-            amount += &one(price, &paid);
+        match paid {
+            Some(paid) => {
+                free_units += &(value - &paid);
+                amount += &one(price, &paid);
+            }
+            None => {
+                free_units += value;
+                free_events += 1;
+            }
         }
     }
-    amount
+    Rated { free_units, free_events, ..Rated::over(amount, &total) }
 }
 
 fn one(price: &Percentage, paid: &Exact) -> Exact {

@@ -1,0 +1,141 @@
+//! Invoices: coupons before taxes, taxes before credit notes, credit notes before prepaid credits. All amounts are in minor units.
+
+use crate::core::allocate;
+use crate::core::exact::Exact;
+use crate::core::fee;
+use crate::core::rounding::{COUPON, FEE, INVOICE_TAX, ORDER_TAX};
+
+/// What a coupon takes off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Off {
+    /// So many minor units.
+    Cents(Exact),
+    /// So many percent.
+    Percent(Exact),
+}
+
+/// What a coupon takes off all of these fees: never more than they are.
+#[must_use]
+pub fn coupon_credit(off: &Off, fees: &[Exact]) -> Exact {
+    let sum: Exact = fees.iter().sum();
+    let credit = match off {
+        Off::Cents(cents) => cents.clone(),
+        Off::Percent(percent) => COUPON.whole(&(&sum * &percent.percent())),
+    };
+    credit.min(sum).floor_zero()
+}
+
+/// A coupon's credit and each fee's share of it, in minor units that add up.
+#[must_use]
+pub fn coupon_split(off: &Off, fees: &[Exact]) -> (Exact, Vec<Exact>) {
+    let credit = coupon_credit(off, fees);
+    let shares = allocate::spread(&credit, fees);
+    (credit, shares)
+}
+
+/// A fee on its way to the invoice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// What it is before coupons.
+    pub amount: Exact,
+    /// Percent.
+    pub tax_rate: Exact,
+}
+
+/// A coupon with the lines it is limited to, by their places.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineCoupon {
+    /// What it takes off.
+    pub off: Off,
+    /// Which lines; none: all.
+    pub lines: Option<Vec<usize>>,
+}
+
+/// An invoice's sums.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Totals {
+    /// What coupons took off each line, exactly.
+    pub line_coupons: Vec<Exact>,
+    /// Each line's tax, rounded by itself.
+    pub line_taxes: Vec<Exact>,
+    /// Each line's tax as it is printed: the same to within a unit, and together the invoice's tax.
+    pub printed_taxes: Vec<Exact>,
+    /// What coupons took off.
+    pub coupons: Exact,
+    /// The fees without coupons' part.
+    pub subtotal: Exact,
+    /// The tax: rounded once, from the lines' precise taxes.
+    pub taxes: Exact,
+    /// What is to be paid.
+    pub total: Exact,
+}
+
+/// Applies coupons in their order, each spread pro rata on what is left of its lines, then taxes.
+#[must_use]
+pub fn totals(lines: &[Line], coupons_in_order: &[LineCoupon]) -> Totals {
+    let mut left: Vec<Exact> = lines.iter().map(|line| line.amount.clone()).collect();
+    for coupon in coupons_in_order {
+        let applies = |index: usize| coupon.lines.as_ref().is_none_or(|lines| lines.contains(&index));
+        let weights: Vec<Exact> =
+            left.iter().enumerate().map(|(index, left)| if applies(index) { left.clone() } else { Exact::ZERO }).collect();
+        let credit = coupon_credit(&coupon.off, &weights);
+        for (left, share) in left.iter_mut().zip(allocate::precise(&credit, &weights)) {
+            *left -= &share;
+        }
+    }
+    let line_coupons: Vec<Exact> = lines.iter().zip(&left).map(|(line, left)| &line.amount - left).collect();
+    let precise_taxes: Vec<Exact> = lines.iter().zip(&left).map(|(line, left)| left * &line.tax_rate.percent()).collect();
+    let line_taxes = lines.iter().zip(&left).map(|(line, left)| fee::tax(left, &line.tax_rate)).collect();
+    let subtotal = FEE.whole(&left.iter().sum());
+    let taxes = INVOICE_TAX.whole(&precise_taxes.iter().sum());
+    let total = &subtotal + &taxes;
+    let coupons = line_coupons.iter().sum();
+    Totals { printed_taxes: allocate::whole_parts(&taxes, &precise_taxes), line_coupons, line_taxes, coupons, subtotal, taxes, total }
+}
+
+/// What goes into an invoice, before anything is taken off.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Order {
+    /// Plan fees.
+    pub subscription: Exact,
+    /// Usage fees.
+    pub usage: Exact,
+    /// What coupons take off, before tax.
+    pub coupons: Exact,
+    /// Percent.
+    pub tax_rate: Exact,
+    /// Credit notes, after tax.
+    pub credit_notes: Exact,
+    /// Prepaid credits, after credit notes.
+    pub prepaid: Exact,
+}
+
+/// An invoice's sums in their order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ordered {
+    /// After coupons, before tax.
+    pub subtotal_excl: Exact,
+    /// The tax.
+    pub tax: Exact,
+    /// With tax.
+    pub subtotal_incl: Exact,
+    /// Credit notes that were used.
+    pub credit_notes_used: Exact,
+    /// Prepaid credits that were used.
+    pub prepaid_used: Exact,
+    /// What is to be paid.
+    pub total: Exact,
+}
+
+/// Takes off in order; never below nothing, and never more than was owed.
+#[must_use]
+pub fn order(order: &Order) -> Ordered {
+    let subtotal_excl = (&order.subscription + &order.usage - &order.coupons).floor_zero();
+    let tax = ORDER_TAX.whole(&(&subtotal_excl * &order.tax_rate.percent()));
+    let subtotal_incl = &subtotal_excl + &tax;
+    let credit_notes_used = order.credit_notes.clone().min(subtotal_incl.clone());
+    let after_notes = &subtotal_incl - &credit_notes_used;
+    let prepaid_used = order.prepaid.clone().min(after_notes.clone());
+    let total = &after_notes - &prepaid_used;
+    Ordered { subtotal_excl, tax, subtotal_incl, credit_notes_used, prepaid_used, total }
+}
