@@ -71,6 +71,7 @@ pub(crate) fn endpoints(house: &Arc<House>, runs: &Runs) -> Endpoints {
         .and(crate::runs::http::endpoints(runs))
         .and(creto_enablement_common::webhook::http::endpoints(&house.webhooks))
         .and(creto_metering::http::endpoints(&house.meter))
+        .and(creto_metering::http::catalog::endpoints(&house.catalog))
         .and(creto_oversight::http::endpoints(&house.desk, &house.actions))
         .and(creto_oversight::http::humanlayer::endpoints())
 }

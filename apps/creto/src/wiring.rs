@@ -18,7 +18,7 @@ use creto_kernel::{Clock, ErrorCode, NhiId, NhiKind, SystemClock, TenantId, Time
 use creto_memory::Memory;
 use creto_messaging::Messaging;
 use creto_metering::core::gcra::Rate;
-use creto_metering::{Accounts, Meter, RateLimits};
+use creto_metering::{Accounts, Catalog, Meter, RateLimits};
 use creto_nhi::{Authority, Credentials, DelegationChain, NhiError, Role, VerifiedChain};
 use creto_oversight::{Actions, Desk};
 use creto_runtime::container::runsc::RunscOptions;
@@ -55,6 +55,7 @@ pub(crate) struct House {
     pub(crate) authz: Arc<Authorizer>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) meter: Meter,
+    pub(crate) catalog: Catalog,
     pub(crate) desk: Desk,
     pub(crate) actions: Actions,
     pub(crate) messaging: Messaging,
@@ -84,7 +85,7 @@ impl LogHealth for Lag {
 }
 
 /// All tables, in the order their crates depend on each other.
-fn migrations() -> [MigrationSet; 9] {
+fn migrations() -> [MigrationSet; 10] {
     [
         creto_consensus::MIGRATIONS,
         creto_nhi::MIGRATIONS,
@@ -93,6 +94,7 @@ fn migrations() -> [MigrationSet; 9] {
         creto_enablement_common::gate::MIGRATIONS,
         creto_enablement_common::webhook::MIGRATIONS,
         creto_metering::MIGRATIONS,
+        creto_metering::CATALOG_MIGRATIONS,
         creto_oversight::MIGRATIONS,
         creto_messaging::MIGRATIONS,
     ]
@@ -145,6 +147,7 @@ impl House {
         let sandboxes = Sandboxes::open(config, &data, &gate);
         let log_files = DirSource::new(&data.join("log"));
         let house = Self {
+            catalog: Catalog::new(db.clone(), Arc::clone(&clock)),
             meter: Meter::new(db.clone(), Arc::clone(&gate), accounts, Arc::clone(&clock)),
             actions: Actions::new(Arc::clone(&gate)),
             messaging: Messaging::new(db.clone(), Arc::clone(&gate), Arc::clone(&clock)),

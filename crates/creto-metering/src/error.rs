@@ -42,6 +42,41 @@ pub enum MeteringError {
     /// An amount does not fit.
     #[error("the cost of `{0}` does not fit: one line of usage costs at most a million units")]
     CostOverflow(String),
+    /// The catalog has nothing of this name.
+    #[error("there is no {kind} `{code}`")]
+    UnknownDefinition {
+        /// Of which kind.
+        kind: &'static str,
+        /// Its code or identifier.
+        code: String,
+    },
+    /// The name is taken.
+    #[error("there is a {kind} `{code}` already")]
+    AlreadyExists {
+        /// Of which kind.
+        kind: &'static str,
+        /// Its code or identifier.
+        code: String,
+    },
+    /// What is asked for does not fit the state something is in.
+    #[error("{0}")]
+    WrongState(String),
+    /// Amounts of two currencies would meet.
+    #[error("the currency is {found}, and {expected} is billed")]
+    CurrencyMismatch {
+        /// What the customer is billed in.
+        expected: String,
+        /// What was asked for.
+        found: String,
+    },
+    /// A requirement did not hold when the change was committed.
+    #[error("{message}")]
+    Conflict {
+        /// Which.
+        code: ErrorCode,
+        /// What did not hold.
+        message: String,
+    },
     /// The Gate said no.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -60,6 +95,11 @@ impl Coded for MeteringError {
             Self::BadDefinition(_) => ErrorCode::new("metering.bad_definition"),
             Self::UnknownAccount(_) => ErrorCode::new("metering.unknown_account"),
             Self::CostOverflow(_) => ErrorCode::new("metering.cost_overflow"),
+            Self::UnknownDefinition { .. } => ErrorCode::new("metering.unknown_definition"),
+            Self::AlreadyExists { .. } => ErrorCode::new("metering.already_exists"),
+            Self::WrongState(_) => ErrorCode::new("metering.wrong_state"),
+            Self::CurrencyMismatch { .. } => ErrorCode::new("metering.currency_mismatch"),
+            Self::Conflict { code, .. } => *code,
             Self::Refused(refusal) => refusal.code(),
             Self::Db(error) => error.code(),
         }
@@ -70,6 +110,9 @@ impl Coded for MeteringError {
             Self::BadEvent { .. } | Self::BadMetric(_) | Self::BadDefinition(_) | Self::CostOverflow(_) => Kind::Invalid,
             Self::DuplicateConflict { .. } => Kind::Conflict,
             Self::UnknownMetric(_) | Self::UnknownAccount(_) => Kind::NotFound,
+            Self::UnknownDefinition { .. } => Kind::NotFound,
+            Self::AlreadyExists { .. } | Self::WrongState(_) | Self::Conflict { .. } => Kind::Conflict,
+            Self::CurrencyMismatch { .. } => Kind::Invalid,
             Self::Refused(refusal) => refusal.kind(),
             Self::Db(error) => error.kind(),
         }

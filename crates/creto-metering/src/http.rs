@@ -1,5 +1,7 @@
 //! Native routes, `/v1/metering/…`.
 
+pub mod catalog;
+
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::Method;

@@ -1,6 +1,7 @@
 //! Metering: what agents used, what it cost, and ceilings that hold anywhere in the delegation chain.
 //!
 //! - [`Meter`] takes usage events and answers current usage and cost by delegation tree.
+//! - [`Catalog`] holds what is sold and to whom: metrics, plans, taxes, add-ons, coupons, customers, subscriptions.
 //! - [`RateLimits`] is an inline limit of the Gate: so many actions of each agent in a time, counted in memory.
 //! - [`Accounts`] is the Gate's ledger: it holds money along a chain, then posts or voids it.
 //!
@@ -9,6 +10,7 @@
 //! INVARIANT: for every account, spent + held never passes its ceiling at the moment of a hold or a direct posting.
 
 mod accounts;
+mod catalog;
 pub mod core;
 mod error;
 pub mod http;
@@ -18,7 +20,10 @@ mod service;
 mod store;
 
 pub use accounts::{Accounts, LedgerReport};
+pub use catalog::{Catalog, CatalogReader, Passed, SubscriptionView, Terms};
 pub use error::MeteringError;
 pub use limits::{AGENTS_PER_SHARD_MAX, RateLimits};
 pub use service::{Meter, Receipt};
 pub use store::MIGRATIONS;
+pub use store::catalog::CATALOG_MIGRATIONS;
+pub use store::subscriptions::SubscriptionFilter;

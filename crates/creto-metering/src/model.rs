@@ -1,13 +1,19 @@
 //! Plain types, parsed at the edge.
 
 pub mod account;
+pub mod add_on;
 pub mod billable_metric;
 pub mod charge;
 pub mod currency;
+pub mod customer;
 pub mod definition;
+pub mod entry;
 pub mod event;
 pub mod metric;
+pub mod overrides;
+pub mod page;
 pub mod plan;
 pub mod price;
+pub mod subscription;
 pub mod tax;
 pub mod wallet;

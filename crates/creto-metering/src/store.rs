@@ -1,5 +1,8 @@
 //! Queries, and the write steps as values. One SQL text serves both engines.
 
+pub(crate) mod catalog;
+pub(crate) mod subscriptions;
+
 use creto_db::{Db, DbError, Migration, MigrationSet, Row, Write, params};
 use creto_kernel::id::{AdmissionId, HoldId};
 use creto_kernel::{Digest, ErrorCode, Micros, NhiId, TenantId, Timestamp};

@@ -3,6 +3,8 @@
 
 #[path = "metering/budgets.rs"]
 mod budgets;
+#[path = "metering/catalog.rs"]
+mod catalog;
 #[path = "metering/contention.rs"]
 mod contention;
 #[path = "metering/crash.rs"]

@@ -19,6 +19,7 @@ pub(crate) const SETS: &[MigrationSet] = &[
     creto_authz::MIGRATIONS,
     creto_enablement_common::gate::MIGRATIONS,
     creto_metering::MIGRATIONS,
+    creto_metering::CATALOG_MIGRATIONS,
     creto_oversight::MIGRATIONS,
 ];
 

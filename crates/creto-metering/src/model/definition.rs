@@ -7,6 +7,8 @@ use crate::core::exact::Exact;
 
 /// Longest code of a metric, plan, coupon or tax, in bytes.
 pub const CODE_BYTES_MAX: usize = 128;
+/// Longest external identifier, in bytes.
+pub const KEY_BYTES_MAX: usize = 255;
 /// Longest name or description, in bytes.
 pub const TEXT_BYTES_MAX: usize = 1024;
 /// Largest amount in minor units a definition may name: a thousand million million leaves room for sums.
@@ -43,6 +45,17 @@ pub(crate) fn code(field: &str, text: &str) -> Result<(), DefinitionError> {
     }
     if text.len() > CODE_BYTES_MAX {
         return Err(DefinitionError::new(field, format!("is longer than {CODE_BYTES_MAX} bytes")));
+    }
+    plain(field, text)
+}
+
+/// An identifier that the seller chose: of a customer or a subscription.
+pub(crate) fn key(field: &str, text: &str) -> Result<(), DefinitionError> {
+    if text.is_empty() {
+        return Err(DefinitionError::new(field, "is empty"));
+    }
+    if text.len() > KEY_BYTES_MAX {
+        return Err(DefinitionError::new(field, format!("is longer than {KEY_BYTES_MAX} bytes")));
     }
     plain(field, text)
 }

@@ -1,0 +1,378 @@
+//! The life of a subscription: begin, change of plan, move to another version, end. Each is one commit.
+
+use creto_db::{Sealed, Write};
+use creto_kernel::{NhiId, TenantId, Timestamp};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::{Catalog, boxed, canonical_text, fresh_salt};
+use crate::error::MeteringError;
+use crate::model::currency::Currency;
+use crate::model::customer::Customer;
+use crate::model::definition::{self, DefinitionError};
+use crate::model::entry::{Defined, Kind};
+use crate::model::overrides::PlanOverrides;
+use crate::model::page::{Listed, Page};
+use crate::model::plan::{Interval, Plan};
+use crate::model::subscription::{Subscription, SubscriptionId, SubscriptionInput, SubscriptionStatus};
+use crate::store::{catalog, subscriptions as store};
+
+/// Most subscriptions that begin or end in one look.
+const DUE_MAX: i64 = 500;
+
+/// What of a subscription can be changed in place. What is absent stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Terms {
+    /// A name that invoices show instead of the plan's.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// When it ends by itself.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub ending_at: Option<Timestamp>,
+    /// When it begins; of a pending one only.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub subscription_at: Option<Timestamp>,
+    /// The plan's version it moves to; usage of the running period is priced by it.
+    #[serde(default)]
+    pub plan_version: Option<u32>,
+    /// What differs from the plan, in place of what differed before.
+    #[serde(default)]
+    pub overrides: Option<PlanOverrides>,
+}
+
+/// What a pass over time did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// How many began.
+    pub begun: u64,
+    /// How many ended.
+    pub ended: u64,
+}
+
+impl Catalog {
+    /// Begins a subscription; for an external identifier that runs already, changes its plan: at once to one that costs as much or more in
+    /// a year, at the end of the period to a cheaper one.
+    pub async fn subscribe(&self, by: &NhiId, input: SubscriptionInput) -> Result<Subscription, MeteringError> {
+        input.check()?;
+        let tenant = by.tenant();
+        let customer = self.get::<Customer>(tenant, &input.external_customer_id).await?;
+        let head = self.get::<Plan>(tenant, &input.plan_code).await?;
+        let plan = match input.plan_version {
+            Some(version) if version != head.version => self.version::<Plan>(tenant, head.id, version).await?,
+            _ => head,
+        };
+        check_currency(&customer.body, plan.body.amount_currency)?;
+        if let Some(overrides) = &input.overrides {
+            overrides.apply(&plan.body)?;
+        }
+        match store::in_state(&self.db, tenant, &input.external_id, SubscriptionStatus::Active).await? {
+            None => self.begin(by, &input, &customer, &plan).await,
+            Some(running) if running.customer != customer.id || running.plan == plan.id => {
+                Err(MeteringError::AlreadyExists { kind: "subscription", code: input.external_id })
+            }
+            Some(running) => self.change_plan(by, &input, &customer, &plan, running).await,
+        }
+    }
+
+    async fn begin(
+        &self,
+        by: &NhiId,
+        input: &SubscriptionInput,
+        customer: &Defined<Customer>,
+        plan: &Defined<Plan>,
+    ) -> Result<Subscription, MeteringError> {
+        let now = self.clock.now();
+        let begins_at = input.subscription_at.unwrap_or(now);
+        let mut made = new_subscription(input, customer, plan, begins_at, now);
+        if begins_at <= now {
+            made.status = SubscriptionStatus::Active;
+            made.started_at = Some(begins_at);
+        }
+        let mut writes = store::insert(by.tenant(), &made, &canonical_text(&made)?);
+        writes.extend(self.first_currency(by, customer, plan.body.amount_currency)?);
+        self.record(by, "metering.subscribe", &made, writes).await?;
+        Ok(made)
+    }
+
+    async fn change_plan(
+        &self,
+        by: &NhiId,
+        input: &SubscriptionInput,
+        customer: &Defined<Customer>,
+        plan: &Defined<Plan>,
+        running: Subscription,
+    ) -> Result<Subscription, MeteringError> {
+        let tenant = by.tenant();
+        let now = self.clock.now();
+        let view = self.view(tenant, running.clone()).await?;
+        let next_plan = match &input.overrides {
+            Some(overrides) => overrides.apply(&plan.body)?,
+            None => plan.body.clone(),
+        };
+        let upgrade = yearly(&next_plan) >= yearly(&view.plan);
+        let begins_at = if upgrade { now } else { view.period(now).to_exclusive(&view.zone) };
+        let mut made = new_subscription(input, customer, plan, begins_at, now);
+        // Periods keep their day over a change of plan.
+        made.subscription_at = running.subscription_at;
+        made.billing_time = running.billing_time;
+        made.previous = Some(running.id);
+        made.previous_plan_code = Some(running.plan_code.clone());
+        made.is_downgrade = !upgrade;
+        let mut writes = Vec::new();
+        if let Some(waiting) = store::in_state(&self.db, tenant, &input.external_id, SubscriptionStatus::Pending).await? {
+            writes.extend(replaced(tenant, &canceled(&waiting, now))?);
+        }
+        if upgrade {
+            writes.extend(replaced(tenant, &ended(&running, now, now))?);
+            made.status = SubscriptionStatus::Active;
+            made.started_at = Some(now);
+        }
+        writes.extend(store::insert(tenant, &made, &canonical_text(&made)?));
+        self.record(by, "metering.change_plan", &made, writes).await?;
+        Ok(made)
+    }
+
+    /// Changes the terms of a subscription that runs or waits.
+    pub async fn amend(&self, by: &NhiId, external_id: &str, terms: Terms) -> Result<Subscription, MeteringError> {
+        let tenant = by.tenant();
+        let before = self.current(tenant, external_id).await?;
+        let now = self.clock.now();
+        if !matches!(before.status, SubscriptionStatus::Active | SubscriptionStatus::Pending) {
+            return Err(MeteringError::WrongState(format!("the subscription `{external_id}` is {}", before.status.as_str())));
+        }
+        if terms.subscription_at.is_some() && before.status != SubscriptionStatus::Pending {
+            return Err(MeteringError::WrongState(format!("the subscription `{external_id}` has begun, so its start stays")));
+        }
+        if terms.ending_at.is_some_and(|end| end <= now) {
+            return Err(DefinitionError::new("ending_at", "is not in the future").into());
+        }
+        definition::text("name", terms.name.as_deref().unwrap_or_default())?;
+        let version = terms.plan_version.unwrap_or(before.plan_version);
+        let plan = self.version::<Plan>(tenant, before.plan, version).await?;
+        if let Some(overrides) = terms.overrides.as_ref().or(before.overrides.as_ref()) {
+            overrides.apply(&plan.body)?;
+        }
+        let after = next(&before, now, |it| {
+            it.plan_version = version;
+            it.name = terms.name.unwrap_or_else(|| it.name.clone());
+            it.ending_at = terms.ending_at.or(it.ending_at);
+            it.overrides = terms.overrides.or_else(|| it.overrides.clone());
+            if let Some(at) = terms.subscription_at {
+                it.subscription_at = at;
+                it.begins_at = at;
+            }
+        });
+        self.record(by, "metering.amend_subscription", &after, replaced(tenant, &after)?).await?;
+        Ok(after)
+    }
+
+    /// Ends a subscription now, and cancels what waits behind it.
+    pub async fn terminate(&self, by: &NhiId, external_id: &str) -> Result<Subscription, MeteringError> {
+        let tenant = by.tenant();
+        let now = self.clock.now();
+        let waiting = store::in_state(&self.db, tenant, external_id, SubscriptionStatus::Pending).await?;
+        let running = store::in_state(&self.db, tenant, external_id, SubscriptionStatus::Active).await?;
+        let (canceled, ended) = (waiting.map(|it| canceled(&it, now)), running.map(|it| ended(&it, now, now)));
+        let mut writes = Vec::new();
+        for change in canceled.iter().chain(&ended) {
+            writes.extend(replaced(tenant, change)?);
+        }
+        let shown = ended.or(canceled).ok_or_else(|| unknown(external_id))?;
+        self.record(by, "metering.terminate_subscription", &shown, writes).await?;
+        Ok(shown)
+    }
+
+    /// Begins and ends what is due by `now`; each is a commit of its own, so that a pass that was cut is continued by the next.
+    pub async fn pass_time(&self, by: &NhiId, now: Timestamp) -> Result<Passed, MeteringError> {
+        let mut passed = Passed::default();
+        loop {
+            let due = store::due(&self.db, by.tenant(), now, DUE_MAX).await?;
+            if due.is_empty() {
+                return Ok(passed);
+            }
+            for subscription in due {
+                match self.come_due(by, &subscription, now).await {
+                    Ok(()) if subscription.status == SubscriptionStatus::Pending => passed.begun += 1,
+                    Ok(()) => passed.ended += 1,
+                    // Somebody else was faster; the next look sees what they did.
+                    Err(MeteringError::Conflict { code, .. }) if code == catalog::CHANGED => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+
+    async fn come_due(&self, by: &NhiId, subscription: &Subscription, now: Timestamp) -> Result<(), MeteringError> {
+        let tenant = by.tenant();
+        if let (SubscriptionStatus::Active, Some(end)) = (subscription.status, subscription.ending_at) {
+            let over = ended(subscription, end, now);
+            return self.record(by, "metering.end_subscription", &over, replaced(tenant, &over)?).await;
+        }
+        let begun = next(subscription, now, |it| {
+            it.status = SubscriptionStatus::Active;
+            it.started_at = Some(it.begins_at);
+        });
+        let mut writes = Vec::new();
+        if let Some(running) = store::in_state(&self.db, tenant, &subscription.external_id, SubscriptionStatus::Active).await? {
+            writes.extend(replaced(tenant, &ended(&running, begun.begins_at, now))?);
+        }
+        writes.extend(replaced(tenant, &begun)?);
+        self.record(by, "metering.begin_subscription", &begun, writes).await
+    }
+
+    /// The subscription of this identifier that runs; else the one that waits; else the last that ended.
+    pub async fn current(&self, tenant: &TenantId, external_id: &str) -> Result<Subscription, MeteringError> {
+        use SubscriptionStatus::{Active, Canceled, Pending, Terminated};
+        for status in [Active, Pending, Terminated, Canceled] {
+            if let Some(found) = store::in_state(&self.db, tenant, external_id, status).await? {
+                return Ok(found);
+            }
+        }
+        Err(unknown(external_id))
+    }
+
+    /// The subscription of this external identifier in this state.
+    pub async fn subscription_in(
+        &self,
+        tenant: &TenantId,
+        external_id: &str,
+        status: SubscriptionStatus,
+    ) -> Result<Option<Subscription>, MeteringError> {
+        Ok(store::in_state(&self.db, tenant, external_id, status).await?)
+    }
+
+    /// The subscription of this identifier.
+    pub async fn subscription_by_id(&self, tenant: &TenantId, id: SubscriptionId) -> Result<Subscription, MeteringError> {
+        store::by_id(&self.db, tenant, id).await?.ok_or_else(|| unknown(&id.to_string()))
+    }
+
+    /// A page of subscriptions, newest first.
+    pub async fn subscriptions(
+        &self,
+        tenant: &TenantId,
+        filter: &store::SubscriptionFilter,
+        page: Page,
+    ) -> Result<Listed<Subscription>, MeteringError> {
+        Ok(store::list(&self.db, tenant, filter, page).await?)
+    }
+
+    async fn record(&self, by: &NhiId, action: &str, it: &Subscription, writes: Vec<Write>) -> Result<(), MeteringError> {
+        let leaf = self
+            .leaf(by, action, "subscription", &it.id)?
+            .fact("status", it.status.as_str())
+            .fact("plan", it.plan)
+            .fact("plan_version", it.plan_version)
+            .fact("customer", it.customer)
+            .fact("revision", it.revision);
+        self.commit(Sealed::new(leaf).steps(boxed(writes))).await
+    }
+
+    /// A customer without a currency gets the one it is first billed in.
+    pub(crate) fn first_currency(&self, by: &NhiId, customer: &Defined<Customer>, currency: Currency) -> Result<Vec<Write>, MeteringError> {
+        if customer.body.currency.is_some() {
+            return Ok(Vec::new());
+        }
+        let body = Customer { currency: Some(currency.as_str().to_owned()), ..customer.body.clone() };
+        let (text, salt) = (canonical_text(&body)?, fresh_salt()?);
+        let written = catalog::Written {
+            kind: Kind::Customer,
+            id: customer.id,
+            code: &body.external_id,
+            version: customer.version.saturating_add(1),
+            body: &text,
+            salt: &salt,
+            now: self.clock.now(),
+        };
+        Ok(catalog::replace(by.tenant(), &written))
+    }
+}
+
+/// Amounts of two currencies never meet.
+pub(crate) fn check_currency(customer: &Customer, currency: Currency) -> Result<(), MeteringError> {
+    match customer.currency.as_deref() {
+        Some(own) if own != currency.as_str() => {
+            Err(MeteringError::CurrencyMismatch { expected: own.to_owned(), found: currency.as_str().to_owned() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What a plan costs in a year: what decides between upgrade and downgrade.
+fn yearly(plan: &Plan) -> i64 {
+    let times = match plan.interval {
+        Interval::Weekly => 52,
+        Interval::Monthly => 12,
+        Interval::Quarterly => 4,
+        Interval::Semiannual => 2,
+        Interval::Yearly => 1,
+    };
+    plan.amount_cents.saturating_mul(times)
+}
+
+fn new_subscription(
+    input: &SubscriptionInput,
+    customer: &Defined<Customer>,
+    plan: &Defined<Plan>,
+    begins_at: Timestamp,
+    now: Timestamp,
+) -> Subscription {
+    Subscription {
+        id: SubscriptionId::generate(),
+        external_id: input.external_id.clone(),
+        customer: customer.id,
+        external_customer_id: customer.body.external_id.clone(),
+        plan: plan.id,
+        plan_code: plan.body.code.clone(),
+        plan_version: plan.version,
+        overrides: input.overrides.clone(),
+        name: input.name.clone(),
+        status: SubscriptionStatus::Pending,
+        billing_time: input.billing_time,
+        subscription_at: input.subscription_at.unwrap_or(begins_at),
+        begins_at,
+        started_at: None,
+        ending_at: input.ending_at,
+        terminated_at: None,
+        canceled_at: None,
+        previous: None,
+        previous_plan_code: None,
+        is_downgrade: false,
+        created_at: now,
+        updated_at: now,
+        revision: 1,
+    }
+}
+
+/// The next revision of a subscription.
+fn next(before: &Subscription, now: Timestamp, change: impl FnOnce(&mut Subscription)) -> Subscription {
+    let mut after = before.clone();
+    after.revision = before.revision.saturating_add(1);
+    after.updated_at = now;
+    change(&mut after);
+    after
+}
+
+fn ended(running: &Subscription, at: Timestamp, now: Timestamp) -> Subscription {
+    next(running, now, |it| {
+        it.status = SubscriptionStatus::Terminated;
+        it.terminated_at = Some(at);
+    })
+}
+
+fn canceled(waiting: &Subscription, now: Timestamp) -> Subscription {
+    next(waiting, now, |it| {
+        it.status = SubscriptionStatus::Canceled;
+        it.canceled_at = Some(now);
+    })
+}
+
+fn replaced(tenant: &TenantId, after: &Subscription) -> Result<Vec<Write>, MeteringError> {
+    Ok(store::replace(tenant, after, &canonical_text(after)?))
+}
+
+fn unknown(external_id: &str) -> MeteringError {
+    MeteringError::UnknownDefinition { kind: "subscription", code: external_id.to_owned() }
+}

@@ -1,0 +1,195 @@
+//! What ingestion and billing ask of a subscription, kept in memory until the catalog changes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use creto_kernel::{TenantId, Timestamp};
+
+use super::Catalog;
+use crate::core::period::{self, Period};
+use crate::core::zone::{Day, Zone};
+use crate::error::MeteringError;
+use crate::model::billable_metric::BillableMetric;
+use crate::model::currency::Currency;
+use crate::model::customer::Customer;
+use crate::model::entry::Defined;
+use crate::model::plan::Plan;
+use crate::model::subscription::{Subscription, SubscriptionId};
+use crate::store::{catalog as store, subscriptions};
+
+/// Most subscriptions of one tenant kept in memory; beyond it they are forgotten and read again.
+const SUBSCRIPTIONS_MAX: usize = 100_000;
+/// Most tenants kept in memory.
+const TENANTS_MAX: usize = 1_000;
+
+/// A subscription with everything its usage and its invoices depend on.
+#[derive(Debug)]
+pub struct SubscriptionView {
+    /// The subscription.
+    pub subscription: Subscription,
+    /// Its plan in the version it keeps, with its overrides.
+    pub plan: Plan,
+    /// The metrics its charges price, by code.
+    pub metrics: BTreeMap<String, BillableMetric>,
+    /// Who pays.
+    pub customer: Defined<Customer>,
+    /// The customer's zone: days and periods are counted in it.
+    pub zone: Zone,
+    /// Of every amount.
+    pub currency: Currency,
+}
+
+impl SubscriptionView {
+    /// Whether it runs at this moment.
+    #[must_use]
+    pub fn covers(&self, at: Timestamp) -> bool {
+        self.subscription.started_at.is_some_and(|start| start <= at) && self.subscription.terminated_at.is_none_or(|end| at < end)
+    }
+
+    /// The whole billing period a moment is in, whether or not the subscription covers all of it.
+    #[must_use]
+    pub fn period(&self, at: Timestamp) -> Period {
+        period::containing(self.zone.day(at), self.plan.interval, self.subscription.billing_time, self.anchor())
+    }
+
+    /// The day its anniversaries are counted from.
+    #[must_use]
+    pub fn anchor(&self) -> Day {
+        self.zone.day(self.subscription.subscription_at)
+    }
+}
+
+type Views = Arc<Vec<Arc<SubscriptionView>>>;
+
+/// One tenant's readings, all of one epoch.
+#[derive(Debug, Default)]
+struct Readings {
+    epoch: i64,
+    subscriptions: HashMap<String, Views>,
+    metrics: HashMap<String, Option<Arc<BillableMetric>>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Cache(Mutex<HashMap<TenantId, Readings>>);
+
+impl Cache {
+    fn all(&self) -> MutexGuard<'_, HashMap<TenantId, Readings>> {
+        // A reading is replaced whole: what a thread that died left is as good as any.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn get<T>(&self, tenant: &TenantId, epoch: i64, read: impl FnOnce(&Readings) -> Option<T>) -> Option<T> {
+        self.all().get(tenant).filter(|readings| readings.epoch == epoch).and_then(read)
+    }
+
+    fn put(&self, tenant: &TenantId, epoch: i64, write: impl FnOnce(&mut Readings)) {
+        let mut all = self.all();
+        if all.len() >= TENANTS_MAX && !all.contains_key(tenant) {
+            all.clear();
+        }
+        let readings = all.entry(tenant.clone()).or_default();
+        if epoch < readings.epoch {
+            return;
+        }
+        let full = readings.subscriptions.len() >= SUBSCRIPTIONS_MAX || readings.metrics.len() >= SUBSCRIPTIONS_MAX;
+        if epoch > readings.epoch || full {
+            *readings = Readings { epoch, ..Readings::default() };
+        }
+        write(readings);
+    }
+}
+
+/// The catalog as it stands at one moment.
+#[derive(Debug, Clone)]
+pub struct CatalogReader {
+    catalog: Catalog,
+    tenant: TenantId,
+    epoch: i64,
+}
+
+impl Catalog {
+    /// The tenant's catalog as it stands now. One small query; what it answers is then mostly from memory. A change of the catalog, also
+    /// by another process, is seen by the next reader.
+    pub async fn reader(&self, tenant: &TenantId) -> Result<CatalogReader, MeteringError> {
+        let epoch = store::epoch(&self.db, tenant).await?;
+        Ok(CatalogReader { catalog: self.clone(), tenant: tenant.clone(), epoch })
+    }
+
+    /// Everything about one subscription, read now.
+    pub async fn view_of(&self, tenant: &TenantId, id: SubscriptionId) -> Result<SubscriptionView, MeteringError> {
+        let subscription = self.subscription_by_id(tenant, id).await?;
+        self.view(tenant, subscription).await
+    }
+
+    pub(crate) async fn view(&self, tenant: &TenantId, subscription: Subscription) -> Result<SubscriptionView, MeteringError> {
+        let customer = self.by_id::<Customer>(tenant, subscription.customer).await?;
+        let plan = self.version::<Plan>(tenant, subscription.plan, subscription.plan_version).await?.body;
+        let plan = match &subscription.overrides {
+            Some(overrides) => overrides.apply(&plan)?,
+            None => plan,
+        };
+        let mut metrics = BTreeMap::new();
+        for charge in &plan.charges {
+            let code = &charge.billable_metric_code;
+            if metrics.contains_key(code) {
+                continue;
+            }
+            // A metric is not deleted while a plan in force names it; an older version may name one that is gone.
+            if let Some(read) = store::latest::<BillableMetric>(&self.db, tenant, code).await? {
+                metrics.insert(code.clone(), read.defined.body);
+            }
+        }
+        let zone = zone_of(&customer.body)?;
+        let currency = plan.amount_currency;
+        Ok(SubscriptionView { subscription, plan, metrics, customer, zone, currency })
+    }
+}
+
+impl CatalogReader {
+    /// Changes with every change of the catalog.
+    #[must_use]
+    pub const fn epoch(&self) -> i64 {
+        self.epoch
+    }
+
+    /// The subscription of this external identifier that runs at `at`; `None` where there is none.
+    pub async fn subscription(&self, external_id: &str, at: Timestamp) -> Result<Option<Arc<SubscriptionView>>, MeteringError> {
+        Ok(self.history(external_id).await?.iter().rev().find(|view| view.covers(at)).cloned())
+    }
+
+    /// Every subscription of this external identifier that began, oldest first.
+    pub async fn history(&self, external_id: &str) -> Result<Arc<Vec<Arc<SubscriptionView>>>, MeteringError> {
+        let cache = &self.catalog.cache;
+        if let Some(views) = cache.get(&self.tenant, self.epoch, |readings| readings.subscriptions.get(external_id).cloned()) {
+            return Ok(views);
+        }
+        let mut views = Vec::new();
+        for subscription in subscriptions::history(&self.catalog.db, &self.tenant, external_id).await? {
+            views.push(Arc::new(self.catalog.view(&self.tenant, subscription).await?));
+        }
+        let views = Arc::new(views);
+        let kept = Arc::clone(&views);
+        cache.put(&self.tenant, self.epoch, |readings| drop(readings.subscriptions.insert(external_id.to_owned(), kept)));
+        Ok(views)
+    }
+
+    /// The metric of this code; `None` where there is none.
+    pub async fn metric(&self, code: &str) -> Result<Option<Arc<BillableMetric>>, MeteringError> {
+        let cache = &self.catalog.cache;
+        if let Some(metric) = cache.get(&self.tenant, self.epoch, |readings| readings.metrics.get(code).cloned()) {
+            return Ok(metric);
+        }
+        let read = store::by_code::<BillableMetric>(&self.catalog.db, &self.tenant, code).await?;
+        let metric = read.map(|read| Arc::new(read.defined.body));
+        cache.put(&self.tenant, self.epoch, |readings| drop(readings.metrics.insert(code.to_owned(), metric.clone())));
+        Ok(metric)
+    }
+}
+
+/// The zone a customer's days are counted in.
+pub(crate) fn zone_of(customer: &Customer) -> Result<Zone, MeteringError> {
+    match customer.timezone.as_deref() {
+        None => Ok(Zone::utc()),
+        Some(name) => Ok(name.parse::<Zone>()?),
+    }
+}

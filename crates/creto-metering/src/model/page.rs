@@ -1,0 +1,88 @@
+//! Paging: a page's number and size, and the totals that clients show.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Rows on a page that asks for no number.
+pub const PER_PAGE_DEFAULT: u32 = 20;
+/// Most rows on a page.
+pub const PER_PAGE_MAX: u32 = 1_000;
+
+/// Which page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Page {
+    /// Counts from 1.
+    #[serde(default = "first")]
+    pub page: u32,
+    /// Rows on a page, at most [`PER_PAGE_MAX`].
+    #[serde(default = "usual")]
+    pub per_page: u32,
+}
+
+const fn first() -> u32 {
+    1
+}
+
+const fn usual() -> u32 {
+    PER_PAGE_DEFAULT
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self { page: 1, per_page: PER_PAGE_DEFAULT }
+    }
+}
+
+impl Page {
+    /// The page of this number; numbers outside their range are taken as the nearest that is inside.
+    #[must_use]
+    pub fn new(page: u32, per_page: u32) -> Self {
+        Self { page: page.max(1), per_page: per_page.clamp(1, PER_PAGE_MAX) }
+    }
+
+    /// How many rows it holds at most.
+    #[must_use]
+    pub fn limit(self) -> i64 {
+        i64::from(self.per_page.clamp(1, PER_PAGE_MAX))
+    }
+
+    /// How many rows come before it.
+    #[must_use]
+    pub fn offset(self) -> i64 {
+        i64::from(self.page.max(1) - 1).saturating_mul(self.limit())
+    }
+}
+
+/// One page of rows with its totals.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Listed<T> {
+    /// The rows.
+    pub items: Vec<T>,
+    /// This page's number.
+    pub page: u32,
+    /// Its size.
+    pub per_page: u32,
+    /// Rows on all pages.
+    pub total: u64,
+}
+
+impl<T> Listed<T> {
+    /// A page of `total` rows.
+    #[must_use]
+    pub fn of(items: Vec<T>, page: Page, total: i64) -> Self {
+        let per_page = page.per_page.clamp(1, PER_PAGE_MAX);
+        Self { items, page: page.page.max(1), per_page, total: u64::try_from(total).unwrap_or(0) }
+    }
+
+    /// How many pages there are.
+    #[must_use]
+    pub fn pages(&self) -> u64 {
+        self.total.div_ceil(u64::from(self.per_page.max(1)))
+    }
+
+    /// The same page of other rows.
+    pub fn map<U>(self, each: impl FnMut(T) -> U) -> Listed<U> {
+        Listed { items: self.items.into_iter().map(each).collect(), page: self.page, per_page: self.per_page, total: self.total }
+    }
+}
