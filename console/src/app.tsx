@@ -11,9 +11,11 @@ import { Budgets } from "./pages/budgets";
 import { Costs } from "./pages/costs";
 import { Entry } from "./pages/entry";
 import { Inbox } from "./pages/inbox";
+import { Invite } from "./pages/invite";
 import { RunPage } from "./pages/run";
 import { Runs } from "./pages/runs";
 import { SignIn } from "./pages/sign-in";
+import { You } from "./pages/you";
 import { Help } from "./ui/help";
 import { Icon, type IconName } from "./ui/icons";
 import { useKeys } from "./ui/keys";
@@ -47,6 +49,7 @@ type Who = { readonly is: "asked" } | { readonly is: "nobody"; readonly note?: s
 export function App(): ReactNode {
   const [who, setWho] = useState<Who>({ is: "asked" });
   const [problem, setProblem] = useState<Problem>();
+  const route = useRoute();
 
   const ask = useCallback(() => {
     setProblem(undefined);
@@ -60,6 +63,7 @@ export function App(): ReactNode {
     ask();
   }, [ask]);
 
+  if (route.page === "invite") return <Invite token={route.token} />;
   if (problem) return <main className="lone"><ProblemBox problem={problem} retry={ask} /></main>;
   if (who.is === "asked") return <main className="lone"><Skeleton rows={3} /></main>;
   if (who.is === "nobody") return <SignIn note={who.note} signedIn={(session) => setWho({ is: "somebody", session })} />;
@@ -79,7 +83,7 @@ function Frame({ session, signOut }: { session: Session; signOut: () => void }):
   // Who may not decide begins elsewhere.
   const route: Route = asked.page === "inbox" && !approver ? { page: allowed[0]?.page ?? "costs" } as Route : asked;
   const current = route.page === "run" ? "runs" : route.page === "entry" ? "audit" : route.page;
-  const title = PAGES.find(({ page }) => page === current)?.title ?? "creto";
+  const title = current === "you" ? "You" : (PAGES.find(({ page }) => page === current)?.title ?? "creto");
 
   useEffect(() => {
     document.title = `${waiting > 0 ? `(${waiting}) ` : ""}${title} · creto`;
@@ -120,7 +124,7 @@ function Frame({ session, signOut }: { session: Session; signOut: () => void }):
               {requests.liveness === "live" ? "live" : "reconnecting…"}
             </span>
           )}
-          <span className="me-name" title={roles.join(", ")}><Who id={session.identity} /></span>
+          <a className="me-name" href={href({ page: "you" })} title={`you: ${roles.join(", ")}`}><Who id={session.identity} /></a>
           <span className="me-buttons">
             <button type="button" className="quiet" onClick={() => setHelp(true)} aria-label="keyboard help" title="keyboard help (?)">
               ?
@@ -132,7 +136,7 @@ function Frame({ session, signOut }: { session: Session; signOut: () => void }):
         </div>
       </nav>
       <main id="main" tabIndex={-1} className={`page page-${route.page}`}>
-        <Content route={route} requests={requests} approver={approver} operator={roles.includes("operator")} />
+        <Content route={route} session={session} requests={requests} approver={approver} operator={roles.includes("operator")} />
       </main>
       {help && <Help close={() => setHelp(false)} />}
     </div>
@@ -141,12 +145,13 @@ function Frame({ session, signOut }: { session: Session; signOut: () => void }):
 
 interface ContentProps {
   route: Route;
+  session: Session;
   requests: Requests;
   approver: boolean;
   operator: boolean;
 }
 
-function Content({ route, requests, approver, operator }: ContentProps): ReactNode {
+function Content({ route, session, requests, approver, operator }: ContentProps): ReactNode {
   switch (route.page) {
     case "inbox":
       return <Inbox requests={requests} selected={route.request} approver={approver} />;
@@ -162,6 +167,10 @@ function Content({ route, requests, approver, operator }: ContentProps): ReactNo
       return <Costs />;
     case "budgets":
       return <Budgets />;
+    case "you":
+      return <You session={session} />;
+    case "invite":
+      return null;
     case "lost":
       return <Empty title="There is no such page">The address names “{route.path}”. Choose a page on the side.</Empty>;
   }

@@ -110,12 +110,14 @@ fn call(client: &Client, operation: &Operation, victim: &World) -> Answer {
 }
 
 /// Routes that may answer well although a stranger's identifiers were sent: what they name is then the visitor's own, or nobody's.
-const OWN: [(&str, &str); 5] = [
+const OWN: [(&str, &str); 6] = [
     // Transaction identifiers, subscriptions and memories are each tenant's own.
     ("POST", "/v1/metering/events"),
     // Nothing is acknowledged that is not there; that nothing was is seen afterwards.
     ("POST", "/v1/messaging/acknowledge"),
     ("DELETE", "/v1/session"),
+    // A question to whoever wants to sign in, and the same for everybody.
+    ("POST", "/v1/session/passkey/options"),
     // Names a tenant may give to its own.
     ("POST", "/v1/identities"),
     ("POST", "/v1/accounts"),

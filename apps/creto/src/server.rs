@@ -10,6 +10,7 @@ mod memory;
 mod messaging;
 mod names;
 mod own_keys;
+mod passkeys;
 mod policy;
 mod session;
 mod system;
@@ -62,6 +63,7 @@ pub(crate) fn endpoints(house: &Arc<House>, runs: &Runs) -> Endpoints {
     Endpoints::new()
         .and(system::endpoints(house))
         .and(session::endpoints(house))
+        .and(passkeys::endpoints(house))
         .and(identity::endpoints(house, runs))
         .and(own_keys::endpoints(house, runs))
         .and(policy::endpoints(house))
@@ -107,6 +109,9 @@ impl Server {
         if let Some(wanted) = config.listen {
             let listener = TcpListener::bind(wanted).await.map_err(|e| cannot_listen(wanted, &e))?;
             address = Some(listener.local_addr().map_err(|e| cannot_listen(wanted, &e))?);
+            if let Some(bound) = address {
+                house.public.listens(bound.port());
+            }
             let serve = axum::serve(listener, guarded(Channel::Network).into_make_service());
             tasks.spawn(serve.with_graceful_shutdown(stopped(stopping)).into_future());
         }

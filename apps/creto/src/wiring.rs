@@ -13,7 +13,7 @@ use creto_crypto::{AlgorithmPolicy, KeyRing, MasterKey};
 use creto_db::{Db, Dispatcher, MigrationSet};
 use creto_enablement_common::outbound::{Outbound, OutboundOptions};
 use creto_enablement_common::webhook::{self, WebhookOptions, Webhooks};
-use creto_enablement_common::{Gate, GateOptions, LogHealth};
+use creto_enablement_common::{Gate, GateOptions, LogHealth, PublicUrl};
 use creto_kernel::{Clock, ErrorCode, NhiId, NhiKind, SystemClock, TenantId, Timestamp};
 use creto_memory::Memory;
 use creto_messaging::Messaging;
@@ -61,6 +61,7 @@ pub(crate) struct House {
     pub(crate) messaging: Messaging,
     pub(crate) memory: Memory,
     pub(crate) webhooks: Webhooks,
+    pub(crate) public: PublicUrl,
     pub(crate) sequencer: Arc<Sequencer>,
     pub(crate) log: LogReader,
     pub(crate) log_files: DirSource,
@@ -89,6 +90,7 @@ fn migrations() -> [MigrationSet; 10] {
     [
         creto_consensus::MIGRATIONS,
         creto_nhi::MIGRATIONS,
+        creto_nhi::PASSKEY_MIGRATIONS,
         creto_authz::MIGRATIONS,
         creto_memory::MIGRATIONS,
         creto_enablement_common::gate::MIGRATIONS,
@@ -153,6 +155,7 @@ impl House {
             messaging: Messaging::new(db.clone(), Arc::clone(&gate), Arc::clone(&clock)),
             memory: Memory::new(db.clone(), Arc::clone(&clock)),
             webhooks,
+            public: PublicUrl::new(config.file.public_url.as_deref()),
             log: LogReader::new(Arc::new(log_files.clone()), trusted.clone(), db.clone()),
             log_files,
             data,

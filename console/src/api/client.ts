@@ -1,8 +1,9 @@
 /** The server's API. Every failure, also of the network, is a {@link Problem}. */
 
 import type {
-  AccountState, CostNode, LogEntries, LogReport, OversightRequest, ProblemBody, ProvenLeaf, Run, RunDetail, Session,
+  AccountState, CostNode, LogEntries, LogReport, OversightRequest, Passkey, ProblemBody, ProvenLeaf, Run, RunDetail, Session,
 } from "./types";
+import { type NewPasskey, type Question, use } from "../core/passkey";
 
 /** A failed call: what happened, its stable code, and what to do. */
 export class Problem extends Error {
@@ -78,7 +79,7 @@ function problem(response: Response, text: string, path: string): Problem {
   } catch {
     // Not from us, such as a proxy's page: the status line is what we know.
   }
-  if (response.status === 401 && path !== "/v1/session") signedOut();
+  if (response.status === 401 && !path.startsWith("/v1/session") && path !== "/v1/invites") signedOut();
   const detail = body.detail ?? body.title ?? `the server answered ${response.status} ${response.statusText}`;
   return new Problem(response.status, detail, body.code ?? `http.${response.status}`, body.hint);
 }
@@ -95,6 +96,16 @@ export const api = {
   session: () => remember(call<Session>("GET", "/v1/session")),
   signIn: (name: string, password: string) => remember(call<Session>("POST", "/v1/session", { name, password })),
   signOut: () => call<void>("DELETE", "/v1/session"),
+
+  signInByPasskey: async () => {
+    const question = await call<Question>("POST", "/v1/session/passkey/options", {});
+    return remember(call<Session>("POST", "/v1/session/passkey", await use(question)));
+  },
+  redeemInvite: (token: string, password: string) => call<void>("POST", "/v1/invites", { token, password }),
+  passkeys: async (signal?: AbortSignal) => (await call<{ passkeys: Passkey[] }>("GET", "/v1/passkeys", undefined, signal)).passkeys,
+  passkeyOptions: () => call<Question>("POST", "/v1/passkeys/options", {}),
+  registerPasskey: (made: NewPasskey & { label: string }) => call<Passkey>("POST", "/v1/passkeys", made),
+  removePasskey: (credential: string) => call<void>("DELETE", `/v1/passkeys/${part(credential)}`),
 
   /** Pending ones, and the newest of all: an old request may still wait when many newer ones are decided. */
   async requests(signal?: AbortSignal): Promise<OversightRequest[]> {

@@ -14,6 +14,15 @@ export type Session = Schemas["Session"];
 export type CostNode = Schemas["CostNode"];
 export type AccountState = Schemas["AccountState"];
 
+
+export interface Passkey {
+  /** base64url. */
+  credential: string;
+  label: string;
+  created_at: string;
+  used_at?: string | null;
+}
+
 export type ActionState = "intent" | "done" | "failed" | "refused" | "in_doubt";
 
 export interface Action {

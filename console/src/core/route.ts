@@ -8,6 +8,8 @@ export type Route =
   | { readonly page: "entry"; readonly leaf: string }
   | { readonly page: "costs" }
   | { readonly page: "budgets" }
+  | { readonly page: "you" }
+  | { readonly page: "invite"; readonly token: string }
   | { readonly page: "lost"; readonly path: string };
 
 export function parseRoute(hash: string): Route {
@@ -24,7 +26,10 @@ export function parseRoute(hash: string): Route {
       return /^from=\d{1,15}$/.test(argument) ? { page: "audit", from: Number(argument.slice(5)) } : { page: "entry", leaf: argument };
     case "costs":
     case "budgets":
+    case "you":
       return { page };
+    case "invite":
+      return { page, token: argument ?? "" };
     default:
       return { page: "lost", path };
   }
@@ -46,6 +51,8 @@ export function href(route: Exclude<Route, { page: "lost" }>): string {
       return `#/runs/${encodeURIComponent(route.run)}`;
     case "entry":
       return `#/audit/${encodeURIComponent(route.leaf)}`;
+    case "invite":
+      return `#/invite/${encodeURIComponent(route.token)}`;
     case "audit":
       return route.from === undefined ? "#/audit" : `#/audit/from=${route.from}`;
     default:

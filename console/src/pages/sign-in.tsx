@@ -1,7 +1,9 @@
 import { type FormEvent, type ReactNode, useState } from "react";
 import { Problem, api } from "../api/client";
 import type { Session } from "../api/types";
+import { unavailable } from "../core/passkey";
 import { ProblemBox } from "../ui/parts";
+import { failed } from "./you";
 
 /** The page for who is not signed in. */
 export function SignIn({ note, signedIn }: { note: string | undefined; signedIn: (session: Session) => void }): ReactNode {
@@ -16,6 +18,15 @@ export function SignIn({ note, signedIn }: { note: string | undefined; signedIn:
     api.signIn(String(form.get("name") ?? ""), String(form.get("password") ?? "")).then(signedIn, (cause: unknown) => {
       setBusy(false);
       setProblem(Problem.of(cause));
+    });
+  };
+
+  const byPasskey = () => {
+    setBusy(true);
+    setProblem(undefined);
+    api.signInByPasskey().then(signedIn, (cause: unknown) => {
+      setBusy(false);
+      setProblem(failed(cause));
     });
   };
 
@@ -41,6 +52,11 @@ export function SignIn({ note, signedIn }: { note: string | undefined; signedIn:
         <button type="submit" className="primary" disabled={busy}>
           {busy ? "Signing in…" : "Sign in"}
         </button>
+        {unavailable() === undefined && (
+          <button type="button" className="quiet" disabled={busy} onClick={byPasskey}>
+            Sign in with a passkey
+          </button>
+        )}
       </form>
     </main>
   );

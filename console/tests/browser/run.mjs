@@ -4,7 +4,7 @@ import { randomUUID } from "node:crypto";
 import { NAME, PASSWORD, PATIENCE_MS, Server, Skipped, launch, run } from "./harness.mjs";
 
 /** A page of its own, with what it complains about. */
-async function open({ browser, server }, options = {}) {
+async function open({ browser, server }, options = {}, url = server.url) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
   context.setDefaultTimeout(PATIENCE_MS);
   const page = await context.newPage();
@@ -14,8 +14,20 @@ async function open({ browser, server }, options = {}) {
     // Failed loads are part of some tests; what breaks the page's own policy, or React, is not.
     if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) complaints.push(message.text());
   });
-  await page.goto(server.url);
+  await page.goto(url);
   return { context, page, complaints };
+}
+
+/** The console under a name: passkeys are bound to one. */
+const byName = (server) => server.url.replace("127.0.0.1", "localhost");
+
+/** Chromium's own authenticator in software, on this page. */
+async function authenticator(context, page) {
+  const devtools = await context.newCDPSession(page);
+  await devtools.send("WebAuthn.enable");
+  const options = { protocol: "ctap2", transport: "internal", hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true };
+  const { authenticatorId } = await devtools.send("WebAuthn.addVirtualAuthenticator", { options });
+  return { devtools, authenticatorId };
 }
 
 async function signIn(page) {
@@ -291,6 +303,49 @@ const tests = {
     await live(page);
     const asked = await ask(fixture);
     await page.locator(".row", { hasText: asked.name }).waitFor();
+    await context.close();
+  },
+
+  async "a passkey is registered, signs in, and is removed"(fixture) {
+    const { page, context, complaints } = await open(fixture, {}, byName(fixture.server));
+    await authenticator(context, page);
+    await signIn(page);
+    await page.getByRole("link", { name: NAME }).click();
+    await sees(page, "No passkey yet");
+    await page.getByLabel("Name of the device").fill("test device");
+    await page.getByRole("button", { name: "Add a passkey" }).click();
+    await page.locator("tr", { hasText: "test device" }).waitFor();
+    assert.equal((await page.locator("tr", { hasText: "test device" }).innerText()).includes("never"), true);
+    await page.getByRole("button", { name: /sign out/ }).click();
+    await page.getByRole("button", { name: "Sign in with a passkey" }).click();
+    await page.locator("tr", { hasText: "test device" }).waitFor();
+    assert.equal((await page.locator("tr", { hasText: "test device" }).innerText()).includes("never"), false, "it was used");
+    await page.getByRole("button", { name: "remove" }).click();
+    await sees(page, "No passkey yet");
+    await page.getByRole("button", { name: /sign out/ }).click();
+    await page.getByRole("button", { name: "Sign in with a passkey" }).click();
+    await sees(page.getByRole("alert"), "nhi.login_failed");
+    assert.deepEqual(complaints, []);
+    await context.close();
+  },
+
+  async "whoever lost their password comes back by an operator's invitation, once"(fixture) {
+    await fixture.server.owner("POST", "/v1/accounts", { name: "lost", password: PASSWORD });
+    const { url } = await fixture.server.owner("POST", "/v1/accounts/lost/invite", {});
+    const { page, context } = await open(fixture);
+    await page.goto(url);
+    await page.getByRole("textbox", { name: "New password" }).fill("another horse battery staple");
+    await page.getByRole("button", { name: "Use the invitation" }).click();
+    await sees(page, "You are back");
+    await page.getByRole("link", { name: "Sign in" }).click();
+    await page.getByLabel("Name").fill("lost");
+    await page.getByLabel("Password").fill("another horse battery staple");
+    await page.keyboard.press("Enter");
+    await page.getByRole("navigation", { name: "pages" }).waitFor();
+    await page.goto(url);
+    await page.getByRole("textbox", { name: "New password" }).fill("a third horse battery staple");
+    await page.getByRole("button", { name: "Use the invitation" }).click();
+    await sees(page.getByRole("alert"), "nhi.invite_unknown");
     await context.close();
   },
 

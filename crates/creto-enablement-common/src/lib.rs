@@ -20,9 +20,11 @@ pub mod gate;
 pub mod http;
 pub mod outbound;
 pub mod ports;
+pub mod public_url;
 pub mod refusal;
 pub mod webhook;
 
 pub use gate::{Admission, AdmitRequest, Effect, Gate, GateOptions, Granted, Outcome, Settled};
 pub use ports::{Approvals, Extension, Funding, Lease, Ledger, LogHealth, OpenRequest, Usage, Verdict};
+pub use public_url::PublicUrl;
 pub use refusal::Refusal;

@@ -18,6 +18,7 @@ pub mod aead;
 pub mod dh;
 pub mod encoding;
 pub mod error;
+pub mod foreign;
 pub mod kdf;
 pub mod kem;
 pub mod key_ring;

@@ -24,11 +24,13 @@ use crate::store::replay;
 
 mod api_keys;
 mod login;
+mod passkeys;
 mod password;
 
 pub use crate::store::keys::ApiKey;
 pub use api_keys::{IssuedKey, KEY_DAYS_MAX, read_form};
 pub use login::{Login, SESSION_IDLE_MAX, SESSION_MAX};
+pub use passkeys::{CHALLENGE_MAX, INVITE_MAX, PASSKEYS_MAX, PasskeyInfo, PasskeyQuestion};
 pub use password::{PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN};
 
 /// Keys remembered, so that a key sent with every request is read from the database once.

@@ -183,6 +183,24 @@ pub enum NhiError {
         /// Most bytes.
         max: usize,
     },
+    /// A passkey's answer does not count.
+    #[error("the passkey was refused: {0}")]
+    Passkey(#[from] crate::core::webauthn::PasskeyFault),
+    /// No such passkey, or none at all.
+    #[error("there is no such passkey")]
+    PasskeyUnknown,
+    /// Somebody who did not sign in at the console.
+    #[error("passkeys are managed by a person who signed in")]
+    PasskeySession,
+    /// As many passkeys as one may have.
+    #[error("a person has at most {0} passkeys")]
+    PasskeyLimit(usize),
+    /// A passkey without a name, or with a long one.
+    #[error("a passkey has a name of 1 to {0} bytes")]
+    PasskeyLabel(usize),
+    /// The invitation is unknown, used or too old.
+    #[error("the invitation is not good: it was used, or is too old, or never was")]
+    InviteUnknown,
     /// No such session.
     #[error("there is no such session")]
     SessionUnknown,
@@ -259,6 +277,12 @@ impl NhiError {
             Self::LoginFailed => (ErrorCode::new("nhi.login_failed"), Unauthenticated),
             Self::LoginThrottled { .. } => (ErrorCode::new("nhi.login_throttled"), Limited),
             Self::PasswordLength { .. } => (ErrorCode::new("nhi.password_length"), Invalid),
+            Self::Passkey(_) => (ErrorCode::new("nhi.passkey_refused"), Unauthenticated),
+            Self::PasskeyUnknown => (ErrorCode::new("nhi.passkey_unknown"), NotFound),
+            Self::PasskeySession => (ErrorCode::new("nhi.passkey_session"), Denied),
+            Self::PasskeyLimit(_) => (ErrorCode::new("nhi.passkey_limit"), Limited),
+            Self::PasskeyLabel(_) => (ErrorCode::new("nhi.passkey_label"), Invalid),
+            Self::InviteUnknown => (ErrorCode::new("nhi.invite_unknown"), Unauthenticated),
             Self::SessionUnknown => (ErrorCode::new("nhi.session_unknown"), Unauthenticated),
             Self::SessionExpired => (ErrorCode::new("nhi.session_expired"), Unauthenticated),
             Self::CsrfRefused => (ErrorCode::new("nhi.csrf_refused"), Denied),

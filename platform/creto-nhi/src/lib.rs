@@ -27,8 +27,8 @@ pub mod testkit;
 
 pub use authority::{Authority, Source};
 pub use credentials::{
-    ApiKey, Credentials, IssuedKey, KEY_DAYS_MAX, Login, PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN, SESSION_IDLE_MAX, SESSION_MAX, Token,
-    read_form,
+    ApiKey, CHALLENGE_MAX, Credentials, INVITE_MAX, IssuedKey, KEY_DAYS_MAX, Login, PASSKEYS_MAX, PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN,
+    PasskeyInfo, PasskeyQuestion, SESSION_IDLE_MAX, SESSION_MAX, Token, read_form,
 };
 pub use error::NhiError;
 pub use model::chain::{Hop, VerifiedChain};
@@ -37,4 +37,4 @@ pub use model::identity::{Identity, IdentityKey, Status};
 pub use model::link::{DELEGATION_DOMAIN, DelegationChain, Link, LinkBody};
 pub use model::principal::{AuthMethod, Principal, Role, Roles};
 pub use model::registration::KeyRegistration;
-pub use store::{IDENTITIES_MAX, MIGRATIONS};
+pub use store::{IDENTITIES_MAX, MIGRATIONS, PASSKEY_MIGRATIONS};

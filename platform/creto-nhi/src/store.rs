@@ -14,6 +14,7 @@ use crate::model::link::DelegationChain;
 
 pub(crate) mod accounts;
 pub(crate) mod keys;
+pub(crate) mod passkeys;
 pub(crate) mod replay;
 
 /// Both engines take this text: it holds only `TEXT` and `BIGINT`.
@@ -61,6 +62,10 @@ const REPLAY: &str = "
         PRIMARY KEY (tenant, name)
     );
     CREATE INDEX nhi_unknown_login_seen_at ON nhi_unknown_login (seen_at);";
+
+/// The tables of passkeys: a set of its own.
+pub const PASSKEY_MIGRATIONS: MigrationSet =
+    MigrationSet { name: "nhi_passkey", migrations: &[Migration { version: 1, sqlite: passkeys::TABLES, postgres: passkeys::TABLES }] };
 
 /// The tables of this crate.
 pub const MIGRATIONS: MigrationSet = MigrationSet {

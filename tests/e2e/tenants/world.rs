@@ -83,6 +83,7 @@ impl World {
             "id" if path.starts_with("/v1/oversight") => self.id("request"),
             "id" if path.starts_with("/v1/memory") => self.id("memory"),
             "id" if path.starts_with("/v1/webhooks") => self.id("webhook"),
+            "credential" => "nobodys-passkey".to_owned(),
             known if self.ids.contains_key(known) => self.id(known),
             "run" => self.id("run"),
             unknown => panic!("this test does not know what `{{{unknown}}}` of `{path}` names"),

@@ -138,6 +138,11 @@ pub(crate) enum AccountCommand {
         #[arg(long)]
         operator: bool,
     },
+    /// Let somebody back in who lost their password or passkeys: prints an address for one use within a day.
+    Invite {
+        /// Their name.
+        name: String,
+    },
 }
 
 /// `creto policy`.

@@ -9,12 +9,18 @@ use serde_json::json;
 
 use crate::cli::admin::AccountCommand;
 use crate::commands::Session;
-use crate::commands::answer::text;
+use crate::commands::answer::{encode, text};
 use crate::failure::Failure;
 
 /// Makes logins.
 pub(super) async fn account(session: &Session, command: AccountCommand) -> Result<ExitCode, Failure> {
-    let AccountCommand::Create { name, operator } = command;
+    let (name, operator) = match command {
+        AccountCommand::Create { name, operator } => (name, operator),
+        AccountCommand::Invite { name } => {
+            let answer = session.send(Method::POST, &format!("/v1/accounts/{}/invite", encode(&name)), &json!({})).await?;
+            return session.answer(&answer, |answer| format!("{}\n", text(answer, "url")));
+        }
+    };
     let password = match std::env::var("CRETO_PASSWORD") {
         Ok(password) => password,
         Err(_) => ask().await?,

@@ -147,7 +147,7 @@ async fn from_network(auth: &Auth, request: Request) -> Result<(Request, Option<
         return signed(auth, request).await;
     }
     let Some(cookie) = session_cookie(headers) else { return Ok((request, None)) };
-    if request.uri().path() == "/v1/session" {
+    if request.uri().path() == "/v1/session" || request.uri().path().starts_with("/v1/session/") {
         // Signing in and out handle the cookie themselves: an expired one must not keep anybody from signing in.
         return Ok((request, None));
     }

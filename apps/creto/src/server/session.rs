@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse, Response};
 use creto_enablement_common::http::{Access, Caller, Endpoint, Problem, StrictJson};
 use creto_kernel::{NhiId, NhiKind, TenantId};
-use creto_nhi::{NhiError, Role, Roles};
+use creto_nhi::{Login, NhiError, Role, Roles};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -37,7 +37,7 @@ struct LoginInput {
 
 /// A session, as the console needs it.
 #[derive(Debug, Serialize, ToSchema)]
-struct Session {
+pub(super) struct Session {
     identity: String,
     roles: String,
     csrf: String,
@@ -45,10 +45,16 @@ struct Session {
 
 async fn sign_in(State(house): State<Arc<House>>, StrictJson(input): StrictJson<LoginInput>) -> Result<Response, Problem> {
     let id = human(&house, &house.tenant, &input.name).map_err(|_| NhiError::LoginFailed)?;
-    let login = house.credentials.login(&id, &input.password).await?;
-    let cookie = format!("{SESSION_COOKIE}={}; Path=/; HttpOnly; SameSite=Strict", login.cookie.expose());
+    Ok(opened(&house, house.credentials.login(&id, &input.password).await?))
+}
+
+/// The answer that begins a session.
+pub(super) fn opened(house: &House, login: Login) -> Response {
+    // Without TLS a browser would not send it back.
+    let secure = if house.public.base().starts_with("https://") { "; Secure" } else { "" };
+    let cookie = format!("{SESSION_COOKIE}={}; Path=/; HttpOnly; SameSite=Strict{secure}", login.cookie.expose());
     let session = Session { identity: login.principal.identity.to_string(), roles: login.principal.roles.to_string(), csrf: login.csrf };
-    Ok(([(header::SET_COOKIE, cookie)], Json(session)).into_response())
+    ([(header::SET_COOKIE, cookie)], Json(session)).into_response()
 }
 
 async fn current(State(house): State<Arc<House>>, headers: HeaderMap) -> Result<Json<Session>, Problem> {

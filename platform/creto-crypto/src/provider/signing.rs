@@ -1,7 +1,8 @@
 //! Ed25519 (RFC 8032) and ML-DSA (FIPS 204), both from 32-byte seeds.
 
 use aws_lc_rs::signature::{
-    ED25519, Ed25519KeyPair, KeyPair as _, ML_DSA_44, ML_DSA_44_SIGNING, ML_DSA_65, ML_DSA_65_SIGNING, PqdsaKeyPair, UnparsedPublicKey,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ED25519, Ed25519KeyPair, KeyPair as _, ML_DSA_44, ML_DSA_44_SIGNING, ML_DSA_65,
+    ML_DSA_65_SIGNING, PqdsaKeyPair, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
 };
 
 use crate::error::CryptoError;
@@ -64,4 +65,18 @@ pub(crate) fn verify_ml_dsa(level: MlDsa, public: &[u8], input: &[u8], signature
         MlDsa::L65 => &ML_DSA_65,
     };
     UnparsedPublicKey::new(algorithm, public).verify(input, signature).map_err(|_| CryptoError::BadSignature)
+}
+
+/// `point` is `x ‖ y`; `der` says how the signature is written.
+pub(crate) fn verify_p256(point: &[u8; 64], input: &[u8], signature: &[u8], der: bool) -> Result<(), CryptoError> {
+    // SEC 1, section 2.3.3: an uncompressed point begins with 4.
+    let mut key = vec![4];
+    key.extend_from_slice(point);
+    let algorithm = if der { &ECDSA_P256_SHA256_ASN1 } else { &ECDSA_P256_SHA256_FIXED };
+    UnparsedPublicKey::new(algorithm, key).verify(input, signature).map_err(|_| CryptoError::BadSignature)
+}
+
+/// `n` and `e` are big-endian, without leading zeros.
+pub(crate) fn verify_rsa_sha256(n: &[u8], e: &[u8], input: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
+    RsaPublicKeyComponents { n, e }.verify(&RSA_PKCS1_2048_8192_SHA256, input, signature).map_err(|_| CryptoError::BadSignature)
 }

@@ -114,7 +114,7 @@ impl Credentials {
         Ok(())
     }
 
-    async fn begin_session(&self, identity: &NhiId, roles: Roles) -> Result<Login, NhiError> {
+    pub(super) async fn begin_session(&self, identity: &NhiId, roles: Roles) -> Result<Login, NhiError> {
         let now = self.authority.now();
         let secret = secret()?;
         let session = Session {
@@ -194,7 +194,7 @@ impl Credentials {
         accounts::session(self.authority.db(), stored_form(&secret)).await?.ok_or(NhiError::SessionUnknown)
     }
 
-    async fn hash(&self, password: &str) -> Result<String, NhiError> {
+    pub(super) async fn hash(&self, password: &str) -> Result<String, NhiError> {
         let password = password.to_owned();
         self.off_thread(move || password::hash(&password)).await
     }

@@ -136,6 +136,8 @@ pub enum AuthMethod {
     Proof(KeyId),
     /// A person's login session.
     Session(CredentialId),
+    /// A channel that proved it: a chat service whose account is linked, an identity provider. Its word.
+    Channel(&'static str),
     /// The operating system: a connection to the owner's local socket.
     LocalSocket,
     /// The connection itself, made by the server for one sandbox.
@@ -150,6 +152,7 @@ impl AuthMethod {
             Self::ApiKey(_) => "api_key",
             Self::Proof(_) => "proof_of_possession",
             Self::Session(_) => "session",
+            Self::Channel(word) => word,
             Self::LocalSocket => "local_socket",
             Self::Sandbox => "sandbox",
         }

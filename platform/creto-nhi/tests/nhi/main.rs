@@ -6,4 +6,5 @@ mod chains;
 mod credentials;
 mod fixture;
 mod own_keys;
+mod passkeys;
 mod properties;

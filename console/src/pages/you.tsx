@@ -1,0 +1,91 @@
+/** The person who is signed in: their passkeys. */
+
+import { type FormEvent, type ReactNode, useState } from "react";
+import { Problem, api } from "../api/client";
+import type { Session } from "../api/types";
+import { identity } from "../core/identity";
+import { create, unavailable } from "../core/passkey";
+import { moment } from "../core/time";
+import { useLoad } from "../ui/load";
+import { Await, Empty, Head, ProblemBox, Visible, Who } from "../ui/parts";
+
+export function You({ session }: { session: Session }): ReactNode {
+  const loaded = useLoad("passkeys", api.passkeys);
+  const [problem, setProblem] = useState<Problem>();
+  const [busy, setBusy] = useState(false);
+  const why = unavailable();
+
+  const work = (done: Promise<unknown>) => {
+    setBusy(true);
+    setProblem(undefined);
+    done
+      .then(() => loaded.reload(), (cause: unknown) => setProblem(failed(cause)))
+      .finally(() => setBusy(false));
+  };
+  const add = (event: FormEvent<HTMLFormElement>) => {
+    event.preventDefault();
+    const form = event.currentTarget;
+    const label = String(new FormData(form).get("label") ?? "");
+    const register = async () => {
+      const made = await create(await api.passkeyOptions(), identity(session.identity).name);
+      await api.registerPasskey({ label, ...made });
+      form.reset();
+    };
+    work(register());
+  };
+
+  return (
+    <>
+      <Head title="You">
+        <span className="soft"><Who id={session.identity} /> · {session.roles.split("+").join(", ")}</span>
+      </Head>
+      <section aria-labelledby="passkeys-title" className="passkeys">
+        <h2 id="passkeys-title">Passkeys</h2>
+        <p className="soft">A passkey signs you in, and approves what is too important for a click: it signs the very action, and anybody can check that later.</p>
+        {problem && <ProblemBox problem={problem} />}
+        <Await loaded={loaded} rows={2}>
+          {(passkeys) =>
+            passkeys.length === 0 ? (
+              <Empty title="No passkey yet" />
+            ) : (
+              <table>
+                <thead><tr><th>name</th><th>registered</th><th>last used</th><th /></tr></thead>
+                <tbody>
+                  {passkeys.map((passkey) => (
+                    <tr key={passkey.credential}>
+                      <td><Visible text={passkey.label} /></td>
+                      <td>{moment(passkey.created_at)}</td>
+                      <td>{passkey.used_at ? moment(passkey.used_at) : "never"}</td>
+                      <td>
+                        <button type="button" className="quiet" disabled={busy} onClick={() => work(api.removePasskey(passkey.credential))}>
+                          remove
+                        </button>
+                      </td>
+                    </tr>
+                  ))}
+                </tbody>
+              </table>
+            )
+          }
+        </Await>
+        {why ? (
+          <p className="note-warn">{why}</p>
+        ) : (
+          <form className="inline-form" onSubmit={add}>
+            <label>
+              Name of the device
+              <input name="label" required maxLength={80} placeholder="laptop" />
+            </label>
+            <button type="submit" className="primary" disabled={busy}>{busy ? "Waiting for the device…" : "Add a passkey"}</button>
+          </form>
+        )}
+      </section>
+    </>
+  );
+}
+
+/** What the browser or the person refused is no problem of the server's. */
+export function failed(cause: unknown): Problem {
+  if (cause instanceof DOMException) return new Problem(0, cause.message || cause.name, "console.passkey", "try again, or use another passkey");
+  return Problem.of(cause);
+}
