@@ -224,3 +224,42 @@ fn the_same_action_finds_its_request_after_a_crash() {
     let report = owner.get("/v1/audit/verify").ok();
     assert_eq!(report["report"]["in_doubt"], json!([]), "{report}");
 }
+
+#[test]
+fn an_answer_that_was_lost_is_given_again_also_after_a_crash() {
+    let home = Home::new();
+    let server = home.serve(&Options::default());
+    let key = crate::support::make_key(&server.owner(), json!({ "role": "agent", "name": "worker" }));
+    let attempt = |invoice: &str| {
+        let mut asked = payment(invoice);
+        asked["attempt_id"] = json!("550e8400-e29b-41d4-a716-446655440000");
+        asked
+    };
+    let ask = |server: &Server, body: Value| server.bearer(text(&key, "token")).post("/v1/actions", body);
+    let asked = ask(&server, attempt("INV-1")).ok();
+    approve(&server.owner(), text(&asked, "request"), text(&asked, "digest")).ok();
+    let granted = ask(&server, attempt("INV-1")).ok();
+    assert_eq!(text(&granted, "state"), "granted", "{granted}");
+    // As if the agent had not heard it.
+    assert_eq!(ask(&server, attempt("INV-1")).ok(), granted);
+    ask(&server, attempt("INV-2")).refused(409, "gate.attempt_conflict");
+    let mut bad = attempt("INV-1");
+    bad["attempt_id"] = json!("two words");
+    ask(&server, bad).refused(422, "oversight.bad_action");
+    server.kill();
+
+    let server = home.serve(&Options::default());
+    assert_eq!(ask(&server, attempt("INV-1")).ok(), granted, "the very same admission, and nobody is asked again");
+    ask(&server, attempt("INV-2")).refused(409, "gate.attempt_conflict");
+    let agent = server.bearer(text(&key, "token"));
+    agent.post(&format!("/v1/actions/{}/outcome", text(&granted, "admission")), json!({ "ok": true })).ok();
+    ask(&server, attempt("INV-1")).refused(409, "gate.attempt_used");
+    let owner = server.owner();
+    let request = owner.get(&format!("/v1/oversight/requests/{}", text(&asked, "request"))).ok();
+    assert_eq!(text(&request, "state"), "executed");
+    assert_eq!(list(&owner.get("/v1/oversight/requests").ok(), "requests").len(), 1);
+    let actions = owner.get("/v1/actions").ok();
+    assert_eq!(list(&actions, "actions").len(), 1, "{actions}");
+    let report = owner.get("/v1/audit/verify").ok();
+    assert_eq!(report["report"]["in_doubt"], json!([]), "{report}");
+}

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -130,7 +131,7 @@ fn a_connection_ends_where_its_held_money_ends_and_what_it_carried_is_posted_in_
     let facts: Value = serde_json::from_str(text(egress, "note")).unwrap();
     let bytes: i64 = ["bytes_up", "bytes_down"].iter().map(|name| text(&facts, name).parse::<i64>().unwrap()).sum();
     assert_eq!(micros(text(egress, "cost")), bytes, "every byte that moved is posted, the last one too: {egress}");
-    assert!(bytes > got && got > 200_000, "{bytes} moved, {got} arrived");
+    assert!(bytes > got && bytes > 200_000, "{bytes} moved, {got} arrived");
     assert!(bytes <= 250_000, "a quarter of what the budget has is what one connection may spend: {bytes}");
     let accounts = owner.get("/v1/metering/accounts").ok();
     for account in list(&accounts, "accounts") {
@@ -138,4 +139,65 @@ fn a_connection_ends_where_its_held_money_ends_and_what_it_carried_is_posted_in_
         assert!(account["ceiling"].is_null() || micros(text(account, "spent")) <= micros(text(account, "ceiling")), "{account}");
     }
     assert_eq!(owner.get("/v1/metering/check").ok()["ok"], true);
+}
+
+#[test]
+fn an_approval_of_a_command_is_for_the_input_it_was_shown_with() {
+    let Some((server, home)) = governed() else { return };
+    ask_about_commands(&server);
+    let script = home.data().join("script.sh");
+    fs::write(&script, "echo approved\n").unwrap();
+    let start = |words: &[&str], stdin: Stdio| {
+        let mut command = home.command(["run", "-q"]);
+        command.args(words).args(["--", "sh"]).stdin(stdin).stdout(Stdio::piped()).spawn().unwrap()
+    };
+    // Waits for the one request, gives what is shown of its input, and approves it.
+    let approve_next = || {
+        let owner = server.owner();
+        let mut open = Value::Null;
+        until("somebody is asked", || {
+            open = owner.get("/v1/oversight/requests?state=pending").ok()["requests"][0].clone();
+            open.is_object()
+        });
+        let action: Value = serde_json::from_str(text(&open, "action")).unwrap();
+        owner.post(&format!("/v1/oversight/requests/{}/approve", text(&open, "id")), json!({ "digest": open["digest"] })).ok();
+        action["arguments"]["stdin"].clone()
+    };
+    // SHA-256 of the script above.
+    let digest = "ecb20d43266db712ae17201bde55eefda7383c5e7718e6a563863f8e17d0450c";
+    let file = start(&[], fs::File::open(&script).unwrap().into());
+    assert_eq!(approve_next(), json!({ "sha256": digest }), "a file is bound");
+    assert_eq!(said(&file.wait_with_output().unwrap()).0, "approved\n");
+
+    let mut piped = start(&[], Stdio::piped());
+    assert_eq!(approve_next(), "stream", "a pipe is not, and the approver is told");
+    piped.stdin.take().unwrap().write_all(b"echo piped\n").unwrap();
+    assert_eq!(said(&piped.wait_with_output().unwrap()).0, "piped\n");
+
+    let mut bound = start(&["--bind-stdin"], Stdio::piped());
+    bound.stdin.take().unwrap().write_all(b"echo approved\n").unwrap();
+    assert_eq!(approve_next(), json!({ "sha256": digest }), "a pipe that was read to its end is");
+    assert_eq!(said(&bound.wait_with_output().unwrap()).0, "approved\n");
+
+    let nothing = start(&[], Stdio::null());
+    assert_eq!(approve_next(), "none");
+    assert_eq!(said(&nothing.wait_with_output().unwrap()).0, "");
+
+    // A client that has one input approved and sends another.
+    let body = json!({ "argv": ["sh"], "stdin_digest": digest });
+    let operator = server.operator();
+    let cheat = thread::spawn(move || {
+        let mut events = operator.open("POST", "/v1/runs", Some(&body)).unwrap();
+        let run = text(&events.event().unwrap().unwrap(), "run").to_owned();
+        operator.octets("POST", &format!("/v1/runs/{run}/stdin"), b"echo forged\n").refused(409, "app.other_input");
+        let mut last = Value::Null;
+        while let Some(event) = events.event().unwrap() {
+            assert_ne!(event["event"], "stdout", "nothing of it was passed on: {event}");
+            last = event;
+        }
+        last
+    });
+    approve_next();
+    let last = cheat.join().unwrap();
+    assert_eq!((&last["event"], &last["end"]["kind"]), (&json!("finished"), &json!("killed")), "{last}");
 }

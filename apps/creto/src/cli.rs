@@ -144,6 +144,9 @@ pub(crate) struct RunArgs {
     /// Why, for whoever is asked to approve something.
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
+    /// Read the whole standard input first and bind an approval to it; a file always is. At most 8 MiB.
+    #[arg(long)]
+    pub(crate) bind_stdin: bool,
     /// Do not print the summary at the end.
     #[arg(long, short)]
     pub(crate) quiet: bool,

@@ -12,7 +12,7 @@ use creto_kernel::id::{LinkId, RunId};
 use creto_kernel::{Coded, ErrorCode, Kind, NhiId};
 use creto_nhi::{NhiError, VerifiedChain};
 use creto_runtime::link::Stdin;
-use creto_runtime::{RunError, RuntimeError};
+use creto_runtime::{Input, RunError, RuntimeError};
 use tokio::sync::watch;
 
 use crate::wiring::House;
@@ -37,6 +37,7 @@ struct Live {
     token: String,
     chain: VerifiedChain,
     stdin: Option<Stdin>,
+    input: Input,
     end: watch::Sender<bool>,
 }
 
@@ -52,6 +53,9 @@ pub(crate) enum RunsError {
     /// This server cannot start sandboxes.
     #[error("sandboxes cannot be started here: {0}")]
     NoRuntime(String),
+    /// What was sent is not the input that was admitted.
+    #[error("the standard input that was sent is not the one the run was admitted with; nothing of it was passed on, and the run is ended")]
+    OtherInput,
     /// It was ended before it began.
     #[error("the run was ended before it began")]
     Ended,
@@ -81,6 +85,7 @@ impl Coded for RunsError {
             Self::Unknown(_) => ErrorCode::new("app.unknown_run"),
             Self::Invalid(_) => ErrorCode::new("app.bad_run"),
             Self::NoRuntime(_) => ErrorCode::new("app.no_runtime"),
+            Self::OtherInput => ErrorCode::new("app.other_input"),
             Self::Ended => ErrorCode::new("app.run_ended"),
             Self::NoBudget(_) => ErrorCode::new("app.no_budget"),
             Self::Nhi(error) => error.code(),
@@ -93,7 +98,7 @@ impl Coded for RunsError {
         match self {
             Self::Unknown(_) => Kind::NotFound,
             Self::Invalid(_) => Kind::Invalid,
-            Self::Ended => Kind::Conflict,
+            Self::Ended | Self::OtherInput => Kind::Conflict,
             Self::NoRuntime(_) => Kind::Unavailable,
             Self::NoBudget(_) => Kind::Limited,
             Self::Nhi(error) => error.kind(),
@@ -109,7 +114,7 @@ impl Coded for RunsError {
             Self::Nhi(error) => error.hint(),
             Self::Refused(refusal) => refusal.hint(),
             Self::Runtime(error) => error.hint(),
-            Self::Unknown(_) | Self::Invalid(_) | Self::Ended => None,
+            Self::Unknown(_) | Self::Invalid(_) | Self::Ended | Self::OtherInput => None,
         }
     }
 }

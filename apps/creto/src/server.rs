@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
+use creto_enablement_common::gate::HEARTBEAT;
 use creto_enablement_common::http::{Dialect, Endpoints, in_dialect};
 use creto_kernel::ErrorCode;
 use tokio::net::{TcpListener, UnixListener};
@@ -113,8 +114,9 @@ impl Server {
                 house.public.listens(bound.port());
             }
             let serve = axum::serve(listener, guarded(Channel::Network).into_make_service());
-            tasks.spawn(serve.with_graceful_shutdown(stopped(stopping)).into_future());
+            tasks.spawn(serve.with_graceful_shutdown(stopped(stopping.clone())).into_future());
         }
+        tasks.spawn(heartbeat(Arc::clone(&house), stopping));
         Ok(Self { address, house, runs, stop, tasks, sockets })
     }
 
@@ -144,6 +146,21 @@ const STOP_TIME: std::time::Duration = std::time::Duration::from_secs(5);
 async fn stopped(mut stopping: watch::Receiver<bool>) {
     // An error means the server is gone, which is a stop too.
     let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+/// Says regularly that this server lives, and looks after the intents it opened.
+async fn heartbeat(house: Arc<House>, stopping: watch::Receiver<bool>) -> io::Result<()> {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(HEARTBEAT) => {}
+            () = stopped(stopping.clone()) => return Ok(()),
+        }
+        match house.gate.tend(&house.server).await {
+            Ok(0) => {}
+            Ok(doubts) => tracing::warn!(doubts, "actions were left without an outcome; see `creto doubts`"),
+            Err(error) => tracing::error!(%error, "open actions cannot be looked after"),
+        }
+    }
 }
 
 fn cannot_listen(wanted: SocketAddr, error: &io::Error) -> Failure {

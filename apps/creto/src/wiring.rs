@@ -11,6 +11,7 @@ use creto_audit::{DirSource, LogReader, Sequencer, TrustedKeys};
 use creto_authz::Authorizer;
 use creto_crypto::{AlgorithmPolicy, KeyRing, MasterKey};
 use creto_db::{Db, Dispatcher, MigrationSet};
+use creto_enablement_common::gate::ServerId;
 use creto_enablement_common::outbound::{Outbound, OutboundOptions};
 use creto_enablement_common::webhook::{self, WebhookOptions, Webhooks};
 use creto_enablement_common::{Gate, GateOptions, LogHealth, PublicUrl};
@@ -131,7 +132,7 @@ impl House {
         let accounts = Accounts::new(db.clone());
         let desk = Desk::new(db.clone(), Arc::clone(&clock), server.clone());
         let rate = Rate::new(ACTIONS_PER_SECOND, ACTIONS_BURST).ok_or_else(|| Failure::start("the rate of actions is zero"))?;
-        let gate = Arc::new(Gate::new(GateOptions {
+        let gate = Gate::new(GateOptions {
             authority: authority.clone(),
             authz: Arc::clone(&authz),
             extensions: vec![Arc::new(RateLimits::new(rate))],
@@ -140,7 +141,8 @@ impl House {
             log: Arc::new(Lag(Arc::clone(&sequencer))),
             db: db.clone(),
             clock: Arc::clone(&clock),
-        }));
+        });
+        let gate = Arc::new(gate.of_server(server_id(&data)?));
         let outbound = Outbound::new(OutboundOptions {
             allow: config.file.outbound_allow.clone(),
             authorities: config.file.outbound_authorities.clone(),
@@ -227,6 +229,10 @@ impl House {
     pub(crate) async fn close(&self) -> Result<(), Failure> {
         if let Ok((_, pool)) = &*self.sandboxes.ready().await {
             pool.drain().await;
+        }
+        if let Err(error) = self.gate.leave().await {
+            // Its lease runs out by itself.
+            tracing::warn!(%error, "other servers are not told of this one's end");
         }
         Ok(self.sequencer.flush().await?)
     }
@@ -328,6 +334,27 @@ fn own(data: &Path) -> Result<File, Failure> {
             Some("stop it, or name another directory with `--data DIR`"),
         )),
         Err(TryLockError::Error(e)) => Err(unusable(&e)),
+    }
+}
+
+/// The name under which this directory's server opens intents, kept between its starts.
+fn server_id(data: &Path) -> Result<ServerId, Failure> {
+    let path = data.join("server.id");
+    let unusable = |problem: String| {
+        Failure::new(
+            ErrorCode::new("app.data_dir"),
+            format!("the server's name in `{}` cannot be used: {problem}", path.display()),
+            Some("restore the file from a backup, or delete it: what the server left without outcome is marked once its lease is over"),
+        )
+    };
+    match fs::read_to_string(&path) {
+        Ok(text) => text.trim().parse().map_err(|_| unusable("it is no server's name".to_owned())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let id = ServerId::generate();
+            write_private(&path, id.to_string().as_bytes())?;
+            Ok(id)
+        }
+        Err(e) => Err(unusable(e.to_string())),
     }
 }
 

@@ -968,6 +968,109 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/webhooks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Webhook endpoints, without their secrets */
+        get: operations["get /v1/webhooks"];
+        put?: never;
+        /** Send events to an address; its secret is shown once */
+        post: operations["post /v1/webhooks"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhooks/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Send nothing there any more */
+        delete: operations["delete /v1/webhooks/{id}"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhooks/{id}/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What was sent and what came of it */
+        get: operations["get /v1/webhooks/{id}/deliveries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhooks/{id}/deliveries/{message}/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Send a dead letter again */
+        post: operations["post /v1/webhooks/{id}/deliveries/{message}/replay"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhooks/{id}/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Another secret; the old one signs too for a while */
+        post: operations["post /v1/webhooks/{id}/rotate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhooks/{id}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Send a test event */
+        post: operations["post /v1/webhooks/{id}/test"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/whoami": {
         parameters: {
             query?: never;
@@ -1038,6 +1141,11 @@ export interface components {
             action: string;
             /** @description With which arguments, all of them. */
             arguments?: Record<string, never>;
+            /**
+             * @description What the client calls this attempt: asked again under the same name, the answer is the same. Of at most 64 letters, digits, `-`,
+             *     `_`, `.` and `:`; unique for each attempt of the agent.
+             */
+            attempt_id?: string | null;
             /** @description Facts that policies may read. */
             context?: Record<string, never>;
             /** @description Why, for the approver. Shown as untrusted. */
@@ -1077,7 +1185,7 @@ export interface components {
          * @description How events become units.
          * @enum {string}
          */
-        Aggregation: "count" | "sum";
+        Aggregation: "count" | "sum" | "unique_count" | "max" | "min" | "avg" | "latest" | "weighted_sum" | "custom";
         /** @description An approval names the digest it approves. */
         ApproveInput: {
             comment?: string | null;
@@ -1160,6 +1268,32 @@ export interface components {
             duplicate: boolean;
             message: string;
         };
+        Deliveries: {
+            deliveries: components["schemas"]["Delivery"][];
+        };
+        /** @description One event on its way to one endpoint. */
+        Delivery: {
+            /**
+             * Format: int64
+             * @description How often it was sent.
+             */
+            attempts: number;
+            /** @description When it is sent next, while pending. */
+            due: string;
+            /** @description The message: `webhook-id`. */
+            message: string;
+            /** @description Why the last attempt failed. */
+            problem?: string | null;
+            /** @description `pending`, `delivered` or `dead`. */
+            state: string;
+            /**
+             * Format: int64
+             * @description The status of the last answer.
+             */
+            status?: number | null;
+            /** @description The event's type. */
+            type: string;
+        };
         DenyInput: {
             comment?: string | null;
         };
@@ -1168,6 +1302,28 @@ export interface components {
             /** @description Cedar policies. */
             text: string;
         };
+        /** @description Where events are sent. */
+        Endpoint: {
+            /** @description When it was made. */
+            created_at: string;
+            /** @description By whom. */
+            created_by: string;
+            /** @description Event types, or beginnings such as `oversight.`; empty is all. */
+            events: string[];
+            /** @description Which. */
+            id: string;
+            /** @description Until when the secret before the last rotation signs too. */
+            old_secret_until?: string | null;
+            /** @description Whether it is served. */
+            state: components["schemas"]["EndpointState"];
+            /** @description Where to. */
+            url: string;
+        };
+        /**
+         * @description Whether an endpoint is served.
+         * @enum {string}
+         */
+        EndpointState: "active" | "gone";
         /** @description An event as it is sent: Lago's five fields. */
         EventInput: {
             /** @description The metric. */
@@ -1196,6 +1352,16 @@ export interface components {
             /** @description Its last link. */
             link: string;
             not_after: string;
+        };
+        /** @description An endpoint to make. */
+        HookInput: {
+            /** @description Event types, or beginnings such as `oversight.`; all when absent. */
+            events?: string[];
+            /** @description `https://…` */
+            url: string;
+        };
+        Hooks: {
+            webhooks: components["schemas"]["Endpoint"][];
         };
         /** @description One hop. */
         HopView: {
@@ -1287,9 +1453,9 @@ export interface components {
             name: string;
             password: string;
         };
-        /** @description A metric with its per-unit price. */
+        /** @description A metric with its list price: what each event of it costs at once, before any plan. */
         Metric: {
-            /** @description How events become units. */
+            /** @description How events become units: `count` or `sum`. */
             aggregation: components["schemas"]["Aggregation"];
             /** @description The property a SUM reads; empty for COUNT. */
             field?: string;
@@ -1310,6 +1476,8 @@ export interface components {
             /** @description How many units, as a decimal string. */
             units: string;
         };
+        /** @description No input. */
+        Nothing: Record<string, never>;
         /** @description What came of an admitted action, as its agent reports it. */
         OutcomeInput: {
             /** @description Whether it was done. */
@@ -1426,6 +1594,14 @@ export interface components {
         Revoked: {
             key: string;
         };
+        /** @description A rotation. */
+        RotateInput: {
+            /**
+             * Format: int64
+             * @description How long the old secret signs too, in seconds; a day when absent, at most thirty.
+             */
+            overlap_secs?: number | null;
+        };
         /** @description What to run. */
         RunInput: {
             /** @description The agent; made on first use. */
@@ -1450,11 +1626,18 @@ export interface components {
             reason?: string | null;
             /** @description Whether standard input will be sent. */
             stdin?: boolean;
+            /** @description SHA-256 of the whole standard input, which is sent then: what is approved is the command with exactly these bytes. */
+            stdin_digest?: string | null;
             /**
              * Format: int64
              * @description Longest time, in seconds.
              */
             timeout_secs?: number | null;
+        };
+        /** @description What is on its way. */
+        Sent: {
+            /** @description The message: `webhook-id`. */
+            message: string;
         };
         /** @description A session, as the console needs it. */
         Session: {
@@ -1486,6 +1669,13 @@ export interface components {
             identity: string;
             roles: string;
             tenant: string;
+        };
+        /** @description An endpoint with a secret that was just made: the only time it is shown. */
+        WithSecret: {
+            /** @description The endpoint. */
+            endpoint: components["schemas"]["Endpoint"];
+            /** @description `whsec_…`, for the receiver's configuration. */
+            secret: string;
         };
     };
     responses: never;
@@ -3516,6 +3706,234 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/webhooks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Hooks"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/webhooks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HookInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WithSecret"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "delete /v1/webhooks/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/webhooks/{id}/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Deliveries"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/webhooks/{id}/deliveries/{message}/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                message: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Nothing"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sent"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/webhooks/{id}/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RotateInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WithSecret"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/webhooks/{id}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Nothing"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sent"];
+                };
             };
             /** @description a problem (RFC 9457) */
             default: {

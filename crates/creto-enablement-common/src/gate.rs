@@ -1,6 +1,9 @@
 //! Admit, do, settle.
 
 mod actions;
+mod asking;
+mod attempt;
+mod ownership;
 mod request;
 
 use std::collections::BTreeMap;
@@ -15,9 +18,13 @@ use creto_nhi::{Authority, NhiError, VerifiedChain};
 
 use actions::Closing;
 pub use actions::{ActionFilter, ActionRow, ActionState, LIST_MAX, MIGRATIONS};
+use asking::Asked;
+pub use attempt::{ATTEMPT_BYTES_MAX, AttemptError, AttemptId};
+pub use ownership::{HEARTBEAT, SERVER_LEASE, ServerId};
+use ownership::{Live, Unsettled};
 pub use request::{Acting, Admission, AdmitRequest, Effect, Granted, Outcome, Settled};
 
-use crate::ports::{Approvals, Bill, Extension, Funding, Ledger, LogHealth, OpenRequest, Verdict};
+use crate::ports::{Approvals, Bill, Extension, Funding, Ledger, LogHealth};
 use crate::refusal::Refusal;
 
 /// Most leaves the log may be behind before the Gate closes.
@@ -51,6 +58,9 @@ pub struct GateOptions {
 #[derive(Debug)]
 pub struct Gate {
     options: GateOptions,
+    server: ServerId,
+    live: Live,
+    unsettled: Unsettled,
 }
 
 /// Makes the commitment to an action's digest unguessable.
@@ -68,15 +78,21 @@ enum Judgement {
     Oversight(Vec<RuleId>),
 }
 
-/// What asking a human came to.
-enum Asked {
-    Approved(RequestId),
-    Pending(RequestId),
-}
-
 enum Clearance {
     Cleared(Box<Cleared>),
     Pending(RequestId),
+}
+
+/// A refusal that is not on record yet, with what it is about; nothing where there will be no record.
+struct Stopped {
+    cleared: Option<Box<Cleared>>,
+    refusal: Refusal,
+}
+
+impl From<Refusal> for Stopped {
+    fn from(refusal: Refusal) -> Self {
+        Self { cleared: None, refusal }
+    }
 }
 
 /// What passed policy and, where asked, a human; nothing is committed yet.
@@ -90,10 +106,17 @@ struct Cleared {
 }
 
 impl Gate {
-    /// A Gate over its ports.
+    /// A Gate over its ports, of a server with a name nobody else has.
     #[must_use]
-    pub const fn new(options: GateOptions) -> Self {
-        Self { options }
+    pub fn new(options: GateOptions) -> Self {
+        Self { options, server: ServerId::generate(), live: Live::default(), unsettled: Unsettled::default() }
+    }
+
+    /// The same Gate under the name its server keeps between starts: intents of an earlier start under this name are its own.
+    #[must_use]
+    pub fn of_server(mut self, server: ServerId) -> Self {
+        self.server = server;
+        self
     }
 
     /// Admits an action that reaches outside our database: decides, waits for a human where policy asks for one, then commits the
@@ -101,23 +124,46 @@ impl Gate {
     ///
     /// Errors: every [`Refusal`]; nothing is held then, and the refusal itself is a leaf ([`Refusal::LogLagging`] alone is not: a leaf
     /// more would only add to the backlog). Dropping the future while a human is asked leaves an open request behind, which a retry of
-    /// the same action finds by its digest; dropping it later may leave an intent that nobody settles. Who cannot wait for a human for
-    /// as long as it takes calls [`Gate::admit_within`].
+    /// the same action finds by its digest; dropping it later may leave an intent that nobody settles, which [`Gate::tend`] marks in
+    /// doubt. Who cannot wait for a human for as long as it takes calls [`Gate::admit_within`].
     pub async fn admit(&self, request: AdmitRequest<'_>) -> Result<Granted, Refusal> {
         match self.admit_within(request, Duration::MAX).await? {
             Admission::Granted(granted) => Ok(*granted),
             Admission::Pending(request) => Err(Refusal::NotDecided { request }),
+            Admission::Again(admission) => Err(attempt::used(admission)),
         }
     }
 
     /// As [`Gate::admit`], but waits for a human no longer than `patience`. Only that wait is cut short: an action that is admitted is
     /// never given up half way.
+    ///
+    /// A request with an attempt is answered once: asked again, it gets the answer it got first, whatever became of that on its way.
     pub async fn admit_within(&self, request: AdmitRequest<'_>, patience: Duration) -> Result<Admission, Refusal> {
-        let cleared = match self.clear(&request, patience).await? {
-            Clearance::Cleared(cleared) => *cleared,
+        if let Some(first) = self.first_answer(&request).await? {
+            return Ok(first);
+        }
+        match self.try_admit(&request, patience).await {
+            Ok(admission) => Ok(admission),
+            Err(stopped) => {
+                // Another call of the same attempt may have been faster.
+                if stopped.refusal.kind() == Kind::Conflict
+                    && let Some(first) = self.first_answer(&request).await?
+                {
+                    return Ok(first);
+                }
+                Err(self.recorded(&request, stopped).await)
+            }
+        }
+    }
+
+    async fn try_admit(&self, request: &AdmitRequest<'_>, patience: Duration) -> Result<Admission, Stopped> {
+        let cleared = match self.clear(request, patience).await? {
+            Clearance::Cleared(cleared) => cleared,
             Clearance::Pending(request) => return Ok(Admission::Pending(request)),
         };
-        match self.commit_intent(&request, &cleared).await {
+        // Before the commit: an intent that is there and not among the live ones has nobody who will settle it.
+        let place = self.live.enter(cleared.admission);
+        match self.commit_intent(request, &cleared).await {
             Ok(hold) => Ok(Admission::Granted(Box::new(Granted {
                 admission: cleared.admission,
                 action: cleared.action,
@@ -128,8 +174,9 @@ impl Gate {
                 hold,
                 approval: cleared.approval,
                 _leases: cleared.leases,
+                _place: place,
             }))),
-            Err(refusal) => Err(self.refused(&request, cleared, refusal).await),
+            Err(refusal) => Err(Stopped { cleared: Some(cleared), refusal }),
         }
     }
 
@@ -141,7 +188,11 @@ impl Gate {
             .at(Phase::Intent { admission: cleared.admission })
             .fact("reserved_micros", request.reserve.get());
         let row = ActionRow::open(cleared, request, leaf.id, now)?.holding(hold);
-        let mut sealed = Sealed::new(leaf).step(row.insert(ActionState::Intent)).steps(self.consume_steps(cleared, now));
+        let mut sealed = Sealed::new(leaf)
+            .steps(attempt::admitted(request, cleared))
+            .step(row.insert(ActionState::Intent))
+            .step(ownership::own(&cleared.action.tenant, cleared.admission, &self.server))
+            .steps(self.consume_steps(cleared, now));
         if let Some(hold) = hold {
             sealed = sealed.steps(self.options.ledger.hold(hold, request.chain, request.reserve, now).await?);
         }
@@ -151,8 +202,19 @@ impl Gate {
 
     /// Records what came of an admitted action: posts the usage, releases the hold, concludes the approval.
     ///
-    /// Errors: [`Refusal::Port`] where the database cannot serve; the intent then stays without outcome, which is IN_DOUBT.
+    /// Errors: [`Refusal::Port`]. Where the database cannot serve, the outcome is kept and [`Gate::tend`] records it once it can; one
+    /// that cannot be recorded for another reason leaves the intent without outcome, which `tend` marks IN_DOUBT.
     pub async fn settle(&self, granted: Granted, outcome: Outcome) -> Result<Settled, Refusal> {
+        match self.try_settle(&granted, &outcome).await {
+            Err(refusal) if refusal.kind() == Kind::Unavailable => {
+                self.unsettled.keep(granted, outcome);
+                Err(refusal)
+            }
+            settled => settled,
+        }
+    }
+
+    async fn try_settle(&self, granted: &Granted, outcome: &Outcome) -> Result<Settled, Refusal> {
         let now = self.options.clock.now();
         let posting =
             self.options.ledger.settle(Funding::Happened(granted.hold), &granted.chain, granted.admission, &outcome.usage, now).await?;
@@ -173,8 +235,8 @@ impl Gate {
             leaf = leaf.fact("run", run);
         }
         let note = serde_json::to_string(&outcome.facts).ok();
-        leaf.facts.extend(outcome.facts);
-        leaf.digests.extend(outcome.digests);
+        leaf.facts.extend(outcome.facts.clone());
+        leaf.digests.extend(outcome.digests.clone());
         let closing = Closing {
             tenant: action.tenant.clone(),
             admission: granted.admission,
@@ -187,7 +249,8 @@ impl Gate {
         };
         let bill = posting.cost.clone();
         let close = Lazily(move || closing.costing(bill.cost()).write());
-        let mut sealed = Sealed::new(leaf).steps(posting.steps).step(close).late(billed(&posting.cost));
+        let disown = ownership::disown(&action.tenant, granted.admission);
+        let mut sealed = Sealed::new(leaf).steps(posting.steps).step(close).step(disown).late(billed(&posting.cost));
         if let Some(approval) = granted.approval {
             sealed = sealed.steps(self.options.approvals.conclude(&action.tenant, approval, granted.admission, outcome.ok, now));
         }
@@ -198,14 +261,15 @@ impl Gate {
     /// Admits and commits, in one commit, an action whose whole effect is our own state: its steps, the usage posting and the leaf
     /// happen together or not at all.
     pub async fn commit_effect(&self, request: AdmitRequest<'_>, effect: Effect) -> Result<Settled, Refusal> {
-        let cleared = match self.clear(&request, Duration::MAX).await? {
-            Clearance::Cleared(cleared) => *cleared,
-            Clearance::Pending(request) => return Err(Refusal::NotDecided { request }),
+        let stopped = match self.clear(&request, Duration::MAX).await {
+            Ok(Clearance::Pending(request)) => return Err(Refusal::NotDecided { request }),
+            Ok(Clearance::Cleared(cleared)) => match self.commit_done(&request, &cleared, effect).await {
+                Ok(settled) => return Ok(settled),
+                Err(refusal) => Stopped { cleared: Some(cleared), refusal },
+            },
+            Err(stopped) => stopped,
         };
-        match self.commit_done(&request, &cleared, effect).await {
-            Ok(settled) => Ok(settled),
-            Err(refusal) => Err(self.refused(&request, cleared, refusal).await),
-        }
+        Err(self.recorded(&request, stopped).await)
     }
 
     async fn commit_done(&self, request: &AdmitRequest<'_>, cleared: &Cleared, effect: Effect) -> Result<Settled, Refusal> {
@@ -236,20 +300,6 @@ impl Gate {
         }
         let committed = self.options.db.commit(sealed).await.map_err(refusal_of)?;
         Ok(Settled { admission: cleared.admission, leaf: committed.leaf, cost: posting.cost.cost() })
-    }
-
-    /// Marks every intent without outcome as IN_DOUBT, each with its leaf; called once when a server starts, before it serves. Answers
-    /// how many there were.
-    pub async fn mark_in_doubt(&self, by: &NhiId) -> Result<u64, Refusal> {
-        let mut marked = 0;
-        for row in actions::intents(&self.options.db).await.map_err(refusal_of)? {
-            let now = self.options.clock.now();
-            let leaf = row.note_leaf(LeafId::generate(), by, "gate.in_doubt", "in_doubt", now)?;
-            let sealed = Sealed::new(leaf).step(row.mark_in_doubt(now));
-            self.options.db.commit(sealed).await.map_err(refusal_of)?;
-            marked += 1;
-        }
-        Ok(marked)
     }
 
     /// A human says what came of an action in doubt. Its held money is released; usage that was never reported is not invented.
@@ -296,27 +346,27 @@ impl Gate {
         &*self.options.ledger
     }
 
-    async fn clear(&self, request: &AdmitRequest<'_>, patience: Duration) -> Result<Clearance, Refusal> {
+    async fn clear(&self, request: &AdmitRequest<'_>, patience: Duration) -> Result<Clearance, Stopped> {
         let lag = self.options.log.lag();
         if lag > LOG_LAG_MAX {
-            return Err(Refusal::LogLagging { lag, limit: LOG_LAG_MAX });
+            return Err(Refusal::LogLagging { lag, limit: LOG_LAG_MAX }.into());
         }
         let action = request.canonical();
         let digest = action.digest().map_err(|e| Refusal::denied(e.to_string()))?;
         let mut salt = Salt::default();
         creto_crypto::random::fill(&mut salt).map_err(|e| Refusal::port(&e))?;
-        let mut cleared = Cleared {
+        let mut cleared = Box::new(Cleared {
             admission: request.admission.unwrap_or_else(AdmissionId::generate),
             salt,
             action,
             digest,
             approval: None,
             leases: Vec::new(),
-        };
+        });
         match self.pass(request, &mut cleared, patience).await {
-            Ok(None) => Ok(Clearance::Cleared(Box::new(cleared))),
+            Ok(None) => Ok(Clearance::Cleared(cleared)),
             Ok(Some(pending)) => Ok(Clearance::Pending(pending)),
-            Err(refusal) => Err(self.refused(request, cleared, refusal).await),
+            Err(refusal) => Err(Stopped { cleared: Some(cleared), refusal }),
         }
     }
 
@@ -342,68 +392,6 @@ impl Gate {
             },
         }
         Ok(None)
-    }
-
-    /// Asks a human and evaluates policy again once approved: what was true when the question was asked may no longer be.
-    async fn ask(&self, request: &AdmitRequest<'_>, cleared: &Cleared, rules: &[RuleId], patience: Duration) -> Result<Asked, Refusal> {
-        let tenant = &cleared.action.tenant;
-        let id = match self.found(cleared).await? {
-            Some(id) => id,
-            None => match self.open(request, cleared, rules).await {
-                // Another attempt at the same action opened its request in the same moment: wait for that one.
-                Err(refusal) if refusal.kind() == Kind::Conflict => self.found(cleared).await?.ok_or(refusal)?,
-                opened => opened?,
-            },
-        };
-        let Some(verdict) = self.options.approvals.wait_at_most(tenant, id, patience).await? else {
-            return Ok(Asked::Pending(id));
-        };
-        match verdict {
-            Verdict::Approved { rule, .. } => {
-                let approved: Vec<RuleId> = rule.split(RULES_JOINED_BY).filter_map(RuleId::new).collect();
-                match self.judge(request, &approved).await? {
-                    Judgement::Allow => Ok(Asked::Approved(id)),
-                    Judgement::Deny(refusal) => Err(refusal),
-                    Judgement::Oversight(_) => Err(self.withdraw(request, cleared, id).await?),
-                }
-            }
-            Verdict::Denied { by, comment } => Err(Refusal::DeniedByHuman { request: id, by: by.name().to_owned(), comment }),
-            Verdict::TimedOut | Verdict::Cancelled => Err(Refusal::NotDecided { request: id }),
-        }
-    }
-
-    /// Gives up an approval that no longer covers what policy asks, so that the next attempt opens a request that names every rule.
-    async fn withdraw(&self, request: &AdmitRequest<'_>, cleared: &Cleared, id: RequestId) -> Result<Refusal, Refusal> {
-        let leaf = self.leaf(request, cleared, "approval_withdrawn", self.options.clock.now()).fact("request", id);
-        let sealed = Sealed::new(leaf).steps(self.options.approvals.withdraw(&cleared.action.tenant, id));
-        self.options.db.commit(sealed).await.map_err(refusal_of)?;
-        Ok(Refusal::denied("policy asks for more oversight than when the request was approved"))
-    }
-
-    async fn found(&self, cleared: &Cleared) -> Result<Option<RequestId>, Refusal> {
-        self.options.approvals.find(&cleared.action.tenant, cleared.digest, self.options.clock.now()).await
-    }
-
-    async fn open(&self, request: &AdmitRequest<'_>, cleared: &Cleared, rules: &[RuleId]) -> Result<RequestId, Refusal> {
-        let rule = rules.iter().map(RuleId::as_str).collect::<Vec<_>>().join(RULES_JOINED_BY);
-        let now = self.options.clock.now();
-        let open = OpenRequest {
-            id: RequestId::generate(),
-            action: cleared.action.clone(),
-            digest: cleared.digest,
-            salt: cleared.salt,
-            rule: rule.clone(),
-            run: request.run,
-            hops: request.chain.hops().iter().map(|hop| hop.identity.clone()).collect(),
-            reason: request.reason.clone(),
-            now,
-            deadline: now.saturating_add(request.wait.min(WAIT_MAX)),
-        };
-        let leaf = self.leaf(request, cleared, "requires_oversight", now).fact("request", open.id).fact("rule", rule);
-        let sealed = Sealed::new(leaf).steps(self.options.approvals.open(&open)?);
-        self.options.db.commit(sealed).await.map_err(refusal_of)?;
-        self.options.approvals.opened();
-        Ok(open.id)
     }
 
     /// The chain as it stands now: one verified before the latest revocation is verified again, so that a revocation reaches a run that
@@ -457,7 +445,8 @@ impl Gate {
     }
 
     /// Records a refusal as a leaf and gives it back. Where even that fails the refusal still stands: failing closed needs no record.
-    async fn refused(&self, request: &AdmitRequest<'_>, cleared: Cleared, refusal: Refusal) -> Refusal {
+    async fn recorded(&self, request: &AdmitRequest<'_>, stopped: Stopped) -> Refusal {
+        let Stopped { cleared: Some(cleared), refusal } = stopped else { return stopped.refusal };
         let now = self.options.clock.now();
         let leaf = self.leaf(request, &cleared, "deny", now).fact("code", refusal.code());
         let row = match ActionRow::open(&cleared, request, leaf.id, now) {
@@ -467,6 +456,9 @@ impl Gate {
         let mut sealed = Sealed::new(leaf).step(row.insert(ActionState::Refused));
         if let Refusal::DeniedByHuman { request: denied, .. } = &refusal {
             sealed = sealed.steps(self.options.approvals.heard(&cleared.action.tenant, *denied));
+        }
+        if let Refusal::DeniedByHuman { request: asked, .. } | Refusal::NotDecided { request: asked } = &refusal {
+            sealed = sealed.steps(attempt::refused(request, &cleared, *asked));
         }
         if let Err(error) = self.options.db.commit(sealed).await {
             tracing::error!(%error, "a refusal could not be recorded");
@@ -499,9 +491,3 @@ fn refusal_of(error: DbError) -> Refusal {
         other => Refusal::port(&other),
     }
 }
-
-/// Longest wait for a human: a week.
-const WAIT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
-
-/// Between the rules of one request; no rule's name holds it.
-const RULES_JOINED_BY: &str = "+";

@@ -5,12 +5,16 @@
 mod admission;
 #[path = "gate/approval.rs"]
 mod approval;
+#[path = "gate/attempt.rs"]
+mod attempt;
 #[path = "gate/doubt.rs"]
 mod doubt;
 #[path = "support/house.rs"]
 mod house;
 #[path = "gate/http.rs"]
 mod http;
+#[path = "gate/ownership.rs"]
+mod ownership;
 #[path = "support/receiver.rs"]
 mod receiver;
 #[path = "gate/tenants.rs"]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use creto_authz::Context;
-use creto_enablement_common::gate::Acting;
+use creto_enablement_common::gate::{Acting, AttemptError};
 use creto_enablement_common::{Admission, AdmitRequest, Gate, Granted, Outcome, Refusal, Settled};
 use creto_kernel::id::AdmissionId;
 use creto_kernel::{Digest, Micros, NhiId};
@@ -59,6 +59,10 @@ pub struct ActionInput {
     /// Why, for the approver. Shown as untrusted.
     #[serde(default)]
     pub reason: Option<String>,
+    /// What the client calls this attempt: asked again under the same name, the answer is the same. Of at most 64 letters, digits, `-`,
+    /// `_`, `.` and `:`; unique for each attempt of the agent.
+    #[serde(default)]
+    pub attempt_id: Option<String>,
     /// How long the request may wait for a human, in seconds; a day when absent.
     #[serde(default)]
     pub timeout_secs: Option<u32>,
@@ -126,6 +130,8 @@ impl Actions {
         request.arguments = input.arguments;
         request.context = Context::from_json(&input.context).map_err(|e| Refusal::port(&e))?;
         request.reserve = input.reserve.unwrap_or(Micros::ZERO);
+        request.reserve_is_asked = input.reserve.is_some();
+        request.attempt = input.attempt_id.as_deref().map(str::parse).transpose().map_err(|e: AttemptError| bad(&e))?;
         if request.reserve.is_negative() {
             return Err(OversightError::BadAction("`reserve` is negative".to_owned()));
         }
@@ -140,6 +146,8 @@ impl Actions {
                 self.lock().insert(admission, *granted);
                 Ok(Admitted::Granted { admission: admission.to_string(), digest })
             }
+            // An answer that was lost on its way is given again.
+            Admission::Again(admission) => Ok(Admitted::Granted { admission: admission.to_string(), digest }),
             Admission::Pending(request) => Ok(Admitted::Pending { request: Some(request.to_string()), digest }),
         }
     }

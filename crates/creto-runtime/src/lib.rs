@@ -20,4 +20,4 @@ pub mod wire;
 
 pub use container::{ContainerRuntime, Sandbox, SandboxPlan};
 pub use error::RuntimeError;
-pub use service::{RunEnd, RunError, RunEvent, RunHandle, RunReport, RunSpec, Runtime, RuntimeOptions};
+pub use service::{Input, RunEnd, RunError, RunEvent, RunHandle, RunReport, RunSpec, Runtime, RuntimeOptions};

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use creto_enablement_common::{AdmitRequest, Gate, Granted, Outcome, Refusal};
 use creto_kernel::id::{AdmissionId, RunId, SandboxId};
-use creto_kernel::{ActionName, Coded, ErrorCode, Kind, Micros, ResourceName};
+use creto_kernel::{ActionName, Coded, Digest, ErrorCode, Kind, Micros, ResourceName};
 use creto_nhi::VerifiedChain;
 use http::{HeaderName, HeaderValue};
 use serde::Serialize;
@@ -86,8 +86,31 @@ pub struct RunSpec {
     pub wait: Duration,
     /// What the agent says about why; untrusted.
     pub reason: Option<String>,
+    /// What the command reads.
+    pub input: Input,
     /// Headers that identify this run at the server's own socket.
     pub identity: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// What a command reads from its standard input, as an approval binds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Nothing.
+    None,
+    /// Bytes nobody has seen when the run is admitted: an approver is told that there will be some.
+    Stream,
+    /// Exactly the bytes of this SHA-256: whoever feeds the run checks them before the first is passed on.
+    Bound(Digest),
+}
+
+impl Input {
+    fn shown(self) -> serde_json::Value {
+        match self {
+            Self::None => json!("none"),
+            Self::Stream => json!("stream"),
+            Self::Bound(digest) => json!({ "sha256": digest }),
+        }
+    }
 }
 
 impl RunSpec {
@@ -106,6 +129,7 @@ impl RunSpec {
             reserve: Micros::ZERO,
             wait: Duration::ZERO,
             reason: None,
+            input: Input::None,
             identity: Vec::new(),
         }
     }
@@ -131,6 +155,7 @@ impl RunSpec {
         arguments.insert("env_digest".to_owned(), json!(self.env.digest()));
         arguments.insert("mounts".to_owned(), json!(mounts));
         arguments.insert("allow_hosts".to_owned(), json!(self.allow_hosts.iter().map(ToString::to_string).collect::<Vec<_>>()));
+        arguments.insert("stdin".to_owned(), self.input.shown());
         arguments.insert("limits".to_owned(), json!(self.limits));
         arguments.insert("timeout_ms".to_owned(), json!(self.timeout.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX))));
         arguments

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::canonical::{self, CanonicalError};
 use crate::digest::Digest;
+use crate::money::Micros;
 use crate::nhi_id::NhiId;
 use crate::tenant::TenantId;
 
@@ -137,6 +138,12 @@ pub struct CanonicalAction {
     pub resource: ResourceName,
     /// With which arguments, all of them.
     pub arguments: Map<String, Value>,
+    /// The facts about the request that policies read, as JSON; left out of the bytes where there are none.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub context: Map<String, Value>,
+    /// The money whoever asks wants held for it; `None`, and left out of the bytes, where nobody named any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reserve: Option<Micros>,
 }
 
 impl CanonicalAction {
@@ -171,6 +178,22 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_said_is_not_in_the_bytes() {
+        let action = CanonicalAction {
+            tenant: "default".parse().unwrap(),
+            agent: "spiffe://creto.local/tenant/default/agent/a".parse().unwrap(),
+            chain: Digest::of(b"chain"),
+            action: "tool.call".parse().unwrap(),
+            resource: "tool:x".parse().unwrap(),
+            arguments: Map::new(),
+            context: Map::new(),
+            reserve: None,
+        };
+        let text = String::from_utf8(action.canonical_bytes().unwrap()).unwrap();
+        assert!(!text.contains("context") && !text.contains("reserve"), "{text}");
+    }
+
+    #[test]
     fn every_field_changes_the_digest() {
         let base = || CanonicalAction {
             tenant: "default".parse().unwrap(),
@@ -179,16 +202,20 @@ mod tests {
             action: "runtime.exec".parse().unwrap(),
             resource: "sandbox:default".parse().unwrap(),
             arguments: Map::from_iter([("argv".to_owned(), serde_json::json!(["echo", "hi"]))]),
+            context: Map::new(),
+            reserve: None,
         };
         let digest = base().digest().unwrap();
         assert_eq!(digest, base().digest().unwrap());
-        let changes: [fn(&mut CanonicalAction); 6] = [
+        let changes: [fn(&mut CanonicalAction); 8] = [
             |a| a.tenant = "other".parse().unwrap(),
             |a| a.agent = "spiffe://creto.local/tenant/default/agent/b".parse().unwrap(),
             |a| a.chain = Digest::of(b"another"),
             |a| a.action = "runtime.claim".parse().unwrap(),
             |a| a.resource = "sandbox:other".parse().unwrap(),
             |a| a.arguments = Map::new(),
+            |a| a.context = Map::from_iter([("spend".to_owned(), "1".into())]),
+            |a| a.reserve = Some(Micros::ZERO),
         ];
         for change in changes {
             let mut action = base();

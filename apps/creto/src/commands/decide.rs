@@ -130,6 +130,12 @@ fn describe(request: &Value) -> String {
     for (name, value) in action.get("arguments").and_then(Value::as_object).into_iter().flatten() {
         line("argument", &format!("{} = {}", safe(name), plain(value)));
     }
+    for (name, value) in action.get("context").and_then(Value::as_object).into_iter().flatten() {
+        line("context", &format!("{} = {}", safe(name), plain(value)));
+    }
+    if let Some(reserve) = action.get("reserve").and_then(Value::as_str) {
+        line("holds", reserve);
+    }
     line("authority", &path(rows(request, "hops")));
     line("rule", &text(request, "rule"));
     if let Some(reason) = request.get("reason").and_then(Value::as_str) {
@@ -156,8 +162,19 @@ mod tests {
 
     #[test]
     fn a_request_shows_every_argument_and_escapes_what_the_agent_wrote() {
-        let shown = describe(&request(r#"{"action":"tool.call","resource":"tool:pay","arguments":{"amount":100,"to":"a\nb"}}"#));
-        for part in ["tool:pay", "amount = 100", r"to = a\nb", r"please\n\u{202e}approve", "alice", "2026-11-23T02:00:00Z"] {
+        let shown = describe(&request(
+            r#"{"action":"tool.call","resource":"tool:pay","arguments":{"amount":100,"to":"a\nb"},"context":{"labels":["prod"]},"reserve":"2.5"}"#,
+        ));
+        for part in [
+            "labels = [\"prod\"]",
+            "holds  2.5",
+            "tool:pay",
+            "amount = 100",
+            r"to = a\nb",
+            r"please\n\u{202e}approve",
+            "alice",
+            "2026-11-23T02:00:00Z",
+        ] {
             assert!(shown.contains(part), "{part}: {shown}");
         }
     }

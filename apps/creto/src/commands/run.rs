@@ -1,11 +1,16 @@
 //! `creto run`: streams a governed run and exits as its command does.
 
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use creto_kernel::Digest;
 use http::Method;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -16,6 +21,7 @@ use crate::cli::RunArgs;
 use crate::client::Connection;
 use crate::commands::Session;
 use crate::failure::Failure;
+use crate::runs::http::INPUT_BYTES_MAX;
 
 /// Longest line of the event stream: a chunk of output in base64 and some names.
 const LINE_BYTES_MAX: usize = 4 << 20;
@@ -26,7 +32,8 @@ const CHUNK_BYTES: usize = 64 * 1024;
 pub(crate) async fn run(session: &Session, args: RunArgs) -> Result<ExitCode, Failure> {
     let quiet = args.quiet;
     let wanted = duration(&args.timeout)?;
-    let body = serde_json::to_vec(&request(args)?).map_err(|e| Failure::protocol(e.to_string()))?;
+    let mut input = input(args.bind_stdin)?;
+    let body = serde_json::to_vec(&request(args, &input)?).map_err(|e| Failure::protocol(e.to_string()))?;
     let body = Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync();
     let answer = session.client.stream(Method::POST, "/v1/runs", body).await?;
     let mut lines = Lines { body: answer.into_body(), buffer: Vec::new() };
@@ -47,7 +54,8 @@ pub(crate) async fn run(session: &Session, args: RunArgs) -> Result<ExitCode, Fa
         }
         if kind == "started" {
             granted = event.get("timeout_secs").and_then(Value::as_u64).map_or(wanted, Duration::from_secs);
-            feeding = text("run").map(|run| tokio::spawn(feed(session.client.connection(), run.to_owned())));
+            let input = std::mem::replace(&mut input, Input::Nothing);
+            feeding = text("run").map(|run| tokio::spawn(feed(session.client.connection(), run.to_owned(), input)));
         }
         let data = || text("data").and_then(|text| STANDARD.decode(text).ok()).unwrap_or_default();
         match kind {
@@ -69,7 +77,41 @@ pub(crate) async fn run(session: &Session, args: RunArgs) -> Result<ExitCode, Fa
     Ok(ExitCode::from(u8::try_from(code & 0xff).unwrap_or(1)))
 }
 
-fn request(args: RunArgs) -> Result<Value, Failure> {
+/// What the command will read.
+enum Input {
+    /// Nothing: our own input is `/dev/null`.
+    Nothing,
+    /// Whatever comes, as it comes.
+    Stream,
+    /// These bytes, and no others; the run is admitted with their digest.
+    Whole(Bytes),
+}
+
+/// A file is read whole, so that an approval binds what is in it; a terminal or a pipe is passed on as it comes, unless `bind` says to wait
+/// for its end.
+fn input(bind: bool) -> Result<Input, Failure> {
+    let unreadable = |e: std::io::Error| Failure::start(format!("the standard input cannot be read: {e}"));
+    let Ok(stdin) = std::io::stdin().as_fd().try_clone_to_owned() else { return Ok(Input::Nothing) };
+    let stdin = File::from(stdin);
+    let about = stdin.metadata().map_err(unreadable)?;
+    if std::fs::metadata("/dev/null").is_ok_and(|null| null.rdev() == about.rdev() && about.file_type().is_char_device()) {
+        return Ok(Input::Nothing);
+    }
+    let fits = usize::try_from(about.len()).is_ok_and(|length| length <= INPUT_BYTES_MAX);
+    let known = about.is_file() && fits;
+    if !(bind || known) {
+        return Ok(Input::Stream);
+    }
+    let mut bytes = Vec::new();
+    stdin.take(INPUT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() > INPUT_BYTES_MAX {
+        let hint = "leave `--bind-stdin` out: the input is then passed on as it comes, and an approver is told so";
+        return Err(Failure::usage(format!("the standard input is more than {INPUT_BYTES_MAX} bytes"), hint));
+    }
+    Ok(Input::Whole(bytes.into()))
+}
+
+fn request(args: RunArgs, input: &Input) -> Result<Value, Failure> {
     let mut env = Map::new();
     for pair in &args.env {
         let (name, value) =
@@ -79,7 +121,7 @@ fn request(args: RunArgs) -> Result<Value, Failure> {
     let timeout = duration(&args.timeout)?;
     let mut body = json!({
         "argv": args.argv, "allow_hosts": args.allow_hosts, "mounts": args.mounts, "env": env,
-        "timeout_secs": timeout.as_secs(), "stdin": true,
+        "timeout_secs": timeout.as_secs(), "stdin": !matches!(input, Input::Nothing),
     });
     let optional = [
         ("reason", args.reason),
@@ -89,6 +131,9 @@ fn request(args: RunArgs) -> Result<Value, Failure> {
     ];
     if let Some(fields) = body.as_object_mut() {
         fields.extend(optional.into_iter().filter_map(|(name, value)| value.map(|value| (name.to_owned(), json!(value)))));
+        if let Input::Whole(bytes) = input {
+            fields.insert("stdin_digest".to_owned(), json!(Digest::of(bytes)));
+        }
         if args.chain.is_none() {
             fields.insert("agent".to_owned(), json!(args.agent));
         }
@@ -110,7 +155,17 @@ fn duration(text: &str) -> Result<Duration, Failure> {
 }
 
 /// Sends our standard input to the command until either ends; the server ends the command's input when we do.
-async fn feed(connection: Connection, run: String) {
+async fn feed(connection: Connection, run: String, input: Input) {
+    let place = format!("/v1/runs/{run}/stdin");
+    if let Input::Whole(bytes) = input {
+        let whole = Full::new(bytes).map_err(|never| match never {}).boxed_unsync();
+        // The same as below.
+        let _ = connection.send(Method::POST, &place, whole).await;
+        return;
+    }
+    if matches!(input, Input::Nothing) {
+        return;
+    }
     let bytes = futures::stream::unfold(tokio::io::stdin(), |mut stdin| async move {
         let mut chunk = vec![0; CHUNK_BYTES];
         match stdin.read(&mut chunk).await {
@@ -122,7 +177,7 @@ async fn feed(connection: Connection, run: String) {
         }
     });
     // A command that does not read its input to the end is no failure of ours.
-    let _ = connection.send(Method::POST, &format!("/v1/runs/{run}/stdin"), StreamBody::new(bytes).boxed_unsync()).await;
+    let _ = connection.send(Method::POST, &place, StreamBody::new(bytes).boxed_unsync()).await;
 }
 
 /// Lines of JSON out of a streamed body.

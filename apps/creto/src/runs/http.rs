@@ -13,10 +13,11 @@ use base64::engine::general_purpose::STANDARD;
 use creto_enablement_common::gate::{ActionFilter, ActionRow};
 use creto_enablement_common::http::{Access, Caller, Endpoint, Problem, StrictJson};
 use creto_kernel::id::RunId;
-use creto_kernel::{Micros, TenantId, Timestamp};
+use creto_kernel::{Digest, Micros, TenantId, Timestamp};
 use creto_oversight::model::request::Request;
-use creto_runtime::{RunEvent, RunHandle, RunReport};
+use creto_runtime::{Input, RunEvent, RunHandle, RunReport};
 use futures::StreamExt as _;
+use http_body_util::{BodyExt as _, Collected, Limited};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
@@ -27,6 +28,8 @@ use crate::wiring::House;
 
 /// Events that may wait for a slow reader; then the command waits.
 const EVENTS_MAX: usize = 64;
+/// Most bytes of an input that is bound by its digest: it is kept whole until it is checked.
+pub(crate) const INPUT_BYTES_MAX: usize = 8 << 20;
 
 /// The endpoints of runs.
 pub(crate) fn endpoints(runs: &Runs) -> Vec<Endpoint> {
@@ -44,13 +47,13 @@ pub(crate) fn endpoints(runs: &Runs) -> Vec<Endpoint> {
 async fn start(State(runs): State<Runs>, caller: Caller, StrictJson(input): StrictJson<RunInput>) -> Result<Response, Problem> {
     let house = Arc::clone(&runs.0.house);
     let runtime = house.runtime().await.map_err(RunsError::NoRuntime)?;
-    let wants_stdin = input.stdin;
+    let wants_stdin = input.stdin || input.stdin_digest.is_some();
     let Prepared { chain, spec, token } = prepare(&house, &caller.0, input).await?;
     let run = spec.run;
     let timeout_secs = spec.timeout.map(|time| time.as_secs());
     let hops: Vec<String> = chain.hops().iter().map(|hop| hop.identity.to_string()).collect();
     let (end, mut ending) = watch::channel(false);
-    let entered = runs.enter(run, Live { token, chain: chain.clone(), stdin: None, end });
+    let entered = runs.enter(run, Live { token, chain: chain.clone(), stdin: None, input: spec.input, end });
     // A run that still waits for a human ends by giving up; its request stays and is found again by a retry.
     let mut handle = tokio::select! {
         started = runtime.run(chain.clone(), spec) => started.map_err(RunsError::from)?,
@@ -257,11 +260,23 @@ async fn end(State(runs): State<Runs>, caller: Caller, Path(run): Path<String>) 
 
 async fn stdin(State(runs): State<Runs>, caller: Caller, Path(run): Path<String>, body: Body) -> Result<Json<Value>, Problem> {
     let id = parse(&run)?;
-    let taken = runs.live().get_mut(&id).filter(|live| live.chain.tenant() == caller.0.tenant()).and_then(|live| live.stdin.take());
-    let mut input = taken.ok_or(RunsError::Unknown(run))?;
-    let mut chunks = body.into_data_stream();
-    while let Some(Ok(chunk)) = chunks.next().await {
-        input.write(&chunk).await.map_err(RunsError::from)?;
+    let taken = runs.live().get_mut(&id).filter(|live| live.chain.tenant() == caller.0.tenant()).and_then(|live| {
+        let input = live.stdin.take()?;
+        Some((input, live.input, live.end.clone()))
+    });
+    let (mut input, admitted, end) = taken.ok_or(RunsError::Unknown(run))?;
+    if let Input::Bound(digest) = admitted {
+        let whole = Limited::new(body, INPUT_BYTES_MAX).collect().await.ok().map(Collected::to_bytes);
+        let Some(bytes) = whole.filter(|bytes| Digest::of(bytes) == digest) else {
+            end.send_replace(true);
+            return Err(RunsError::OtherInput.into());
+        };
+        input.write(&bytes).await.map_err(RunsError::from)?;
+    } else {
+        let mut chunks = body.into_data_stream();
+        while let Some(Ok(chunk)) = chunks.next().await {
+            input.write(&chunk).await.map_err(RunsError::from)?;
+        }
     }
     input.end().await.map_err(RunsError::from)?;
     Ok(Json(json!({})))

@@ -6,10 +6,10 @@ use std::time::Duration;
 use axum::http::{HeaderName, HeaderValue};
 use creto_enablement_common::Usage;
 use creto_kernel::id::RunId;
-use creto_kernel::{Micros, NhiId, NhiKind};
+use creto_kernel::{Digest, Micros, NhiId, NhiKind};
 use creto_nhi::{DelegationChain, Grant, NhiError, Pattern, Principal, VerifiedChain};
-use creto_runtime::RunSpec;
 use creto_runtime::container::resolve_mount;
+use creto_runtime::{Input, RunSpec};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -65,6 +65,10 @@ pub(crate) struct RunInput {
     /// Whether standard input will be sent.
     #[serde(default)]
     pub(crate) stdin: bool,
+    /// SHA-256 of the whole standard input, which is sent then: what is approved is the command with exactly these bytes.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub(crate) stdin_digest: Option<Digest>,
 }
 
 /// A run that is ready to be admitted.
@@ -96,6 +100,11 @@ pub(super) async fn prepare(house: &House, caller: &Principal, input: RunInput) 
     spec.timeout = Some(timeout);
     spec.wait = HUMAN_WAIT;
     spec.reason = input.reason;
+    spec.input = match (input.stdin_digest, input.stdin) {
+        (Some(digest), _) => Input::Bound(digest),
+        (None, true) => Input::Stream,
+        (None, false) => Input::None,
+    };
     let value = HeaderValue::from_str(&token).map_err(|e| invalid(&e))?;
     spec.identity = vec![(HeaderName::from_static(RUN_TOKEN), value)];
     Ok(Prepared { chain, spec, token })

@@ -6,17 +6,24 @@ use creto_kernel::{ActionName, CanonicalAction, Digest, ErrorCode, Kind, Leaf, M
 use serde::{Deserialize, Serialize};
 
 use crate::gate::request::AdmitRequest;
-use crate::gate::{Cleared, Salt, commitment};
+use crate::gate::{Cleared, Salt, ServerId, commitment};
 use crate::refusal::Refusal;
 
 /// The Gate's tables.
 pub const MIGRATIONS: MigrationSet = MigrationSet {
     name: "gate",
-    migrations: &[Migration {
-        version: 1,
-        sqlite: include_str!("../../migrations/sqlite/0001_gate.sql"),
-        postgres: include_str!("../../migrations/postgres/0001_gate.sql"),
-    }],
+    migrations: &[
+        Migration {
+            version: 1,
+            sqlite: include_str!("../../migrations/sqlite/0001_gate.sql"),
+            postgres: include_str!("../../migrations/postgres/0001_gate.sql"),
+        },
+        Migration {
+            version: 2,
+            sqlite: include_str!("../../migrations/sqlite/0002_attempts.sql"),
+            postgres: include_str!("../../migrations/postgres/0002_attempts.sql"),
+        },
+    ],
 };
 
 /// Most rows one listing answers.
@@ -211,6 +218,15 @@ impl ActionRow {
         .exactly(1, STATE_CHANGED, "the action was settled meanwhile")
     }
 
+    pub(super) fn take_up(&self) -> Write {
+        Write::new(
+            "UPDATE gate_action SET state = 'intent', closed_at = NULL WHERE tenant = $1 AND admission = $2 \
+             AND state IN ('intent', 'in_doubt')",
+            params![&self.tenant, self.admission],
+        )
+        .exactly(1, STATE_CHANGED, "the action was settled meanwhile")
+    }
+
     /// A leaf by `by` about this action.
     pub(super) fn note_leaf(&self, id: LeafId, by: &NhiId, action: &str, decision: &str, now: Timestamp) -> Result<Leaf, Refusal> {
         let action = action.parse().map_err(|e: creto_kernel::action::NameError| Refusal::denied(e.to_string()))?;
@@ -286,9 +302,14 @@ pub(super) async fn one(db: &Db, tenant: &TenantId, admission: AdmissionId) -> R
     db.query_optional(sql, params![tenant.clone(), admission]).await?.as_ref().map(ActionRow::read).transpose()
 }
 
-pub(super) async fn intents(db: &Db) -> Result<Vec<ActionRow>, DbError> {
-    let sql = select_actions!("WHERE state = 'intent' ORDER BY admission");
-    db.query(sql, params![]).await?.iter().map(ActionRow::read).collect()
+/// Every intent without outcome, of any tenant, but those of other servers whose lease runs at `now`.
+pub(super) async fn intents_but_of_others(db: &Db, server: &ServerId, now: Timestamp) -> Result<Vec<ActionRow>, DbError> {
+    let sql = select_actions!(
+        "WHERE state = 'intent' AND NOT EXISTS (SELECT 1 FROM gate_open o JOIN gate_server s ON s.server = o.server \
+         WHERE o.tenant = gate_action.tenant AND o.admission = gate_action.admission AND s.server <> $1 AND s.lease_until > $2) \
+         ORDER BY admission"
+    );
+    db.query(sql, params![server.to_string(), now]).await?.iter().map(ActionRow::read).collect()
 }
 
 pub(super) async fn list(db: &Db, tenant: &TenantId, filter: &ActionFilter) -> Result<Vec<ActionRow>, DbError> {

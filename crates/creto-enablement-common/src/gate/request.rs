@@ -11,7 +11,8 @@ use creto_kernel::{ActionName, CanonicalAction, Digest, Micros, ResourceName};
 use creto_nhi::VerifiedChain;
 use serde_json::{Map, Value};
 
-use crate::gate::Salt;
+use crate::gate::ownership::Place;
+use crate::gate::{AttemptId, Salt};
 use crate::ports::{Bill, Lease, Usage};
 
 /// On whose authority somebody acts, and in which run.
@@ -40,16 +41,21 @@ pub struct AdmitRequest<'a> {
     pub resource: ResourceName,
     /// With which arguments, all of them: what a human would be shown.
     pub arguments: Map<String, Value>,
-    /// Facts that policies may read; not part of the digest.
+    /// Facts that policies may read; part of the digest.
     pub context: Context,
     /// Money to hold until the action is settled; zero holds none.
     pub reserve: Micros,
+    /// Whether whoever asks named that money: then an approval is for exactly so much. What the server works out itself differs from one
+    /// attempt to the next and is not part of the digest.
+    pub reserve_is_asked: bool,
     /// The run it belongs to.
     pub run: Option<RunId>,
     /// What the agent says about why. Untrusted; shown to the approver as such.
     pub reason: Option<String>,
     /// Longest wait for a human.
     pub wait: Duration,
+    /// What the client calls this attempt, where it may ask again after an answer that was lost.
+    pub attempt: Option<AttemptId>,
     /// Under which identifier it is recorded, where the effect's own rows name it; else the Gate makes one.
     pub admission: Option<AdmissionId>,
 }
@@ -65,6 +71,8 @@ impl<'a> AdmitRequest<'a> {
             arguments: Map::new(),
             context: Context::default(),
             reserve: Micros::ZERO,
+            reserve_is_asked: false,
+            attempt: None,
             run: None,
             reason: None,
             wait: Duration::ZERO,
@@ -85,6 +93,8 @@ impl<'a> AdmitRequest<'a> {
             action: self.action.clone(),
             resource: self.resource.clone(),
             arguments: self.arguments.clone(),
+            context: self.context.to_json(),
+            reserve: self.reserve_is_asked.then_some(self.reserve),
         }
     }
 }
@@ -99,7 +109,7 @@ impl<'a> AdmitRequest<'a> {
 /// }
 /// ```
 ///
-/// Dropping it unsettled leaves the intent without outcome, which is what happened: nobody knows.
+/// Dropping it unsettled leaves the intent without outcome, which is what happened: nobody knows. [`crate::Gate::tend`] marks it.
 #[derive(Debug)]
 #[must_use = "an admitted action must be settled, or it stays in doubt"]
 pub struct Granted {
@@ -112,6 +122,7 @@ pub struct Granted {
     pub(super) hold: Option<HoldId>,
     pub(super) approval: Option<RequestId>,
     pub(super) _leases: Vec<Lease>,
+    pub(super) _place: Place,
 }
 
 impl Granted {
@@ -147,6 +158,8 @@ pub enum Admission {
     Granted(Box<Granted>),
     /// The patience ended before a human decided; the request stays, and the same action asked again finds it.
     Pending(RequestId),
+    /// The same attempt was admitted before and is under way here: its client gets the same answer again, and nothing is done twice.
+    Again(AdmissionId),
 }
 
 /// What came of an admitted action.

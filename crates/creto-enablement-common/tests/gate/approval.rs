@@ -101,6 +101,7 @@ async fn of_many_attempts_at_one_action_exactly_one_is_granted_for_one_approval(
                 Ok(Admission::Granted(one)) => granted.push(one),
                 // Asked after the approval was used: a new question.
                 Ok(Admission::Pending(id)) => assert_ne!(id.to_string(), open.id),
+                Ok(Admission::Again(admission)) => panic!("{admission}: these have no attempt"),
                 Err(refusal) => assert!(
                     ["oversight.not_approved", "oversight.already_open"].contains(&refusal.code().as_str()),
                     "{}: {refusal}",
@@ -170,14 +171,14 @@ async fn a_retry_finds_the_request_of_an_attempt_that_was_given_up() {
         assert!(given_up.await.unwrap_err().is_cancelled());
         let found: RequestId = match ask_without_patience(&house, &chain).await {
             Admission::Pending(id) => id,
-            Admission::Granted(granted) => panic!("nobody approved {granted:?}"),
+            other => panic!("nobody approved {other:?}"),
         };
         assert_eq!(found.to_string(), open.id);
         approve(&house, &open).await;
         // Decided already, it is found however short the patience.
         match ask_without_patience(&house, &chain).await {
             Admission::Granted(granted) => assert_eq!(granted.approval(), Some(found)),
-            Admission::Pending(id) => panic!("{id} was approved"),
+            other => panic!("it was approved: {other:?}"),
         }
         assert_eq!(house.desk.list(chain.tenant(), None).await.unwrap().len(), 1);
     })

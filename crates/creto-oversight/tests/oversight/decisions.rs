@@ -167,6 +167,8 @@ async fn a_second_request_for_one_digest_is_refused_while_the_first_is_open() {
             action: asking.action.clone(),
             resource: asking.resource.clone(),
             arguments: asking.arguments.clone(),
+            context: asking.context.to_json(),
+            reserve: None,
         };
         let now = house.world.clock.now();
         let open = async || {

@@ -126,12 +126,13 @@ class Action:
     context: Mapping[str, Any] | None = None
     reserve: Decimal | str | None = None
 
-    def body(self, timeout_secs: float | None, wait_secs: float) -> dict[str, Any]:
-        """The JSON of asking."""
+    def body(self, attempt: str, timeout_secs: float | None, wait_secs: float) -> dict[str, Any]:
+        """The JSON of asking. Under the same `attempt` the answer is the same, however often it is lost on its way."""
         body: dict[str, Any] = {
             "action": self.action,
             "resource": self.resource,
             "arguments": dict(self.arguments),
+            "attempt_id": attempt,
             "wait_secs": math.ceil(wait_secs),
         }
         if self.reason is not None:
@@ -156,29 +157,30 @@ class AskOptions(TypedDict, total=False):
     """Money to hold until the outcome is reported."""
 
 
-def _asking(action: Action, timeout_secs: float | None, wait_secs: float) -> Call:
-    return Call("POST", "/v1/actions", action.body(timeout_secs, wait_secs), wait_secs=wait_secs)
+def _asking(action: Action, attempt: str, timeout_secs: float | None, wait_secs: float) -> Call:
+    return Call("POST", "/v1/actions", action.body(attempt, timeout_secs, wait_secs), wait_secs=wait_secs)
 
 
 def ask(action: Action, *, timeout_secs: float | None, wait_secs: float) -> Flow[Granted | Pending]:
-    """Asks once. A call that did not arrive is repeated; one that may have arrived is not, because a grant may be lost with its answer."""
-    return _model.admitted((yield from _retried(_asking(action, timeout_secs, wait_secs), ConnectError)))
+    """Asks once, as one attempt: a call whose answer was lost is repeated and gets the answer that was lost."""
+    call = _asking(action, str(uuid.uuid4()), timeout_secs, wait_secs)
+    return _model.admitted((yield from _retried(call, TransportError)))
 
 
 def obtain(action: Action, *, timeout_secs: float | None, clock: Callable[[], float] = time.monotonic) -> Flow[Granted]:
     """Asks until a human has decided, or `timeout_secs` are over. A server that restarts meanwhile is waited for.
 
-    Asking again is safe: it finds the open request, and where the answer that was lost held a grant, the human is asked again; nothing has
-    run in between. The server times the request out by itself. The count here begins earlier and so ends earlier: a call that arrived
-    after the server's deadline would open the request anew.
+    Asking again is safe: it is one attempt, so it finds the open request, and where the answer that was lost held a grant, it gets that very
+    grant. The server times the request out by itself.
     """
+    attempt = str(uuid.uuid4())
     end = math.inf if timeout_secs is None else clock() + timeout_secs
     last_answer_at = clock()
     request: str | None = None
     while True:
         wait_secs = max(1.0, min(CALL_WAIT_SECS_MAX, end - clock()))
         try:
-            answer = _model.admitted((yield _asking(action, timeout_secs, wait_secs)))
+            answer = _model.admitted((yield _asking(action, attempt, timeout_secs, wait_secs)))
         except TransportError:
             if clock() - last_answer_at > wait_secs + OUTAGE_SECS_MAX:
                 raise

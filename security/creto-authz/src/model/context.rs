@@ -85,6 +85,22 @@ impl Context {
         Ok(context)
     }
 
+    /// The facts as JSON, in one form for equal facts; empty where there are none.
+    #[must_use]
+    pub fn to_json(&self) -> Map<String, Value> {
+        let mut fields = Map::new();
+        let words = |set: &BTreeSet<String>| Value::from(set.iter().cloned().collect::<Vec<_>>());
+        if let Some(spend) = self.spend {
+            fields.insert("spend".to_owned(), spend.to_string().into());
+        }
+        for (name, set) in [("labels", &self.labels), ("allowed_hosts", &self.allowed_hosts)] {
+            if !set.is_empty() {
+                fields.insert(name.to_owned(), words(set));
+            }
+        }
+        fields
+    }
+
     pub(crate) const fn spend(&self) -> Option<Micros> {
         self.spend
     }
@@ -162,6 +178,16 @@ mod tests {
         let sent = read(json!({"labels": ["b", "a", "a"], "spend": "1.50"})).unwrap();
         let built = Context::default().spending("1.5".parse().unwrap()).label("a").unwrap().label("b").unwrap();
         assert_eq!(sent, built);
+    }
+
+    #[test]
+    fn what_a_context_says_as_json_is_what_it_was_read_from() {
+        let context = read(json!({"labels": ["b", "a"], "spend": "1.50"})).unwrap();
+        assert_eq!(Value::Object(context.to_json()), json!({"labels": ["a", "b"], "spend": "1.5"}));
+        assert_eq!(Context::from_json(&context.to_json()).unwrap(), context);
+        assert!(Context::default().to_json().is_empty());
+        let hosts = Context::default().allow_hosts(["a.example:443"]).unwrap();
+        assert_eq!(Value::Object(hosts.to_json()), json!({"allowed_hosts": ["a.example:443"]}));
     }
 
     #[test]
