@@ -87,8 +87,8 @@ impl LogHealth for Lag {
 }
 
 /// All tables, in the order their crates depend on each other.
-fn migrations() -> [MigrationSet; 10] {
-    [
+fn migrations() -> Vec<MigrationSet> {
+    vec![
         creto_consensus::MIGRATIONS,
         creto_nhi::MIGRATIONS,
         creto_nhi::PASSKEY_MIGRATIONS,
