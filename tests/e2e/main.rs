@@ -10,6 +10,7 @@ mod crash;
 mod endings;
 mod humanlayer;
 mod own_keys;
+mod privacy;
 mod spine;
 mod support;
 mod tenants;

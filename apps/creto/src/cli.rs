@@ -87,6 +87,8 @@ pub(crate) enum Command {
     /// The log of everything: verify it, show an entry, pin it.
     #[command(subcommand)]
     Audit(govern::AuditCommand),
+    /// Erase what was said: arguments, reasons, comments and memory. What was decided, what it cost and the log stay.
+    Erase(govern::EraseArgs),
     /// End-to-end messages between agents; run it where the agent runs.
     Msg(agent::MsgArgs),
     /// What an agent remembers; run it where the agent runs.

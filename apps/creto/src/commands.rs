@@ -8,6 +8,7 @@ mod completions;
 mod decide;
 mod doctor;
 mod doubts;
+mod erase;
 mod keys;
 mod memory;
 mod metering;
@@ -73,6 +74,7 @@ async fn with_server(session: &Session, command: Command) -> Result<ExitCode, Fa
         Command::Deny(args) => decide::deny(session, args).await,
         Command::Doubts => doubts::doubts(session).await,
         Command::Resolve(args) => doubts::resolve(session, args).await,
+        Command::Erase(args) => erase::erase(session, args).await,
         Command::Usage { subscription } => metering::usage(session, subscription.as_deref()).await,
         Command::Costs => metering::costs(session).await,
         Command::Budgets => metering::budgets(session).await,

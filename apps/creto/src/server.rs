@@ -12,6 +12,7 @@ mod names;
 mod own_keys;
 mod passkeys;
 mod policy;
+mod privacy;
 mod session;
 mod system;
 
@@ -68,6 +69,7 @@ pub(crate) fn endpoints(house: &Arc<House>, runs: &Runs) -> Endpoints {
         .and(identity::endpoints(house, runs))
         .and(own_keys::endpoints(house, runs))
         .and(policy::endpoints(house))
+        .and(privacy::endpoints(house))
         .and(log::endpoints(house))
         .and(messaging::endpoints(house))
         .and(memory::endpoints(house))

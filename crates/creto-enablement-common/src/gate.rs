@@ -3,6 +3,7 @@
 mod actions;
 mod asking;
 mod attempt;
+mod erasing;
 mod ownership;
 mod request;
 

@@ -16,6 +16,7 @@
 //! [`Approvals`]; the binary's `wiring.rs` connects them, so products never import each other.
 
 pub mod address;
+pub mod erasure;
 pub mod gate;
 pub mod http;
 pub mod outbound;

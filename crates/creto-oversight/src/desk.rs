@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use creto_db::{Db, DbError, Sealed, Step};
+use creto_enablement_common::erasure::{Erasing, Erasure};
 use creto_enablement_common::{Approvals, OpenRequest, Refusal, Verdict};
 use creto_kernel::id::{AdmissionId, LeafId, RequestId};
 use creto_kernel::{CanonicalAction, Clock, Digest, Leaf, NhiId, NhiKind, TenantId, Timestamp};
@@ -51,6 +52,12 @@ impl Desk {
     /// The requests of a tenant, newest first, in one state or in all.
     pub async fn list(&self, tenant: &TenantId, state: Option<State>) -> Result<Vec<Request>, OversightError> {
         Ok(store::list(&self.db, tenant, state).await?.into_iter().map(|stored| stored.request).collect())
+    }
+
+    /// Erases the words of closed requests: arguments, reasons, comments, digests and salts.
+    #[must_use]
+    pub fn erasing(&self, what: &Erasure) -> Erasing {
+        store::erasing::erasing(what)
     }
 
     /// One request.

@@ -8,6 +8,8 @@ use creto_kernel::{Digest, ErrorCode, NhiId, TenantId, Timestamp};
 use crate::core::machine::Facts;
 use crate::model::request::{Request, State};
 
+pub(crate) mod erasing;
+
 /// Oversight's tables.
 pub const MIGRATIONS: MigrationSet = MigrationSet {
     name: "oversight",

@@ -111,6 +111,20 @@ impl Db {
         }
     }
 
+    /// Makes what was erased leave the files too: rewrites the given tables, or the whole file, and empties the write-ahead log.
+    ///
+    /// SQLite overwrites what is deleted as it goes; this takes care of what was there before, and of copies in the log. PostgreSQL's own
+    /// write-ahead log and its backups keep what they have until they are recycled: that is its administrator's to bound.
+    ///
+    /// # Errors
+    /// `db.busy` when a reader kept the write-ahead log from being emptied; `db.disk_full`; `db.unavailable`.
+    pub async fn scrub(&self, tables: &'static [&'static str]) -> Result<(), DbError> {
+        match &self.0.backend {
+            Backend::Sqlite { writer, .. } => writer.scrub().await,
+            Backend::Postgres(postgres) => postgres.scrub(tables).await,
+        }
+    }
+
     /// Notes where leaves stand in their tenant's log: (sequence, index in the log), all or none.
     ///
     /// A position is noted once: a leaf that has one keeps it, so that the order a log was given is never changed.

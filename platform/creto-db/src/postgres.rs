@@ -64,6 +64,18 @@ impl Postgres {
         Err(last)
     }
 
+    /// `VACUUM FULL` writes each table anew and drops the old file; it cannot run in a transaction.
+    pub(crate) async fn scrub(&self, tables: &'static [&'static str]) -> Result<(), DbError> {
+        let mut connection = self.upkeep.acquire().await.map_err(|e| failure(&e))?;
+        for table in tables {
+            let plain = table.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+            let statement = plain.then(|| format!("VACUUM (FULL) {table}"));
+            let statement = statement.ok_or_else(|| DbError::Statement(format!("`{table}` is no table of ours")))?;
+            sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *connection).await.map_err(|e| failure(&e))?;
+        }
+        Ok(())
+    }
+
     async fn upkeep_once(&self, work: &[(Sql, Vec<Value>)]) -> Result<Vec<Row>, StepError> {
         let mut connection = self.upkeep.acquire().await?;
         let mut tx = connection.begin().await?;

@@ -1,5 +1,8 @@
 //! The step most stores need: one statement, and what its outcome means.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use creto_kernel::ErrorCode;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -24,13 +27,14 @@ pub struct Write {
     params: Vec<Value>,
     exactly: Option<(u64, ErrorCode, String)>,
     unique: Option<(ErrorCode, String)>,
+    counted: Option<Arc<AtomicU64>>,
 }
 
 impl Write {
     /// A statement with its parameters: `$1` is the first.
     #[must_use]
     pub fn new(sql: impl Into<Sql>, params: Vec<Value>) -> Self {
-        Self { sql: sql.into(), params, exactly: None, unique: None }
+        Self { sql: sql.into(), params, exactly: None, unique: None, counted: None }
     }
 
     /// Requires that exactly `rows` rows change; any other number is a conflict under `code`.
@@ -47,7 +51,18 @@ impl Write {
         self
     }
 
+    /// Tells how many rows changed, once it ran: for a leaf that records the number ([`crate::Lately`]), or after the commit.
+    #[must_use]
+    pub fn counted(mut self, rows: Arc<AtomicU64>) -> Self {
+        self.counted = Some(rows);
+        self
+    }
+
     fn judge(&self, changed: Result<u64, StepError>) -> Result<(), StepError> {
+        if let (Ok(changed), Some(rows)) = (&changed, &self.counted) {
+            // Stored, not added: a commit that is tried again counts once.
+            rows.store(*changed, Ordering::Release);
+        }
         match (changed, &self.exactly, &self.unique) {
             (Ok(changed), Some((wanted, code, message)), _) if changed != *wanted => Err(StepError::conflict(*code, message)),
             (Ok(_), _, _) => Ok(()),

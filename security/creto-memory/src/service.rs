@@ -1,15 +1,16 @@
 //! The use cases.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
-use creto_db::{Db, Sealed};
+use creto_db::{Db, Sealed, Step};
 use creto_kernel::id::LeafId;
 use creto_kernel::{ActionName, Clock, Digest, Leaf, NhiId, ResourceName, TenantId, Timestamp};
 
 use crate::error::MemoryError;
 use crate::model::item::{Change, ChangeKind, Item, MemoryId, NewItem, SOURCE_BYTES_MAX, Search, TEXT_BYTES_MAX};
 use crate::model::untrusted::Untrusted;
-use crate::store;
+use crate::store::{self, Erase};
 
 /// What agents remember.
 #[derive(Debug, Clone)]
@@ -116,6 +117,14 @@ impl Memory {
     pub async fn forget(&self, by: &NhiId, chain: Option<Digest>, id: MemoryId) -> Result<(), MemoryError> {
         let step = store::erase(by.tenant(), id);
         self.change(by, chain, id, ChangeKind::Forgotten, "memory.forget", self.clock.now(), step).await
+    }
+
+    /// The steps that erase many items' texts and salts, for a commit under the leaf named `leaf`, and how many they were once it ran.
+    #[must_use]
+    pub fn erasing(&self, by: &NhiId, what: &Erase, leaf: LeafId) -> (Vec<Box<dyn Step>>, Arc<AtomicU64>) {
+        let count = Arc::new(AtomicU64::new(0));
+        let writes = store::erase_all(by.tenant(), what, by, self.clock.now(), leaf, Arc::clone(&count));
+        (writes.into_iter().map(|write| Box::new(write) as Box<dyn Step>).collect(), count)
     }
 
     /// The reasons recorded for an action, by the action's digest, oldest first: what an approver is shown, as untrusted text.

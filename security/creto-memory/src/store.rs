@@ -1,5 +1,8 @@
 //! Items in the database.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
 use creto_db::{Db, DbError, Migration, MigrationSet, Row, Sql, Write, params};
 use creto_kernel::id::LeafId;
 use creto_kernel::{Digest, ErrorCode, NhiId, TenantId, Timestamp};
@@ -68,6 +71,31 @@ pub(crate) fn end(tenant: &TenantId, id: MemoryId, at: Timestamp) -> Write {
 pub(crate) fn erase(tenant: &TenantId, id: MemoryId) -> Write {
     Write::new("UPDATE memory_item SET body = NULL, salt = NULL WHERE tenant = $1 AND id = $2 AND body IS NOT NULL", params![tenant, id])
         .exactly(1, ErrorCode::new("memory.forgotten"), format!("item `{id}` was forgotten before"))
+}
+
+/// Which items are erased together: of one author or of all, reasons of one action or all, recorded before a moment.
+#[derive(Debug, Clone)]
+pub struct Erase {
+    /// Of this author only.
+    pub author: Option<NhiId>,
+    /// Reasons of this action only.
+    pub action: Option<Digest>,
+    /// Recorded before this moment.
+    pub before: Timestamp,
+}
+
+/// Erases many items: their history first, while it can be told which.
+pub(crate) fn erase_all(tenant: &TenantId, what: &Erase, by: &NhiId, at: Timestamp, leaf: LeafId, count: Arc<AtomicU64>) -> [Write; 2] {
+    let text = |value: Option<String>| value.unwrap_or_default();
+    let (author, action) = (text(what.author.as_ref().map(ToString::to_string)), text(what.action.map(|action| action.to_string())));
+    let note = "INSERT INTO memory_change (tenant, item, kind, actor, at, leaf) SELECT tenant, id, $5, $6, $7, $8 FROM memory_item
+        WHERE tenant = $1 AND recorded_at < $2 AND ($3 = '' OR author = $3) AND ($4 = '' OR action = $4) AND body IS NOT NULL";
+    let erase = "UPDATE memory_item SET body = NULL, salt = NULL
+        WHERE tenant = $1 AND recorded_at < $2 AND ($3 = '' OR author = $3) AND ($4 = '' OR action = $4) AND body IS NOT NULL";
+    [
+        Write::new(note, params![tenant, what.before, &*author, &*action, ChangeKind::Forgotten.as_str(), by, at, leaf]),
+        Write::new(erase, params![tenant, what.before, &*author, &*action]).counted(count),
+    ]
 }
 
 pub(crate) fn change(tenant: &TenantId, id: MemoryId, kind: ChangeKind, by: &NhiId, at: Timestamp, leaf: LeafId) -> Write {

@@ -41,6 +41,30 @@ pub(crate) struct ResolveArgs {
     pub(crate) did_not_happen: bool,
 }
 
+/// `creto erase`.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("whose").required(true).args(["request", "run", "agent", "everybody"]))]
+pub(crate) struct EraseArgs {
+    /// Of this request for approval, and of every attempt at the same action.
+    #[arg(long, value_name = "REQ")]
+    pub(crate) request: Option<String>,
+    /// Of this run.
+    #[arg(long, value_name = "RUN")]
+    pub(crate) run: Option<String>,
+    /// Of everything this agent did, asked and remembered.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) agent: Option<String>,
+    /// Of the whole tenant.
+    #[arg(long)]
+    pub(crate) everybody: bool,
+    /// Only what is older than this, such as 30d.
+    #[arg(long, value_name = "D")]
+    pub(crate) older_than: Option<String>,
+    /// Yes, for good.
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
 /// `creto audit`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {

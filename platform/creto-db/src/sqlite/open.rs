@@ -41,6 +41,8 @@ pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, DbErr
         // FULL makes each COMMIT wait for fsync; NORMAL would lose acknowledged commits with the power.
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "foreign_keys", true)?;
+        // What is erased is overwritten, not only let go.
+        connection.pragma_update(None, "secure_delete", true)?;
         Ok(connection)
     };
     connect().map_err(|e: rusqlite::Error| match failure(&e) {

@@ -26,6 +26,8 @@ type Answer<T> = oneshot::Sender<Result<T, DbError>>;
 enum Job {
     Commit(Box<Sealed>, Answer<Committed>),
     Upkeep(Vec<(Sql, Vec<Value>)>, Answer<Vec<Row>>),
+    /// Alone, because it cannot run in a transaction.
+    Scrub(Answer<()>),
 }
 
 /// The handle; the thread ends when it is dropped, after what is queued is done.
@@ -61,6 +63,12 @@ impl Writer {
         answered.await.map_err(stopped)?
     }
 
+    pub(crate) async fn scrub(&self) -> Result<(), DbError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Job::Scrub(answer)).await?;
+        answered.await.map_err(stopped)?
+    }
+
     async fn send(&self, job: Job) -> Result<(), DbError> {
         match &self.queue {
             Some(queue) => queue.send(job).await.map_err(stopped),
@@ -82,17 +90,35 @@ impl Drop for Writer {
 fn run(mut connection: Connection, mut jobs: mpsc::Receiver<Job>, commits: &watch::Sender<i64>) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
     while let Some(first) = jobs.blocking_recv() {
-        batch.push(first);
-        while batch.len() < BATCH_MAX
-            && let Ok(next) = jobs.try_recv()
-        {
-            batch.push(next);
+        let mut alone = None;
+        let mut next = Some(first);
+        while let Some(job) = next.take() {
+            match job {
+                Job::Scrub(answer) => alone = Some(answer),
+                job => batch.push(job),
+            }
+            if alone.is_none() && batch.len() < BATCH_MAX {
+                next = jobs.try_recv().ok();
+            }
         }
-        if let Err(error) = run_batch(&mut connection, &mut batch, commits) {
+        if !batch.is_empty()
+            && let Err(error) = run_batch(&mut connection, &mut batch, commits)
+        {
             tracing::error!(%error, "the database writer stops: its file system failed during a commit");
             return;
         }
+        if let Some(answer) = alone {
+            // Whoever stopped waiting does not hear of it.
+            let _ = answer.send(scrub(&connection));
+        }
     }
+}
+
+/// Writes the file anew, so that no page of it has what is no longer stored, and empties the log it was written through.
+fn scrub(connection: &Connection) -> Result<(), DbError> {
+    connection.execute_batch("VACUUM").map_err(|e| failure(&e))?;
+    let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).map_err(|e| failure(&e))?;
+    if busy == 0 { Ok(()) } else { Err(DbError::Busy("a reader holds the write-ahead log: try again".to_owned())) }
 }
 
 enum Done {
@@ -127,6 +153,7 @@ fn answer(job: Job, outcome: Result<Done, DbError>) {
         (Job::Commit(_, answer), Err(error)) => drop(answer.send(Err(error))),
         (Job::Upkeep(_, answer), Ok(Done::Rows(rows))) => drop(answer.send(Ok(rows))),
         (Job::Upkeep(_, answer), Err(error)) => drop(answer.send(Err(error))),
+        (Job::Scrub(answer), _) => drop(answer.send(Err(DbError::Statement("scrubbing is no part of a transaction".to_owned())))),
         // A job answers in its own kind; a dropped sender tells the caller that the writer failed.
         (Job::Commit(..), Ok(Done::Rows(_))) | (Job::Upkeep(..), Ok(Done::Committed(_))) => {}
     }
@@ -181,6 +208,7 @@ fn apply_one(tx: &Transaction<'_>, job: &Job) -> Result<Done, DbError> {
             }
             Ok(Done::Rows(rows))
         }
+        Job::Scrub(_) => Err(DbError::Statement("scrubbing is no part of a transaction".to_owned())),
     }
 }
 

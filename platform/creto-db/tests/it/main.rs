@@ -9,4 +9,5 @@ mod files;
 mod lost_commit;
 mod outbox;
 mod postgres;
+mod scrub;
 mod support;

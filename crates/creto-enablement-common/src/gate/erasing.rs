@@ -1,0 +1,35 @@
+//! The Gate's own words: the arguments of actions, and what was said where they were refused.
+
+use creto_db::{Step, Write, params};
+use creto_kernel::id::RunId;
+use creto_kernel::{Digest, TenantId};
+
+use super::{Gate, refusal_of};
+use crate::erasure::{Count, ERASED, Erasing, Erasure};
+use crate::refusal::Refusal;
+
+const ERASE: &str = "UPDATE gate_action SET arguments = 'null', digest = $6, note = NULL, salt = $7
+    WHERE tenant = $1 AND opened_at < $2 AND ($3 = '' OR agent = $3) AND ($4 = '' OR run = $4) AND ($5 = '' OR digest = $5)
+    AND state IN ('done', 'failed', 'refused') AND digest <> $6";
+
+impl Gate {
+    /// Erases arguments, refusals' words, digests and salts of settled actions.
+    #[must_use]
+    pub fn erasing(&self, what: &Erasure) -> Erasing {
+        let count = Count::default();
+        let mut values = what.params();
+        values.extend(params![ERASED, vec![0_u8; 32]]);
+        let step: Box<dyn Step> = Box::new(Write::new(ERASE, values).counted(count.0.clone()));
+        Erasing { steps: vec![step], count }
+    }
+
+    /// The digests of a run's actions: by these, reasons are recorded elsewhere.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn digests_of(&self, tenant: &TenantId, run: RunId) -> Result<Vec<Digest>, Refusal> {
+        let select = "SELECT DISTINCT digest FROM gate_action WHERE tenant = $1 AND run = $2 AND digest <> $3";
+        let rows = self.options.db.query(select, params![tenant, run, ERASED]).await.map_err(refusal_of)?;
+        rows.iter().map(|row| row.parse(0)).collect::<Result<_, _>>().map_err(refusal_of)
+    }
+}
