@@ -98,6 +98,7 @@ impl World {
             ("POST", "/v1/delegations") => json!({ "to": self.id("agent"), "chain": self.id("chain") }),
             ("POST", "/v1/chains") => json!({ "chain": self.id("chain") }),
             ("POST", "/v1/keys") => json!({ "role": "agent", "name": "thief", "chain": self.id("chain") }),
+            ("POST", "/v1/privacy/erase") => json!({ "request": self.id("request") }),
             ("POST", "/v1/runs") => json!({ "argv": ["true"], "chain": self.id("chain") }),
             ("POST", "/v1/policy/explain") => json!({ "action": "tool.call", "resource": "tool:mail", "chain": self.id("chain") }),
             ("PUT", "/v1/metering/ceilings") => json!({ "account": self.id("account"), "ceiling": "0" }),
