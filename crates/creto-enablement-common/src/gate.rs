@@ -280,6 +280,7 @@ impl Gate {
             posting.cost = bill;
         }
         let mut leaf = self.leaf(request, cleared, "done", now).fact("admission", cleared.admission);
+        leaf.id = request.leaf.unwrap_or(leaf.id);
         leaf.facts.extend(effect.facts);
         leaf.digests.extend(effect.digests);
         let row = ActionRow::open(cleared, request, leaf.id, now)?;
@@ -352,18 +353,7 @@ impl Gate {
         if lag > LOG_LAG_MAX {
             return Err(Refusal::LogLagging { lag, limit: LOG_LAG_MAX }.into());
         }
-        let action = request.canonical();
-        let digest = action.digest().map_err(|e| Refusal::denied(e.to_string()))?;
-        let mut salt = Salt::default();
-        creto_crypto::random::fill(&mut salt).map_err(|e| Refusal::port(&e))?;
-        let mut cleared = Box::new(Cleared {
-            admission: request.admission.unwrap_or_else(AdmissionId::generate),
-            salt,
-            action,
-            digest,
-            approval: None,
-            leases: Vec::new(),
-        });
+        let mut cleared = Box::new(self.unjudged(request)?);
         match self.pass(request, &mut cleared, patience).await {
             Ok(None) => Ok(Clearance::Cleared(cleared)),
             Ok(Some(pending)) => Ok(Clearance::Pending(pending)),
@@ -443,6 +433,23 @@ impl Gate {
             Some(approval) => self.options.approvals.consume(&cleared.action.tenant, approval, cleared.digest, cleared.admission, now),
             None => Vec::new(),
         }
+    }
+
+    /// Records that a caller refuses an action before it came to the Gate's own judgement: the refusal is a leaf like the Gate's.
+    pub async fn refuse(&self, request: &AdmitRequest<'_>, refusal: Refusal) -> Refusal {
+        match self.unjudged(request) {
+            Ok(cleared) => self.recorded(request, Stopped { cleared: Some(Box::new(cleared)), refusal }).await,
+            Err(error) => error,
+        }
+    }
+
+    fn unjudged(&self, request: &AdmitRequest<'_>) -> Result<Cleared, Refusal> {
+        let action = request.canonical();
+        let digest = action.digest().map_err(|e| Refusal::denied(e.to_string()))?;
+        let mut salt = Salt::default();
+        creto_crypto::random::fill(&mut salt).map_err(|e| Refusal::port(&e))?;
+        let admission = request.admission.unwrap_or_else(AdmissionId::generate);
+        Ok(Cleared { admission, salt, action, digest, approval: None, leases: Vec::new() })
     }
 
     /// Records a refusal as a leaf and gives it back. Where even that fails the refusal still stands: failing closed needs no record.

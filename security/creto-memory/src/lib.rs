@@ -24,5 +24,5 @@ mod store;
 pub use error::MemoryError;
 pub use model::item::{Change, ChangeKind, Item, MemoryId, NewItem, SOURCE_BYTES_MAX, Search, TEXT_BYTES_MAX};
 pub use model::untrusted::Untrusted;
-pub use service::Memory;
+pub use service::{Memory, Planned};
 pub use store::{Erase, MIGRATIONS};

@@ -1,9 +1,10 @@
 //! The use cases.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use creto_db::{Db, Sealed, Step};
+use creto_db::{Db, Sealed, Step, Write};
 use creto_kernel::id::LeafId;
 use creto_kernel::{ActionName, Clock, Digest, Leaf, NhiId, ResourceName, TenantId, Timestamp};
 
@@ -11,6 +12,42 @@ use crate::error::MemoryError;
 use crate::model::item::{Change, ChangeKind, Item, MemoryId, NewItem, SOURCE_BYTES_MAX, Search, TEXT_BYTES_MAX};
 use crate::model::untrusted::Untrusted;
 use crate::store::{self, Erase};
+
+/// A write to memory as a value: what it changes, and what its leaf says besides.
+#[derive(Debug)]
+pub struct Planned {
+    /// What it is, such as `memory.put`; its resource is the author's memory.
+    pub action: &'static str,
+    /// The leaf it must be committed under: its rows name it.
+    pub leaf: LeafId,
+    /// The writes.
+    pub steps: Vec<Box<dyn Step>>,
+    /// Quantities and names for the leaf.
+    pub facts: BTreeMap<String, String>,
+    /// Salted digests for the leaf.
+    pub digests: BTreeMap<String, Digest>,
+}
+
+impl Planned {
+    fn new(action: &'static str, leaf: LeafId, item: MemoryId) -> Self {
+        Self { action, leaf, steps: Vec::new(), facts: BTreeMap::new(), digests: BTreeMap::new() }.fact("item", item)
+    }
+
+    fn step(mut self, step: Write) -> Self {
+        self.steps.push(Box::new(step));
+        self
+    }
+
+    fn fact(mut self, name: &str, value: impl ToString) -> Self {
+        self.facts.insert(name.to_owned(), value.to_string());
+        self
+    }
+
+    fn digest(mut self, name: &str, value: Digest) -> Self {
+        self.digests.insert(name.to_owned(), value);
+        self
+    }
+}
 
 /// What agents remember.
 #[derive(Debug, Clone)]
@@ -31,6 +68,15 @@ impl Memory {
     ///
     /// Errors: `memory.invalid`, `memory.too_large`; `memory.not_found` and `memory.not_valid` for the superseded item.
     pub async fn put(&self, author: &NhiId, chain: Option<Digest>, new: NewItem) -> Result<Item, MemoryError> {
+        let (item, planned) = self.plan_put(author, new).await?;
+        self.commit(author, author, chain, planned).await?;
+        Ok(item)
+    }
+
+    /// The write that [`Self::put`] makes, for a commit of the caller's own: together with what admits it.
+    ///
+    /// Errors: as [`Self::put`]; `memory.not_valid` comes with the commit.
+    pub async fn plan_put(&self, author: &NhiId, new: NewItem) -> Result<(Item, Planned), MemoryError> {
         let now = self.clock.now();
         let valid_from = new.valid_from.unwrap_or(now);
         check(&new, valid_from)?;
@@ -50,27 +96,17 @@ impl Memory {
             leaf: LeafId::generate(),
         };
         let tenant = author.tenant();
-        let mut leaf = leaf(item.leaf, "memory.put", author, author, now)?
+        let mut planned = Planned::new("memory.put", item.leaf, item.id)
             .digest("text", Digest::of_parts(&[&salt, text.as_bytes()]))
-            .fact("item", item.id);
-        leaf.chain = chain;
+            .step(store::insert(tenant, &item, &text, &salt))
+            .step(store::change(tenant, item.id, ChangeKind::Put, author, now, item.leaf));
         if let Some(action) = item.action {
-            leaf = leaf.digest("reason_of", action);
+            // Salted too: the digest of an action can be guessed from few arguments, and those can be erased.
+            planned = planned.digest("reason_of", Digest::of_parts(&[&salt, action.as_bytes()]));
         }
-        if let Some(old) = item.supersedes {
-            leaf = leaf.fact("supersedes", old);
-        }
-        let mut sealed = Sealed::new(leaf).step(store::insert(tenant, &item, &text, &salt)).step(store::change(
-            tenant,
-            item.id,
-            ChangeKind::Put,
-            author,
-            now,
-            item.leaf,
-        ));
         if let Some(old) = item.supersedes {
             self.existing(tenant, old).await?;
-            sealed = sealed.step(store::end(tenant, old, valid_from)).step(store::change(
+            planned = planned.fact("supersedes", old).step(store::end(tenant, old, valid_from)).step(store::change(
                 tenant,
                 old,
                 ChangeKind::Invalidated,
@@ -79,8 +115,7 @@ impl Memory {
                 item.leaf,
             ));
         }
-        self.db.commit(sealed).await?;
-        Ok(item)
+        Ok((item, planned))
     }
 
     /// Items that have every word and held at the moment asked for, latest first. A search without words finds nothing.
@@ -106,17 +141,29 @@ impl Memory {
     ///
     /// Errors: `memory.not_found`, `memory.not_valid` where it does not hold at that moment.
     pub async fn invalidate(&self, by: &NhiId, chain: Option<Digest>, id: MemoryId, at: Option<Timestamp>) -> Result<(), MemoryError> {
-        let (now, tenant) = (self.clock.now(), by.tenant());
-        let step = store::end(tenant, id, at.unwrap_or(now));
-        self.change(by, chain, id, ChangeKind::Invalidated, "memory.invalidate", now, step).await
+        let item = self.existing(by.tenant(), id).await?;
+        self.commit(by, &item.author, chain, self.plan_invalidate(by, id, at)).await
+    }
+
+    /// The write that [`Self::invalidate`] makes. The commit answers `memory.not_valid`.
+    #[must_use]
+    pub fn plan_invalidate(&self, by: &NhiId, id: MemoryId, at: Option<Timestamp>) -> Planned {
+        let step = store::end(by.tenant(), id, at.unwrap_or_else(|| self.clock.now()));
+        self.plan_change(by, id, ChangeKind::Invalidated, "memory.invalidate", step)
     }
 
     /// Erases an item's text and the salt of its digest. What is left says that something was recorded, by whom and when, not what.
     ///
     /// Errors: `memory.not_found`, `memory.forgotten` where it was erased before.
     pub async fn forget(&self, by: &NhiId, chain: Option<Digest>, id: MemoryId) -> Result<(), MemoryError> {
-        let step = store::erase(by.tenant(), id);
-        self.change(by, chain, id, ChangeKind::Forgotten, "memory.forget", self.clock.now(), step).await
+        let item = self.existing(by.tenant(), id).await?;
+        self.commit(by, &item.author, chain, self.plan_forget(by, id)).await
+    }
+
+    /// The write that [`Self::forget`] makes. The commit answers `memory.forgotten`.
+    #[must_use]
+    pub fn plan_forget(&self, by: &NhiId, id: MemoryId) -> Planned {
+        self.plan_change(by, id, ChangeKind::Forgotten, "memory.forget", store::erase(by.tenant(), id))
     }
 
     /// The steps that erase many items' texts and salts, for a commit under the leaf named `leaf`, and how many they were once it ran.
@@ -132,23 +179,18 @@ impl Memory {
         Ok(store::by_action(&self.db, tenant, action).await?)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the two callers differ in exactly these")]
-    async fn change(
-        &self,
-        by: &NhiId,
-        chain: Option<Digest>,
-        id: MemoryId,
-        kind: ChangeKind,
-        action: &str,
-        now: Timestamp,
-        step: creto_db::Write,
-    ) -> Result<(), MemoryError> {
-        let item = self.existing(by.tenant(), id).await?;
-        let leaf_id = LeafId::generate();
-        let mut leaf = leaf(leaf_id, action, by, &item.author, now)?.fact("item", id);
+    fn plan_change(&self, by: &NhiId, id: MemoryId, kind: ChangeKind, action: &'static str, step: Write) -> Planned {
+        let leaf = LeafId::generate();
+        Planned::new(action, leaf, id).step(step).step(store::change(by.tenant(), id, kind, by, self.clock.now(), leaf))
+    }
+
+    /// Commits a planned write by itself, of one who needs nobody's admission.
+    async fn commit(&self, by: &NhiId, author: &NhiId, chain: Option<Digest>, planned: Planned) -> Result<(), MemoryError> {
+        let mut leaf = leaf(planned.leaf, planned.action, by, author, self.clock.now())?;
         leaf.chain = chain;
-        let sealed = Sealed::new(leaf).step(step).step(store::change(by.tenant(), id, kind, by, now, leaf_id));
-        self.db.commit(sealed).await?;
+        leaf.facts.extend(planned.facts);
+        leaf.digests.extend(planned.digests);
+        self.db.commit(Sealed::new(leaf).steps(planned.steps)).await?;
         Ok(())
     }
 

@@ -1,4 +1,5 @@
-//! Memory over HTTP. The store itself asks nobody, so policy is asked here, before it: `memory.*` on the author's memory.
+//! Memory over HTTP: `memory.*` on the author's memory. A write and its admission are one commit through the Gate; a refusal, also of a
+//! read, leaves a leaf.
 
 use std::sync::Arc;
 
@@ -7,8 +8,9 @@ use axum::extract::{Path, Query, State};
 use axum::http::Method;
 use creto_authz::{Context, Decision, DenyReason, RuleId};
 use creto_enablement_common::http::{Access, Caller, Endpoint, Problem, StrictJson};
+use creto_enablement_common::{AdmitRequest, Effect, Refusal};
 use creto_kernel::{ActionName, Coded, Digest, ErrorCode, Kind, NhiId, ResourceName, Timestamp};
-use creto_memory::{Item, MemoryError, MemoryId, NewItem, Search, Untrusted};
+use creto_memory::{Item, MemoryError, MemoryId, NewItem, Planned, Search, Untrusted};
 use creto_nhi::{NhiError, VerifiedChain};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -79,28 +81,38 @@ impl Coded for MemoryRefusal {
     }
 }
 
-/// The caller's chain as it stands now, where policy lets it do `action` on the memory of `author`.
+/// What the caller asks to do with the memory of `author`. The words themselves are no argument: a salted digest of them is in the leaf,
+/// and forgetting them must not leave them elsewhere.
+fn asked<'a>(chain: &'a VerifiedChain, caller: &Caller, action: &str, author: &NhiId) -> Result<AdmitRequest<'a>, MemoryRefusal> {
+    let invalid = |e: creto_kernel::action::NameError| MemoryRefusal::Invalid(e.to_string());
+    let resource: ResourceName = format!("memory:{author}").parse().map_err(invalid)?;
+    Ok(AdmitRequest { run: caller.1, ..AdmitRequest::new(chain, action.parse::<ActionName>().map_err(invalid)?, resource) })
+}
+
+/// The caller's chain as it stands now, where policy lets it do `action` on the memory of `author`. A refusal leaves a leaf.
 ///
 /// A run keeps the chain it started with; one verified before the latest revocation is verified again, as the Gate does.
 async fn may(house: &House, caller: &Caller, action: &str, author: &NhiId) -> Result<VerifiedChain, Problem> {
-    let chain = caller.chain()?;
-    let now = house.now();
-    let chain = if chain.revocation_epoch() == house.authority.revocation_epoch() {
-        chain.clone()
-    } else {
-        let links = house.authority.chain(chain.tenant(), chain.digest()).await?;
-        house.authority.verify(&links.ok_or(MemoryRefusal::Denied(DenyReason::ChainStale))?, now)?
-    };
-    let invalid = |e: &dyn std::fmt::Display| MemoryRefusal::Invalid(e.to_string());
-    let action: ActionName = action.parse().map_err(|e| invalid(&e as &creto_kernel::action::NameError))?;
-    let resource: ResourceName = format!("memory:{author}").parse().map_err(|e| invalid(&e as &creto_kernel::action::NameError))?;
+    let chain = house.gate.standing(caller.chain()?).await?;
+    let request = asked(&chain, caller, action, author)?;
     let authz = &house.authz;
     let context = authz.classify(&Context::default());
-    match authz.check(&authz.open(&chain), &authz.action(&action), &authz.resource(&resource), &context, now) {
-        Decision::Allow => Ok(chain),
-        Decision::Deny(reason) => Err(MemoryRefusal::Denied(reason).into()),
-        Decision::RequiresOversight(rule) => Err(MemoryRefusal::NeedsHuman(rule).into()),
-    }
+    let session = authz.open(&chain);
+    let refused = match authz.check(&session, &authz.action(&request.action), &authz.resource(&request.resource), &context, house.now()) {
+        Decision::Allow => return Ok(chain),
+        Decision::Deny(reason) => MemoryRefusal::Denied(reason),
+        Decision::RequiresOversight(rule) => MemoryRefusal::NeedsHuman(rule),
+    };
+    let refusal = Refusal::Denied { code: refused.code(), message: refused.to_string(), hint: refused.hint() };
+    Err(house.gate.refuse(&request, refusal).await.into())
+}
+
+/// Admits and writes in one commit.
+async fn write(house: &House, caller: &Caller, chain: &VerifiedChain, author: &NhiId, planned: Planned) -> Result<(), Problem> {
+    let request = AdmitRequest { leaf: Some(planned.leaf), ..asked(chain, caller, planned.action, author)? };
+    let effect = Effect { steps: planned.steps, facts: planned.facts, digests: planned.digests, ..Effect::default() };
+    house.gate.commit_effect(request, effect).await?;
+    Ok(())
 }
 
 /// The item, where policy lets the caller do `action` on its author's memory.
@@ -151,7 +163,9 @@ async fn put(State(house): State<Arc<House>>, caller: Caller, StrictJson(input):
         action: input.action,
         supersedes,
     };
-    Ok(Json(house.memory.put(&author, Some(chain.digest()), new).await?))
+    let (item, planned) = house.memory.plan_put(&author, new).await?;
+    write(&house, &caller, &chain, &author, planned).await?;
+    Ok(Json(item))
 }
 
 #[derive(Debug, Deserialize)]
@@ -222,13 +236,14 @@ async fn invalidate(
     StrictJson(input): StrictJson<InvalidateInput>,
 ) -> Result<Json<Value>, Problem> {
     let (item, chain) = item(&house, &caller, "memory.invalidate", &id).await?;
-    house.memory.invalidate(chain.leaf(), Some(chain.digest()), item.id, input.at).await?;
+    let planned = house.memory.plan_invalidate(chain.leaf(), item.id, input.at);
+    write(&house, &caller, &chain, &item.author, planned).await?;
     Ok(Json(json!({ "id": item.id })))
 }
 
 async fn forget(State(house): State<Arc<House>>, caller: Caller, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
     let (item, chain) = item(&house, &caller, "memory.forget", &id).await?;
-    house.memory.forget(chain.leaf(), Some(chain.digest()), item.id).await?;
+    write(&house, &caller, &chain, &item.author, house.memory.plan_forget(chain.leaf(), item.id)).await?;
     Ok(Json(json!({ "id": item.id })))
 }
 

@@ -90,6 +90,27 @@ fn memory_waits_for_nobody_so_a_rule_that_asks_a_human_refuses_it() {
 }
 
 #[test]
+fn a_memory_and_its_admission_are_one_leaf_and_a_refusal_is_a_leaf_too() {
+    let house = House::new();
+    let server = house.serve();
+    let (ann, ben) = (house.agent_key("ann"), house.agent_key("ben"));
+    let item = by(&house, &server, &ann, &["memory", "put", "the harbour", "--json"]).json();
+    let (_, actions) = server.ask(&ann, "GET", "/v1/actions", None);
+    let of = |actions: &Value, state: &str| -> Vec<(Value, Value)> {
+        let all = actions["actions"].as_array().unwrap().iter().filter(|row| row["state"] == state);
+        all.map(|row| (row["action"].clone(), row["opened_leaf"].clone())).collect()
+    };
+    assert_eq!(of(&actions, "done"), [("memory.put".into(), item["leaf"].clone())], "{actions}");
+    assert!(!actions.to_string().contains("harbour"), "the words stand in one place: {actions}");
+    by(&house, &server, &ben, &["memory", "get", item["id"].as_str().unwrap()]).refused("authz.no_permit");
+    let (_, actions) = server.ask(&ben, "GET", "/v1/actions", None);
+    let refused = of(&actions, "refused");
+    assert_eq!(refused.iter().map(|(action, _)| action.clone()).collect::<Vec<_>>(), [Value::from("memory.get")], "{actions}");
+    let leaf = refused[0].1.as_str().unwrap();
+    assert!(house.run(&["audit", "show", leaf]).ok().contains("deny"));
+}
+
+#[test]
 fn a_suspended_agents_memory_is_closed_to_it() {
     let house = House::new();
     let server = house.serve();

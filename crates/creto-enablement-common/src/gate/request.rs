@@ -58,6 +58,9 @@ pub struct AdmitRequest<'a> {
     pub attempt: Option<AttemptId>,
     /// Under which identifier it is recorded, where the effect's own rows name it; else the Gate makes one.
     pub admission: Option<AdmissionId>,
+    /// Under which leaf the effect is committed, where the effect's own rows name it; else the Gate makes one. Only for
+    /// [`crate::Gate::commit_effect`].
+    pub leaf: Option<LeafId>,
 }
 
 impl<'a> AdmitRequest<'a> {
@@ -77,6 +80,7 @@ impl<'a> AdmitRequest<'a> {
             reason: None,
             wait: Duration::ZERO,
             admission: None,
+            leaf: None,
         }
     }
 
