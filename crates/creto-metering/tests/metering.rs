@@ -20,3 +20,5 @@ mod ingest;
 mod ledger;
 #[path = "metering/limits.rs"]
 mod limits;
+#[path = "metering/props.rs"]
+mod props;

@@ -11,8 +11,8 @@ use crate::core::rounding::SHARE;
 pub fn whole_parts(total: &Exact, parts: &[Exact]) -> Vec<Exact> {
     let mut whole: Vec<Exact> = parts.iter().map(|part| SHARE.whole(part)).collect();
     let mut order: Vec<usize> = (0..parts.len()).collect();
-    let remainder = |index: &usize| parts.get(*index).map(|part| part - SHARE.whole(part)).unwrap_or_default();
-    order.sort_by_cached_key(|index| (std::cmp::Reverse(remainder(index)), *index));
+    let remainder = |index: usize| parts.get(index).zip(whole.get(index)).map(|(part, whole)| part - whole);
+    order.sort_by_cached_key(|index| (std::cmp::Reverse(remainder(*index)), *index));
     let mut left = total - whole.iter().sum::<Exact>();
     for index in order {
         if left < Exact::ONE {

@@ -16,8 +16,7 @@ use serde_json::{Map, Value};
 
 use crate::core::exact::Exact;
 use crate::core::matching;
-use crate::core::rounding::{Rounding, UNITS_CEIL, UNITS_FLOOR, UNITS_ROUND};
-use crate::model::billable_metric::PRECISION_MAX;
+use crate::model::billable_metric::{PRECISION_MAX, RoundingFunction};
 
 /// Longest expression, in bytes.
 pub const EXPRESSION_BYTES_MAX: usize = 1024;
@@ -209,9 +208,9 @@ fn property(name: &str, scope: Scope<'_>) -> Result<Term, ExpressionError> {
 
 fn call(function: Function, terms: Vec<Term>) -> Result<Term, ExpressionError> {
     match function {
-        Function::Round => round(UNITS_ROUND, terms),
-        Function::Ceil => round(UNITS_CEIL, terms),
-        Function::Floor => round(UNITS_FLOOR, terms),
+        Function::Round => round(RoundingFunction::Round, terms),
+        Function::Ceil => round(RoundingFunction::Ceil, terms),
+        Function::Floor => round(RoundingFunction::Floor, terms),
         Function::Concat => {
             let text: String = terms.into_iter().map(Term::into_text).collect();
             if text.len() > TEXT_BYTES_MAX {
@@ -227,12 +226,12 @@ fn call(function: Function, terms: Vec<Term>) -> Result<Term, ExpressionError> {
     }
 }
 
-fn round(rounding: Rounding, terms: Vec<Term>) -> Result<Term, ExpressionError> {
+fn round(function: RoundingFunction, terms: Vec<Term>) -> Result<Term, ExpressionError> {
     let mut terms = terms.into_iter();
     let number = terms.next().map(Term::into_number).transpose()?.unwrap_or_default();
     let precision = terms.next().map(Term::into_number).transpose()?.unwrap_or_default().to_i64();
     let places = precision.and_then(|places| i32::try_from(places).ok()).filter(|places| places.abs() <= PRECISION_MAX);
-    Ok(Term::Number(rounding.places(&number, places.ok_or(ExpressionError::Precision)?)))
+    Ok(Term::Number(RoundingFunction::apply(Some(function), Some(places.ok_or(ExpressionError::Precision)?), &number)))
 }
 
 impl Term {

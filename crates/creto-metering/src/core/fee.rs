@@ -37,7 +37,7 @@ pub fn plan_fee(amount_cents: &Exact, days: u32, period_days: u32) -> Exact {
 /// A fee and its tax. The tax is taken on the unrounded fee, so that rounding happens once in each.
 #[must_use]
 pub fn taxed(precise_fee: &Exact, tax_rate: &Exact) -> TaxedFee {
-    TaxedFee { fee: FEE.whole(precise_fee), tax: tax(precise_fee, tax_rate) }
+    TaxedFee { fee: whole(precise_fee), tax: tax(precise_fee, tax_rate) }
 }
 
 /// The tax of one fee.
@@ -46,10 +46,16 @@ pub fn tax(precise_fee: &Exact, tax_rate: &Exact) -> Exact {
     FEE_TAX.whole(&(precise_fee * &tax_rate.percent()))
 }
 
+/// A fee in whole minor units.
+#[must_use]
+pub fn whole(precise_fee: &Exact) -> Exact {
+    FEE.whole(precise_fee)
+}
+
 /// A charge's amount in units of the currency as a fee in minor units.
 #[must_use]
 pub fn of_amount(amount: &Exact, subunits: &Exact) -> Exact {
-    FEE.whole(&(amount * subunits))
+    whole(&(amount * subunits))
 }
 
 /// What a minimum for so many days of a period leaves to be paid after what was used.

@@ -3,7 +3,7 @@
 use crate::core::allocate;
 use crate::core::exact::Exact;
 use crate::core::fee;
-use crate::core::rounding::{COUPON, FEE, INVOICE_TAX, ORDER_TAX};
+use crate::core::rounding::{COUPON, INVOICE_TAX, ORDER_TAX};
 
 /// What a coupon takes off.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +56,8 @@ pub struct LineCoupon {
 pub struct Totals {
     /// What coupons took off each line, exactly.
     pub line_coupons: Vec<Exact>,
+    /// What coupons took off each line as it is printed: the same to within a unit, and together what they took off.
+    pub printed_coupons: Vec<Exact>,
     /// Each line's tax, rounded by itself.
     pub line_taxes: Vec<Exact>,
     /// Each line's tax as it is printed: the same to within a unit, and together the invoice's tax.
@@ -86,11 +88,22 @@ pub fn totals(lines: &[Line], coupons_in_order: &[LineCoupon]) -> Totals {
     let line_coupons: Vec<Exact> = lines.iter().zip(&left).map(|(line, left)| &line.amount - left).collect();
     let precise_taxes: Vec<Exact> = lines.iter().zip(&left).map(|(line, left)| left * &line.tax_rate.percent()).collect();
     let line_taxes = lines.iter().zip(&left).map(|(line, left)| fee::tax(left, &line.tax_rate)).collect();
-    let subtotal = FEE.whole(&left.iter().sum());
+    let subtotal = fee::whole(&left.iter().sum());
     let taxes = INVOICE_TAX.whole(&precise_taxes.iter().sum());
     let total = &subtotal + &taxes;
-    let coupons = line_coupons.iter().sum();
-    Totals { printed_taxes: allocate::whole_parts(&taxes, &precise_taxes), line_coupons, line_taxes, coupons, subtotal, taxes, total }
+    // A coupon that takes the rest of a line after another one's share takes a fraction; what is printed is whole.
+    let coupons = lines.iter().map(|line| &line.amount).sum::<Exact>() - &subtotal;
+    let printed_coupons = allocate::whole_parts(&coupons, &line_coupons);
+    Totals {
+        printed_taxes: allocate::whole_parts(&taxes, &precise_taxes),
+        printed_coupons,
+        line_coupons,
+        line_taxes,
+        coupons,
+        subtotal,
+        taxes,
+        total,
+    }
 }
 
 /// What goes into an invoice, before anything is taken off.

@@ -4,7 +4,7 @@ use creto_kernel::Micros;
 use creto_kernel::money::MICROS_PER_UNIT;
 
 use crate::core::exact::Exact;
-use crate::core::rounding::{FEE, POSTING};
+use crate::core::rounding::POSTING;
 use crate::model::plan::UsageThreshold;
 
 /// What is to be posted now, in millionths: negative where usage was taken back. `None` beyond the range of an amount.
@@ -18,7 +18,12 @@ pub fn due(cumulative: &Exact, posted: Micros) -> Option<Micros> {
 /// An amount in units of the currency, to a millionth.
 #[must_use]
 pub fn rounded(amount: &Exact) -> Option<Micros> {
-    POSTING.whole(&(amount * &Exact::from(MICROS_PER_UNIT))).to_i64().map(Micros::new)
+    so_far(&(amount * &Exact::from(MICROS_PER_UNIT))).to_i64().map(Micros::new)
+}
+
+/// What is posted or billed of `cumulative` once it is in the ledger: whole millionths, or whole minor units.
+fn so_far(cumulative: &Exact) -> Exact {
+    POSTING.whole(cumulative)
 }
 
 /// Progressive billing of one period: what was used and what was billed of it so far, in minor units.
@@ -42,7 +47,7 @@ impl Progress {
         if !is_crossed {
             return None;
         }
-        let invoice = FEE.whole(&self.used) - &self.billed;
+        let invoice = so_far(&self.used) - &self.billed;
         self.billed += &invoice;
         Some(invoice)
     }
@@ -50,7 +55,7 @@ impl Progress {
     /// The period's usage as fees.
     #[must_use]
     pub fn usage_fee(&self) -> Exact {
-        FEE.whole(&self.used)
+        so_far(&self.used)
     }
 }
 

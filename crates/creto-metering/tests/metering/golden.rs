@@ -3,14 +3,32 @@
 #[path = "../../examples/golden/harness.rs"]
 mod harness;
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 const FACTS: &str = include_str!("../golden/metering.json");
+const ORACLE: &str = include_str!("../golden/oracle.json");
 
 #[test]
 fn every_golden_fact_comes_out_of_the_production_code() {
     let report = harness::run(FACTS).unwrap();
     assert_eq!((report.passed, report.failures), (101, Vec::new()));
+}
+
+#[test]
+fn the_production_code_agrees_with_a_slow_oracle_of_its_own() {
+    let report = harness::run(ORACLE).unwrap();
+    assert!(report.passed >= 150 && report.failures.is_empty(), "{} passed, {:#?}", report.passed, report.failures);
+}
+
+#[test]
+fn the_oracles_cases_cover_every_kind_that_the_facts_have() {
+    let kinds = |text: &str| -> BTreeSet<String> {
+        let file: Value = serde_json::from_str(text).unwrap();
+        file["cases"].as_array().unwrap().iter().map(|case| case["kind"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(kinds(ORACLE), kinds(FACTS));
 }
 
 fn fails(case: Value) -> String {
