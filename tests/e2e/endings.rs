@@ -40,7 +40,8 @@ fn a_reader_that_stalls_keeps_neither_its_run_nor_the_server_alive() {
         (events, run)
     };
     let (events, run) = stalled();
-    server.operator().delete(&format!("/v1/runs/{run}")).ok();
+    let ended = home.command(["runs", "end", &run]).output().unwrap();
+    assert!(ended.status.success(), "{ended:?}");
     until("the sandbox is gone", || processes_of(&data).is_empty());
     until("the run is settled", || {
         let recorded = server.owner().get(&format!("/v1/runs/{run}")).ok();

@@ -107,3 +107,51 @@ fn what_the_server_measures_itself_cannot_be_reported_from_outside() {
     assert_eq!(actions["actions"], json!([]), "nothing of it is on record");
     send(&agent, event("tx-1")).ok();
 }
+
+#[test]
+fn a_ceiling_is_set_from_the_command_line_and_binds_at_once() {
+    let home = Home::new();
+    let server = home.serve(&Options::default());
+    let owner = server.owner();
+    owner.put("/v1/metering/metrics/pages", json!({ "aggregation": "count", "unit_price": "0.10" })).ok();
+    let delegated = owner.post("/v1/delegations", json!({ "to": "worker", "budget": "0.10" })).ok();
+    let key = json!({ "role": "agent", "name": "worker", "chain": text(&delegated, "chain") });
+    let agent = server.bearer(text(&make_key(&owner, key), "token"));
+    send(&agent, event("tx-1")).ok();
+    send(&agent, event("tx-2")).refused(429, "metering.budget_exceeded");
+    let account = format!("link:{}", text(&delegated, "link"));
+    let set = |words: &[&str]| home.command(["budget", "set", &account]).args(words).output().unwrap();
+    let raised = set(&["0.20"]);
+    assert!(raised.status.success() && String::from_utf8_lossy(&raised.stdout).contains("0.2 at most"), "{raised:?}");
+    send(&agent, event("tx-2")).ok();
+    send(&agent, event("tx-3")).refused(429, "metering.budget_exceeded");
+    assert!(set(&["--none"]).status.success());
+    send(&agent, event("tx-3")).ok();
+    assert!(set(&["0.05"]).status.success(), "lower than what is spent: nothing further is admitted");
+    send(&agent, event("tx-4")).refused(429, "metering.budget_exceeded");
+    for bad in [&["-1"][..], &["much"], &[], &["1", "--none"]] {
+        assert!(!set(bad).status.success(), "{bad:?}");
+    }
+    let unknown = home.command(["budget", "set", "link:none", "1"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("metering.unknown_account"), "{unknown:?}");
+}
+
+#[test]
+fn rates_are_what_the_configuration_says_for_everybody_and_for_one() {
+    let config = "[[rates]]\nper_second = 1\nburst = 2\n\
+                  [[rates]]\nagent = \"spiffe://creto.local/tenant/default/agent/busy\"\nper_second = 1\nburst = 5\n";
+    let home = Home::new();
+    let server = home.serve(&Options { config, ..Options::default() });
+    let owner = server.owner();
+    owner.put("/v1/metering/metrics/pages", json!({ "aggregation": "count", "unit_price": "0.10" })).ok();
+    for (name, burst) in [("worker", 2), ("busy", 5)] {
+        let agent = server.bearer(text(&make_key(&owner, json!({ "role": "agent", "name": name })), "token"));
+        let answers: Vec<Answer> = at_once(|number| send(&agent, event(&format!("{name}-{number}"))));
+        let taken = answers.iter().filter(|answer| answer.is_ok()).count();
+        // A slow machine may let a second pass.
+        assert!((burst..=burst + 2).contains(&taken), "{name}: {taken}");
+        for answer in answers.iter().filter(|answer| !answer.is_ok()) {
+            answer.refused(429, "metering.rate_limited");
+        }
+    }
+}

@@ -37,16 +37,16 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Serve HTTP, the console and the local sockets.
     Serve(ServeArgs),
-    /// List runs, or show one as a timeline.
-    Runs {
-        /// Which run.
-        run: Option<String>,
-    },
+    /// List runs, show one as a timeline, or end one that is under way.
+    Runs(govern::RunsArgs),
     /// Show what waits for a human.
     Inbox {
         /// Stay, and show each request as it comes.
         #[arg(long)]
         watch: bool,
+        /// Only what is older than this request.
+        #[arg(long, value_name = "REQUEST", conflicts_with = "watch")]
+        before: Option<String>,
     },
     /// Approve exactly the action that is shown.
     Approve(govern::ApproveArgs),
@@ -66,6 +66,9 @@ pub(crate) enum Command {
     Costs,
     /// Show budgets: ceiling, spent, held.
     Budgets,
+    /// Change what may be spent.
+    #[command(subcommand)]
+    Budget(admin::BudgetCommand),
     /// Prices, the ledger, and usage of your own.
     #[command(subcommand)]
     Meter(admin::MeterCommand),

@@ -23,7 +23,7 @@ mod webhooks;
 
 use std::process::ExitCode;
 
-use crate::cli::admin::{AgentCommand, MeterCommand};
+use crate::cli::admin::{AgentCommand, BudgetCommand, MeterCommand};
 use crate::cli::govern::AuditCommand;
 use crate::cli::{Cli, Command};
 use crate::client::Client;
@@ -68,8 +68,8 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
 async fn with_server(session: &Session, command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Run(args) => run::run(session, args).await,
-        Command::Runs { run } => runs::runs(session, run.as_deref()).await,
-        Command::Inbox { watch } => decide::inbox(session, watch).await,
+        Command::Runs(args) => runs::runs(session, args).await,
+        Command::Inbox { watch, before } => decide::inbox(session, watch, before.as_deref()).await,
         Command::Approve(args) => decide::approve(session, args).await,
         Command::Deny(args) => decide::deny(session, args).await,
         Command::Doubts => doubts::doubts(session).await,
@@ -78,6 +78,7 @@ async fn with_server(session: &Session, command: Command) -> Result<ExitCode, Fa
         Command::Usage { subscription } => metering::usage(session, subscription.as_deref()).await,
         Command::Costs => metering::costs(session).await,
         Command::Budgets => metering::budgets(session).await,
+        Command::Budget(BudgetCommand::Set(args)) => metering::set_budget(session, args).await,
         Command::Meter(MeterCommand::Check) => metering::check(session).await,
         Command::Meter(MeterCommand::Price(args)) => metering::price(session, args).await,
         Command::Policy(command) => policy::policy(session, command).await,

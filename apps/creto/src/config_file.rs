@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use creto_kernel::TenantId;
+use creto_kernel::{NhiId, TenantId};
 use serde::Deserialize;
 
 /// What the configuration file may say. Unknown names are refused.
@@ -28,10 +28,26 @@ pub struct ConfigFile {
     pub tools_dir: Option<PathBuf>,
     /// Sandboxes kept warm.
     pub warm_sandboxes: usize,
+    /// How fast agents may act: everybody, the agents of a tenant, one agent.
+    pub rates: Vec<RateEntry>,
     /// Places, `host` or `host:port`, to which the server itself may send although they are inside addresses or speak no TLS.
     pub outbound_allow: Vec<String>,
     /// Further certificate authorities for what the server itself sends, as a PEM file.
     pub outbound_authorities: Option<PathBuf>,
+}
+
+/// One `[[rates]]`: of everybody where it names neither tenant nor agent.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateEntry {
+    /// Of each agent of this tenant.
+    pub tenant: Option<TenantId>,
+    /// Of this agent, by its whole name, `spiffe://…`.
+    pub agent: Option<NhiId>,
+    /// Actions a second in the long run.
+    pub per_second: u32,
+    /// Actions at once.
+    pub burst: u32,
 }
 
 impl Default for ConfigFile {
@@ -47,6 +63,7 @@ impl Default for ConfigFile {
             runsc: None,
             tools_dir: None,
             warm_sandboxes: 0,
+            rates: Vec::new(),
             outbound_allow: Vec::new(),
             outbound_authorities: None,
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use creto_audit::{DirSource, LogReader, Sequencer, TrustedKeys};
 use creto_authz::Authorizer;
+use creto_config::RateEntry;
 use creto_crypto::{AlgorithmPolicy, KeyRing, MasterKey};
 use creto_db::{Db, Dispatcher, MigrationSet};
 use creto_enablement_common::gate::ServerId;
@@ -131,11 +132,11 @@ impl House {
         let authz = Arc::new(Authorizer::start(db.clone(), Arc::new(move || epochs.revocation_epoch()), Arc::clone(&clock)).await?);
         let accounts = Accounts::new(db.clone());
         let desk = Desk::new(db.clone(), Arc::clone(&clock), server.clone());
-        let rate = Rate::new(ACTIONS_PER_SECOND, ACTIONS_BURST).ok_or_else(|| Failure::start("the rate of actions is zero"))?;
+        let limits = rate_limits(&config.file.rates)?;
         let gate = Gate::new(GateOptions {
             authority: authority.clone(),
             authz: Arc::clone(&authz),
-            extensions: vec![Arc::new(RateLimits::new(rate))],
+            extensions: vec![Arc::new(limits)],
             ledger: Arc::new(accounts.clone()),
             approvals: Arc::new(desk.clone()),
             log: Arc::new(Lag(Arc::clone(&sequencer))),
@@ -335,6 +336,31 @@ fn own(data: &Path) -> Result<File, Failure> {
         )),
         Err(TryLockError::Error(e)) => Err(unusable(&e)),
     }
+}
+
+/// The rates of the configuration over the built-in one.
+fn rate_limits(entries: &[RateEntry]) -> Result<RateLimits, Failure> {
+    let read = |per_second, burst| {
+        Rate::new(per_second, burst).ok_or_else(|| {
+            let problem = format!("{per_second} actions a second, {burst} at once, is no rate");
+            Failure::usage(problem, "name at least one of each, and no burst that takes over an hour to come back")
+        })
+    };
+    let everybodys = entries.iter().rfind(|entry| entry.tenant.is_none() && entry.agent.is_none());
+    let (per_second, burst) = everybodys.map_or((ACTIONS_PER_SECOND, ACTIONS_BURST), |entry| (entry.per_second, entry.burst));
+    let mut limits = RateLimits::new(read(per_second, burst)?);
+    for entry in entries {
+        let rate = read(entry.per_second, entry.burst)?;
+        limits = match (&entry.agent, &entry.tenant) {
+            (Some(agent), None) => limits.agent(agent.clone(), rate),
+            (None, Some(tenant)) => limits.tenant(tenant.clone(), rate),
+            (None, None) => limits,
+            (Some(_), Some(_)) => {
+                return Err(Failure::usage("a rate names a tenant and an agent", "leave the tenant out: the agent's name says it"));
+            }
+        };
+    }
+    Ok(limits)
 }
 
 /// The name under which this directory's server opens intents, kept between its starts.

@@ -92,6 +92,9 @@ async function remember(session: Promise<Session>): Promise<Session> {
   return opened;
 }
 
+/** Most pages of what waits; of 200 requests each. */
+const PAGES_MAX = 50;
+
 export const api = {
   session: () => remember(call<Session>("GET", "/v1/session")),
   signIn: (name: string, password: string) => remember(call<Session>("POST", "/v1/session", { name, password })),
@@ -109,8 +112,20 @@ export const api = {
 
   /** Pending ones, and the newest of all: an old request may still wait when many newer ones are decided. */
   async requests(signal?: AbortSignal): Promise<OversightRequest[]> {
-    const list = (query: string) => call<{ requests: OversightRequest[] }>("GET", `/v1/oversight/requests${query}`, undefined, signal);
-    const [pending, newest] = await Promise.all([list("?state=pending"), list("")]);
+    type Page = { requests: OversightRequest[]; next?: string | null };
+    const page = (query: string) => call<Page>("GET", `/v1/oversight/requests${query}`, undefined, signal);
+    // Everything that waits, page by page: nothing that needs a human is out of sight.
+    const list = async (query: string, pages: number): Promise<Page> => {
+      const first = await page(query);
+      const requests = [...first.requests];
+      for (let next = first.next, read = 1; next && read < pages; read += 1) {
+        const more = await page(`${query}&before=${part(next)}`);
+        requests.push(...more.requests);
+        next = more.next;
+      }
+      return { requests };
+    };
+    const [pending, newest] = await Promise.all([list("?state=pending", PAGES_MAX), list("", 1)]);
     // Read second, a request in both may have been decided in between: the newer reading wins.
     return [...new Map([...pending.requests, ...newest.requests].map((request) => [request.id, request])).values()];
   },

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use creto_authz::{Authorizer, Decision, RuleId};
 use creto_db::{Db, DbError, Late, Lately, Lazily, Sealed, Step};
-use creto_kernel::id::{AdmissionId, HoldId, LeafId, RequestId};
+use creto_kernel::id::{AdmissionId, HoldId, LeafId, RequestId, RunId};
 use creto_kernel::{CanonicalAction, Clock, Coded, Digest, Kind, Leaf, Micros, NhiId, Phase, TenantId, Timestamp};
 use creto_nhi::{Authority, NhiError, VerifiedChain};
 
@@ -342,6 +342,11 @@ impl Gate {
         actions::list(&self.options.db, tenant, filter).await.map_err(refusal_of)
     }
 
+    /// What the actions of each run cost together, of the runs from `first` to `last`.
+    pub async fn run_costs(&self, tenant: &TenantId, first: RunId, last: RunId) -> Result<BTreeMap<RunId, Micros>, Refusal> {
+        actions::costs(&self.options.db, tenant, first, last).await.map_err(refusal_of)
+    }
+
     /// The ledger the Gate holds money with.
     #[must_use]
     pub fn ledger(&self) -> &dyn Ledger {
@@ -496,6 +501,9 @@ fn billed(bill: &Bill) -> Lately {
 fn refusal_of(error: DbError) -> Refusal {
     match error {
         DbError::Conflict { code, message } if code.as_str() == "metering.budget_exceeded" => Refusal::BudgetExceeded { message },
+        DbError::Conflict { code, message } if code.as_str() == "oversight.too_many_open" => {
+            Refusal::Port { code, kind: Kind::Limited, message }
+        }
         other => Refusal::port(&other),
     }
 }

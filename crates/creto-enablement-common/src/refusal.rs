@@ -115,8 +115,7 @@ impl Coded for Refusal {
                 Some(format!("decide it with `creto approve {request}` or `creto deny {request}`, then try again"))
             }
             Self::BudgetExceeded { .. } => Some(
-                "wait until held money is released, or raise the ceiling: `creto budgets` shows it, `PUT /v1/metering/ceilings` sets it"
-                    .to_owned(),
+                "wait until held money is released, or raise the ceiling: `creto budgets` shows it, `creto budget set` sets it".to_owned(),
             ),
             Self::ChainInvalid { .. } => Some("ask the delegator for a new link".to_owned()),
             Self::LogLagging { .. } => Some("look at the server's log for the sequencer's error; it resumes by itself".to_owned()),

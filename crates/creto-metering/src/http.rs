@@ -90,7 +90,7 @@ struct AccountList {
     accounts: Vec<AccountState>,
 }
 
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct CeilingInput {
     account: String,
@@ -132,7 +132,11 @@ async fn put_metric(
     Ok(Json(metric))
 }
 
-async fn set_ceiling(State(meter): State<Meter>, caller: Caller, StrictJson(input): StrictJson<CeilingInput>) -> Result<(), Problem> {
+async fn set_ceiling(
+    State(meter): State<Meter>,
+    caller: Caller,
+    StrictJson(input): StrictJson<CeilingInput>,
+) -> Result<Json<CeilingInput>, Problem> {
     meter.set_ceiling(&caller.0.identity, &input.account, input.ceiling).await?;
-    Ok(())
+    Ok(Json(input))
 }

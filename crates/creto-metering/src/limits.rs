@@ -23,6 +23,7 @@ type Arrivals = HashMap<NhiId, i64>;
 pub struct RateLimits {
     default: Rate,
     tenants: HashMap<TenantId, Rate>,
+    agents: HashMap<NhiId, Rate>,
     hasher: std::hash::RandomState,
     shards: [Mutex<Arrivals>; SHARDS],
 }
@@ -31,7 +32,7 @@ impl RateLimits {
     /// Every agent at this rate.
     #[must_use]
     pub fn new(default: Rate) -> Self {
-        Self { default, tenants: HashMap::new(), hasher: std::hash::RandomState::new(), shards: Default::default() }
+        Self { default, tenants: HashMap::new(), agents: HashMap::new(), hasher: std::hash::RandomState::new(), shards: Default::default() }
     }
 
     /// With another rate for the agents of one tenant.
@@ -41,9 +42,16 @@ impl RateLimits {
         self
     }
 
+    /// With another rate for one agent, whatever its tenant's is.
+    #[must_use]
+    pub fn agent(mut self, agent: NhiId, rate: Rate) -> Self {
+        self.agents.insert(agent, rate);
+        self
+    }
+
     /// Counts one action of `agent` at `now`, or says how long it has to wait.
     pub fn check(&self, agent: &NhiId, now: Timestamp) -> Result<(), Refusal> {
-        let rate = self.tenants.get(agent.tenant()).copied().unwrap_or(self.default);
+        let rate = self.agents.get(agent).or_else(|| self.tenants.get(agent.tenant())).copied().unwrap_or(self.default);
         let now = now.as_micros().saturating_mul(1_000);
         let mut arrivals = self.shard(agent);
         let known = arrivals.get(agent).copied();

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::core::machine::{self, Command};
 use crate::error::OversightError;
-use crate::model::request::{COMMENT_BYTES_MAX, Request, State};
+use crate::model::request::{COMMENT_BYTES_MAX, Page, Request, RequestFilter, State};
 use crate::store::{self, Stored};
 
 /// How long a denial waits for the agent that asked; one that comes back later asks anew.
@@ -49,9 +49,22 @@ impl Desk {
         self.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// The requests of a tenant, newest first, in one state or in all.
+    /// The newest requests of a tenant, newest first, in one state or in all.
     pub async fn list(&self, tenant: &TenantId, state: Option<State>) -> Result<Vec<Request>, OversightError> {
-        Ok(store::list(&self.db, tenant, state).await?.into_iter().map(|stored| stored.request).collect())
+        Ok(self.page(tenant, &RequestFilter { state, ..RequestFilter::default() }).await?.requests)
+    }
+
+    /// Some requests of a tenant, newest first, and where the older ones begin.
+    pub async fn page(&self, tenant: &TenantId, filter: &RequestFilter) -> Result<Page, OversightError> {
+        let limit = filter.limit.unwrap_or(store::LIST_MAX).clamp(1, store::LIST_MAX);
+        let mut found = store::page(&self.db, tenant, filter, limit).await?;
+        let more = found.len() > usize::try_from(limit).unwrap_or(usize::MAX);
+        if more {
+            found.pop();
+        }
+        let requests: Vec<Request> = found.into_iter().map(|stored| stored.request).collect();
+        let next = requests.last().filter(|_| more).map(|last| last.id.clone());
+        Ok(Page { requests, next })
     }
 
     /// Erases the words of closed requests: arguments, reasons, comments, digests and salts.

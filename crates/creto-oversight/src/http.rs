@@ -18,15 +18,14 @@ use utoipa::ToSchema;
 use crate::actions::{ActionInput, Actions, Admitted, OutcomeInput};
 use crate::desk::Desk;
 use crate::error::OversightError;
-use crate::model::request::{Request, State as RequestState};
+use crate::model::request::{Page, Request, RequestFilter, State as RequestState};
 
 /// Oversight's endpoints.
 #[must_use]
 pub fn endpoints(desk: &Desk, actions: &Actions) -> Vec<Endpoint> {
     let at_desk = || desk.clone();
     vec![
-        Endpoint::new(Method::GET, "/v1/oversight/requests", Access::Approver, "Requests, newest first", list, at_desk())
-            .answers::<Requests>(),
+        Endpoint::new(Method::GET, "/v1/oversight/requests", Access::Approver, "Requests, newest first", list, at_desk()).answers::<Page>(),
         Endpoint::new(Method::GET, "/v1/oversight/requests/{id}", Access::Approver, "One request", get, at_desk()).answers::<Request>(),
         Endpoint::new(
             Method::POST,
@@ -70,11 +69,12 @@ pub fn endpoints(desk: &Desk, actions: &Actions) -> Vec<Endpoint> {
 struct Filter {
     #[serde(default)]
     state: Option<RequestState>,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-struct Requests {
-    requests: Vec<Request>,
+    #[serde(default)]
+    run: Option<String>,
+    #[serde(default)]
+    before: Option<String>,
+    #[serde(default)]
+    limit: Option<u32>,
 }
 
 /// An approval names the digest it approves.
@@ -106,8 +106,15 @@ fn request_id(text: &str) -> Result<RequestId, OversightError> {
     text.parse().map_err(|_| OversightError::UnknownRequest(text.chars().take(80).collect()))
 }
 
-async fn list(State(desk): State<Desk>, caller: Caller, Query(filter): Query<Filter>) -> Result<Json<Requests>, Problem> {
-    Ok(Json(Requests { requests: desk.list(caller.0.tenant(), filter.state).await? }))
+async fn list(State(desk): State<Desk>, caller: Caller, Query(filter): Query<Filter>) -> Result<Json<Page>, Problem> {
+    let run = |text: String| text.parse().map_err(|_| OversightError::BadAction("`run` is not the identifier of a run".to_owned()));
+    let filter = RequestFilter {
+        state: filter.state,
+        run: filter.run.map(run).transpose()?,
+        before: filter.before.as_deref().map(request_id).transpose()?,
+        limit: filter.limit,
+    };
+    Ok(Json(desk.page(caller.0.tenant(), &filter).await?))
 }
 
 async fn get(State(desk): State<Desk>, caller: Caller, Path(id): Path<String>) -> Result<Json<Request>, Problem> {

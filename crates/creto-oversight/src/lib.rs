@@ -21,4 +21,4 @@ mod store;
 pub use actions::{ADMITTED_PER_AGENT_MAX, ActionInput, Actions, Admitted, OutcomeInput};
 pub use desk::Desk;
 pub use error::OversightError;
-pub use store::MIGRATIONS;
+pub use store::{MIGRATIONS, OPEN_PER_AGENT_MAX};

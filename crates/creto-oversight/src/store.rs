@@ -6,7 +6,7 @@ use creto_kernel::id::{AdmissionId, RequestId};
 use creto_kernel::{Digest, ErrorCode, NhiId, TenantId, Timestamp};
 
 use crate::core::machine::Facts;
-use crate::model::request::{Request, State};
+use crate::model::request::{Request, RequestFilter, State};
 
 pub(crate) mod erasing;
 
@@ -20,10 +20,14 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
     }],
 };
 
+/// Most requests of one agent that wait for a human at one time: one that asks and asks does not bury what others ask.
+pub const OPEN_PER_AGENT_MAX: u32 = 100;
+
 /// Most requests one listing answers.
 pub(crate) const LIST_MAX: u32 = 200;
 
 const ALREADY_DECIDED: ErrorCode = ErrorCode::new("oversight.already_decided");
+const TOO_MANY_OPEN: ErrorCode = ErrorCode::new("oversight.too_many_open");
 const ALREADY_OPEN: ErrorCode = ErrorCode::new("oversight.already_open");
 const NOT_APPROVED: ErrorCode = ErrorCode::new("oversight.not_approved");
 
@@ -47,9 +51,12 @@ pub(crate) struct Stored {
 }
 
 pub(crate) fn insert(open: &OpenRequest, action: String, hops: String) -> Write {
+    // The agent that asks is the end of the JSON list of hops.
+    let last_hop = format!("\"{}\"]", open.action.agent);
     Write::new(
         "INSERT INTO oversight_request (id, tenant, digest, salt, action, rule, run, hops, reason, state, opened_at, deadline) \
-         VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,'pending',$10,$11)",
+         SELECT $1,$2,$3,$4,$5,$6,$7,$8,$9,'pending',$10,$11 WHERE (SELECT COUNT(*) FROM oversight_request r \
+         WHERE r.tenant = $2 AND r.state = 'pending' AND r.deadline > $10 AND substr(r.hops, length(r.hops) - length($12) + 1) = $12) < $13",
         params![
             open.id,
             &open.action.tenant,
@@ -61,9 +68,12 @@ pub(crate) fn insert(open: &OpenRequest, action: String, hops: String) -> Write 
             hops,
             open.reason.as_deref(),
             open.now,
-            open.deadline
+            open.deadline,
+            last_hop,
+            i64::from(OPEN_PER_AGENT_MAX)
         ],
     )
+    .exactly(1, TOO_MANY_OPEN, format!("{OPEN_PER_AGENT_MAX} requests of this agent wait for a human already"))
     .unique(ALREADY_OPEN, "a request for this action is open already")
 }
 
@@ -138,10 +148,15 @@ pub(crate) async fn one(db: &Db, tenant: &TenantId, id: RequestId) -> Result<Opt
     db.query_optional(sql, params![tenant, id]).await?.as_ref().map(read).transpose()
 }
 
-pub(crate) async fn list(db: &Db, tenant: &TenantId, state: Option<State>) -> Result<Vec<Stored>, DbError> {
-    let sql = select_requests!("WHERE tenant = $1 AND ($2 = '' OR state = $2) ORDER BY id DESC LIMIT $3");
-    let wanted = state.map(State::as_str).unwrap_or_default();
-    db.query(sql, params![tenant, wanted, i64::from(LIST_MAX)]).await?.iter().map(read).collect()
+/// One more than the limit where there are more.
+pub(crate) async fn page(db: &Db, tenant: &TenantId, filter: &RequestFilter, limit: u32) -> Result<Vec<Stored>, DbError> {
+    let sql = select_requests!(
+        "WHERE tenant = $1 AND ($2 = '' OR state = $2) AND ($3 = '' OR run = $3) AND ($4 = '' OR id < $4) ORDER BY id DESC LIMIT $5"
+    );
+    let state = filter.state.map(State::as_str).unwrap_or_default();
+    let run = filter.run.map(|run| run.to_string()).unwrap_or_default();
+    let before = filter.before.map(|before| before.to_string()).unwrap_or_default();
+    db.query(sql, params![tenant, state, run, before, i64::from(limit) + 1]).await?.iter().map(read).collect()
 }
 
 fn read(row: &Row) -> Result<Stored, DbError> {

@@ -10,6 +10,8 @@ mod decisions;
 mod house;
 #[path = "oversight/http.rs"]
 mod http;
+#[path = "oversight/paging.rs"]
+mod paging;
 #[path = "oversight/restart.rs"]
 mod restart;
 #[path = "oversight/waiting.rs"]

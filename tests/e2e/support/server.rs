@@ -34,6 +34,8 @@ pub(crate) struct Options {
     pub(crate) lines: &'static str,
     /// Where it is killed.
     pub(crate) failpoint: Option<String>,
+    /// Further lines of its configuration file.
+    pub(crate) config: &'static str,
 }
 
 impl Options {
@@ -87,6 +89,7 @@ impl Home {
         if !options.sandboxes {
             lines.push_str("runsc = \"/nonexistent/runsc\"\n");
         }
+        lines.push_str(options.config);
         fs::write(&config, lines).unwrap();
         let mut command = self.command(["serve", "--listen", "127.0.0.1:0", "--config"]);
         command.arg(config).stdout(Stdio::piped());

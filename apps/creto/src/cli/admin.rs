@@ -188,6 +188,26 @@ pub(crate) enum MeterCommand {
     Track(TrackArgs),
 }
 
+/// `creto budget`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BudgetCommand {
+    /// Raise, lower or lift the ceiling of an account.
+    Set(BudgetArgs),
+}
+
+/// `creto budget set`.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("ceiling").required(true).args(["amount", "none"]))]
+pub(crate) struct BudgetArgs {
+    /// The account, as `creto budgets` names it.
+    pub(crate) account: String,
+    /// The most it may spend and hold, such as 12.50.
+    pub(crate) amount: Option<Micros>,
+    /// No ceiling.
+    #[arg(long)]
+    pub(crate) none: bool,
+}
+
 /// `creto meter price`.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("aggregation").required(true).args(["sum", "count"]))]

@@ -106,3 +106,23 @@ pub(crate) struct DoctorArgs {
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<std::net::SocketAddr>,
 }
+
+/// `creto runs`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct RunsArgs {
+    /// Which run.
+    pub(crate) run: Option<String>,
+    #[command(subcommand)]
+    pub(crate) command: Option<RunsCommand>,
+}
+
+/// What is done to a run.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunsCommand {
+    /// End a run that is under way.
+    End {
+        /// Which run.
+        run: String,
+    },
+}

@@ -20,16 +20,20 @@ const PENDING: &str = "/v1/oversight/requests?state=pending";
 const EVENT_LINE_BYTES_MAX: usize = 64 << 10;
 
 /// Shows what waits for a human; with `watch`, each request once, as it comes.
-pub(super) async fn inbox(session: &Session, watch: bool) -> Result<ExitCode, Failure> {
+pub(super) async fn inbox(session: &Session, watch: bool, before: Option<&str>) -> Result<ExitCode, Failure> {
     if watch {
         return follow(session).await;
     }
-    session.answer(&session.get(PENDING).await?, |answer| {
+    let older = before.map_or_else(String::new, |before| format!("&before={}", encode(before)));
+    session.answer(&session.get(&format!("{PENDING}{older}")).await?, |answer| {
         let requests = rows(answer, "requests");
         if requests.is_empty() {
             return "nothing waits for you\n".to_owned();
         }
         let mut out: String = requests.iter().map(describe).collect();
+        if let Some(next) = answer.get("next").and_then(Value::as_str) {
+            out.push_str(&format!("more wait: `creto inbox --before {}`\n", safe(next)));
+        }
         out.push_str("decide with `creto approve REQUEST` or `creto deny REQUEST --comment WHY`\n");
         out
     })

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use crate::cli::admin::{PriceArgs, TrackArgs};
+use crate::cli::admin::{BudgetArgs, PriceArgs, TrackArgs};
 use crate::commands::Session;
 use crate::commands::answer::{encode, rows, short, show, table, text};
 use crate::commands::remote::Remote;
@@ -53,6 +53,15 @@ pub(super) async fn budgets(session: &Session) -> Result<ExitCode, Failure> {
         };
         let rows: Vec<_> = rows(answer, "accounts").iter().map(cells).collect();
         table(&["account", "whose", "ceiling", "spent", "held"], &rows, "nobody has spent anything yet")
+    })
+}
+
+/// Sets or lifts a ceiling.
+pub(super) async fn set_budget(session: &Session, args: BudgetArgs) -> Result<ExitCode, Failure> {
+    let body = json!({ "account": args.account, "ceiling": args.amount });
+    session.answer(&session.send(Method::PUT, "/v1/metering/ceilings", &body).await?, |answer| {
+        let ceiling = answer.get("ceiling").and_then(Value::as_str).map_or("nothing".to_owned(), |amount| format!("{amount} at most"));
+        format!("`{}` is held to {ceiling}\n", text(answer, "account"))
     })
 }
 

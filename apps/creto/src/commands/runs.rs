@@ -2,8 +2,10 @@
 
 use std::process::ExitCode;
 
-use serde_json::Value;
+use http::Method;
+use serde_json::{Value, json};
 
+use crate::cli::govern::{RunsArgs, RunsCommand};
 use crate::commands::Session;
 use crate::commands::answer::{encode, moment, path, plain, rows, safe, short, table, text};
 use crate::failure::Failure;
@@ -12,8 +14,12 @@ use crate::failure::Failure;
 const COMMAND_CHARS_MAX: usize = 48;
 
 /// Lists runs, or shows one.
-pub(super) async fn runs(session: &Session, run: Option<&str>) -> Result<ExitCode, Failure> {
-    match run {
+pub(super) async fn runs(session: &Session, args: RunsArgs) -> Result<ExitCode, Failure> {
+    if let Some(RunsCommand::End { run }) = args.command {
+        let answer = session.send(Method::DELETE, &format!("/v1/runs/{}", encode(&run)), &json!({})).await?;
+        return session.answer(&answer, |_| format!("`{}` is told to end\n", safe(&run)));
+    }
+    match args.run.as_deref() {
         None => session.answer(&session.get("/v1/runs").await?, list),
         Some(run) => session.answer(&session.get(&format!("/v1/runs/{}", encode(run))).await?, timeline),
     }

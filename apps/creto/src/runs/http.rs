@@ -14,7 +14,7 @@ use creto_enablement_common::gate::{ActionFilter, ActionRow};
 use creto_enablement_common::http::{Access, Caller, Endpoint, Problem, StrictJson};
 use creto_kernel::id::RunId;
 use creto_kernel::{Digest, Micros, TenantId, Timestamp};
-use creto_oversight::model::request::Request;
+use creto_oversight::model::request::{Request, RequestFilter};
 use creto_runtime::{Input, RunEvent, RunHandle, RunReport};
 use futures::StreamExt as _;
 use http_body_util::{BodyExt as _, Collected, Limited};
@@ -137,7 +137,7 @@ async fn follow(
 /// The last event: what it cost, what it reached, what was asked, where it is proven.
 async fn finished(house: &House, tenant: &TenantId, hops: &[String], report: &RunReport) -> Value {
     let details = details(house, tenant, report.run).await.ok();
-    let cost = details.as_ref().map_or(report.cost, Details::cost);
+    let cost = details.as_ref().map_or(report.cost, |details| details.cost);
     let audit = match &details {
         Some(details) => range(house, tenant, &details.actions).await,
         None => None,
@@ -178,23 +178,19 @@ async fn range(house: &House, tenant: &TenantId, actions: &[ActionRow]) -> Optio
 #[derive(Debug, Serialize)]
 struct Details {
     run: RunId,
+    cost: Micros,
     actions: Vec<ActionRow>,
     requests: Vec<Request>,
-}
-
-impl Details {
-    fn cost(&self) -> Micros {
-        self.actions.iter().fold(Micros::ZERO, |sum, action| sum.checked_add(action.cost).unwrap_or(Micros::MAX))
-    }
 }
 
 async fn details(house: &House, tenant: &TenantId, run: RunId) -> Result<Details, Problem> {
     let filter = ActionFilter { run: Some(run), ..ActionFilter::default() };
     let mut actions = house.gate.actions(tenant, &filter).await?;
     actions.reverse();
-    let id = run.to_string();
-    let requests = house.desk.list(tenant, None).await?.into_iter().filter(|request| request.run.as_deref() == Some(&id)).collect();
-    Ok(Details { run, actions, requests })
+    let costs = house.gate.run_costs(tenant, run, run).await?;
+    let asked = RequestFilter { run: Some(run), ..RequestFilter::default() };
+    let requests = house.desk.page(tenant, &asked).await?.requests;
+    Ok(Details { run, cost: costs.get(&run).copied().unwrap_or(Micros::ZERO), actions, requests })
 }
 
 async fn get(State(runs): State<Runs>, caller: Caller, Path(run): Path<String>) -> Result<Json<Details>, Problem> {
@@ -227,13 +223,11 @@ async fn list(State(runs): State<Runs>, caller: Caller) -> Result<Json<List>, Pr
     let action = "runtime.exec".parse().map_err(|_| RunsError::Invalid("`runtime.exec` is not an action".to_owned()))?;
     let filter = ActionFilter { action: Some(action), ..ActionFilter::default() };
     let rows = runs.0.house.gate.actions(caller.0.tenant(), &filter).await?;
-    let mut costs: BTreeMap<RunId, Micros> = BTreeMap::new();
-    for row in runs.0.house.gate.actions(caller.0.tenant(), &ActionFilter::default()).await? {
-        if let Some(run) = row.run {
-            let sum = costs.entry(run).or_default();
-            *sum = sum.checked_add(row.cost).unwrap_or(Micros::MAX);
-        }
-    }
+    let runs_listed = || rows.iter().filter_map(|row| row.run);
+    let costs = match (runs_listed().min(), runs_listed().max()) {
+        (Some(first), Some(last)) => runs.0.house.gate.run_costs(caller.0.tenant(), first, last).await?,
+        _ => BTreeMap::new(),
+    };
     let listed = |row: ActionRow| {
         let run = row.run?;
         Some(Listed {

@@ -1,5 +1,7 @@
 //! The projection of actions: one row for each, so that a run can be shown as a timeline and an intent without outcome is found.
 
+use std::collections::BTreeMap;
+
 use creto_db::{Db, DbError, Migration, MigrationSet, Row, Value, Write, params};
 use creto_kernel::id::{AdmissionId, HoldId, LeafId, RequestId, RunId};
 use creto_kernel::{ActionName, CanonicalAction, Digest, ErrorCode, Kind, Leaf, Micros, NhiId, ResourceName, TenantId, Timestamp};
@@ -329,4 +331,11 @@ pub(super) async fn list(db: &Db, tenant: &TenantId, filter: &ActionFilter) -> R
 
 pub(super) fn unknown() -> Refusal {
     Refusal::Port { code: ErrorCode::new("gate.unknown_action"), kind: Kind::NotFound, message: "there is no such action".to_owned() }
+}
+
+/// What each run cost, of those from `first` to `last`; identifiers of runs are in the order of their starts.
+pub(super) async fn costs(db: &Db, tenant: &TenantId, first: RunId, last: RunId) -> Result<BTreeMap<RunId, Micros>, DbError> {
+    let sql = "SELECT run, CAST(SUM(cost_micros) AS BIGINT) FROM gate_action WHERE tenant = $1 AND run >= $2 AND run <= $3 GROUP BY run";
+    let rows = db.query(sql, params![tenant.clone(), first, last]).await?;
+    rows.iter().map(|row| Ok((row.parse(0)?, Micros::new(row.int(1)?)))).collect()
 }

@@ -44,6 +44,16 @@ async fn an_agent_past_its_rate_is_refused_on_record_and_admitted_when_it_waited
 }
 
 #[test]
+fn the_rate_of_an_agent_goes_before_its_tenants_and_that_before_everybodys() {
+    let rate = |burst| Rate::new(1, burst).unwrap();
+    let agent = |tenant: &str, name: &str| NhiId::new("creto.test", &tenant.parse().unwrap(), NhiKind::Agent, name).unwrap();
+    let limits = RateLimits::new(rate(1)).tenant("acme".parse().unwrap(), rate(3)).agent(agent("acme", "busy"), rate(5));
+    let now = Timestamp::from_secs(100).unwrap();
+    let admitted = |agent: NhiId| (0..10).filter(|_| limits.check(&agent, now).is_ok()).count();
+    assert_eq!([admitted(agent("acme", "busy")), admitted(agent("acme", "idle")), admitted(agent("other", "busy"))], [5, 3, 1]);
+}
+
+#[test]
 fn memory_is_bounded_by_refusing_and_idle_agents_make_room() {
     let limits = RateLimits::new(Rate::new(1, 1).unwrap());
     let agent = |n: usize| NhiId::new("creto.test", &"default".parse().unwrap(), NhiKind::Agent, &format!("a{n}")).unwrap();

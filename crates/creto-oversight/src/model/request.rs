@@ -1,5 +1,6 @@
 //! Requests: what a human is asked, and where it stands.
 
+use creto_kernel::id::{RequestId, RunId};
 use creto_kernel::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -91,4 +92,26 @@ pub struct Request {
     pub how: Option<String>,
     /// What they said.
     pub comment: Option<String>,
+}
+
+/// Which requests to list.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RequestFilter {
+    /// In this state only.
+    pub state: Option<State>,
+    /// Of this run only.
+    pub run: Option<RunId>,
+    /// Older than this one only: the `next` of the page before.
+    pub before: Option<RequestId>,
+    /// At most this many; 200 at the most, and the default.
+    pub limit: Option<u32>,
+}
+
+/// Some requests, newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Page {
+    /// The requests.
+    pub requests: Vec<Request>,
+    /// What to ask for `before` to get the older ones; `None` where there are none.
+    pub next: Option<String>,
 }
