@@ -26,6 +26,8 @@ pub struct ConfigFile {
     pub runsc: Option<PathBuf>,
     /// The tools folder.
     pub tools_dir: Option<PathBuf>,
+    /// The identity provider people may sign in through.
+    pub oidc: Option<OidcFile>,
     /// Sandboxes kept warm.
     pub warm_sandboxes: usize,
     /// How fast agents may act: everybody, the agents of a tenant, one agent.
@@ -50,6 +52,43 @@ pub struct RateEntry {
     pub burst: u32,
 }
 
+/// An OpenID Connect provider. The client's secret, where it has one, is `CRETO_OIDC_CLIENT_SECRET`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OidcFile {
+    /// The issuer, exactly as its configuration names it.
+    pub issuer: String,
+    /// Who we are there.
+    pub client_id: String,
+    /// What is asked for.
+    #[serde(default = "scope")]
+    pub scope: String,
+    /// The claim that names a person here at their first sign-in.
+    #[serde(default = "name_claim")]
+    pub name_claim: String,
+    /// The claim that lists groups.
+    #[serde(default = "groups_claim")]
+    pub groups_claim: String,
+    /// Groups whose members decide requests. Empty is nobody.
+    #[serde(default)]
+    pub approvers: Vec<String>,
+    /// Groups whose members administer too. Empty is nobody.
+    #[serde(default)]
+    pub operators: Vec<String>,
+}
+
+fn scope() -> String {
+    "openid profile email".to_owned()
+}
+
+fn name_claim() -> String {
+    "preferred_username".to_owned()
+}
+
+fn groups_claim() -> String {
+    "groups".to_owned()
+}
+
 impl Default for ConfigFile {
     fn default() -> Self {
         Self {
@@ -62,6 +101,7 @@ impl Default for ConfigFile {
             postgres: None,
             runsc: None,
             tools_dir: None,
+            oidc: None,
             warm_sandboxes: 0,
             rates: Vec::new(),
             outbound_allow: Vec::new(),

@@ -9,6 +9,7 @@ mod log;
 mod memory;
 mod messaging;
 mod names;
+pub(crate) mod oidc;
 mod own_keys;
 mod passkeys;
 mod policy;
@@ -66,6 +67,7 @@ pub(crate) fn endpoints(house: &Arc<House>, runs: &Runs) -> Endpoints {
         .and(system::endpoints(house))
         .and(session::endpoints(house))
         .and(passkeys::endpoints(house))
+        .and(oidc::endpoints(house))
         .and(identity::endpoints(house, runs))
         .and(own_keys::endpoints(house, runs))
         .and(policy::endpoints(house))

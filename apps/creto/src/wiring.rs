@@ -33,6 +33,7 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::server::oidc::Provider;
 
 /// How many actions each agent is admitted to in a second, and at once.
 const ACTIONS_PER_SECOND: u32 = 200;
@@ -64,6 +65,7 @@ pub(crate) struct House {
     pub(crate) memory: Memory,
     pub(crate) webhooks: Webhooks,
     pub(crate) public: PublicUrl,
+    pub(crate) oidc: Option<Provider>,
     pub(crate) sequencer: Arc<Sequencer>,
     pub(crate) log: LogReader,
     pub(crate) log_files: DirSource,
@@ -148,6 +150,7 @@ impl House {
             allow: config.file.outbound_allow.clone(),
             authorities: config.file.outbound_authorities.clone(),
         });
+        let oidc = config.file.oidc.clone().map(|file| Provider::new(file, secret_of("CRETO_OIDC_CLIENT_SECRET"), outbound.clone()));
         let webhooks = Webhooks::new(WebhookOptions { db: db.clone(), clock: Arc::clone(&clock), ring: Arc::clone(&ring), outbound });
         let sandboxes = Sandboxes::open(config, &data, &gate);
         let log_files = DirSource::new(&data.join("log"));
@@ -159,6 +162,7 @@ impl House {
             memory: Memory::new(db.clone(), Arc::clone(&clock)),
             webhooks,
             public: PublicUrl::new(config.file.public_url.as_deref()),
+            oidc,
             log: LogReader::new(Arc::new(log_files.clone()), trusted.clone(), db.clone()),
             log_files,
             data,
@@ -295,6 +299,11 @@ async fn open_runtime(config: &Config, data: &Path, gate: &Arc<Gate>) -> Result<
         server_socket: Some(data.join("internal.sock")),
     });
     Ok((runtime, pool))
+}
+
+/// A secret of the environment, where it is set and not empty.
+fn secret_of(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// The local human's name: the account's, as far as it fits an identity.

@@ -104,6 +104,7 @@ export const api = {
     const question = await call<Question>("POST", "/v1/session/passkey/options", {});
     return remember(call<Session>("POST", "/v1/session/passkey", await use(question)));
   },
+  signInMethods: () => call<{ oidc: boolean }>("GET", "/v1/session/methods"),
   redeemInvite: (token: string, password: string) => call<void>("POST", "/v1/invites", { token, password }),
   passkeys: async (signal?: AbortSignal) => (await call<{ passkeys: Passkey[] }>("GET", "/v1/passkeys", undefined, signal)).passkeys,
   passkeyOptions: () => call<Question>("POST", "/v1/passkeys/options", {}),

@@ -1,4 +1,4 @@
-import { type FormEvent, type ReactNode, useState } from "react";
+import { type FormEvent, type ReactNode, useEffect, useState } from "react";
 import { Problem, api } from "../api/client";
 import type { Session } from "../api/types";
 import { unavailable } from "../core/passkey";
@@ -9,6 +9,8 @@ import { failed } from "./you";
 export function SignIn({ note, signedIn }: { note: string | undefined; signedIn: (session: Session) => void }): ReactNode {
   const [problem, setProblem] = useState<Problem>();
   const [busy, setBusy] = useState(false);
+  const [sso, setSso] = useState(false);
+  useEffect(() => void api.signInMethods().then((methods) => setSso(methods.oidc), () => undefined), []);
 
   const submit = (event: FormEvent<HTMLFormElement>) => {
     event.preventDefault();
@@ -52,6 +54,7 @@ export function SignIn({ note, signedIn }: { note: string | undefined; signedIn:
         <button type="submit" className="primary" disabled={busy}>
           {busy ? "Signing in…" : "Sign in"}
         </button>
+        {sso && <a className="button quiet" href="/v1/session/oidc">Sign in with your organisation</a>}
         {unavailable() === undefined && (
           <button type="button" className="quiet" disabled={busy} onClick={byPasskey}>
             Sign in with a passkey

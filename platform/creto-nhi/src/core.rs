@@ -2,6 +2,7 @@
 //! as arguments; nothing here waits, reads or writes.
 
 pub mod cbor;
+pub mod jose;
 pub mod narrow;
 pub mod proof;
 pub mod replay;

@@ -23,12 +23,14 @@ use crate::model::principal::{AuthMethod, Principal};
 use crate::store::replay;
 
 mod api_keys;
+mod federated;
 mod login;
 mod passkeys;
 mod password;
 
 pub use crate::store::keys::ApiKey;
 pub use api_keys::{IssuedKey, KEY_DAYS_MAX, read_form};
+pub use federated::{Federated, FederatedEnd, FederatedStart};
 pub use login::{Login, SESSION_IDLE_MAX, SESSION_MAX};
 pub use passkeys::{CHALLENGE_MAX, INVITE_MAX, PASSKEYS_MAX, PasskeyInfo, PasskeyQuestion};
 pub use password::{PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN};

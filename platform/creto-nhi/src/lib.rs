@@ -27,8 +27,8 @@ pub mod testkit;
 
 pub use authority::{Authority, Source};
 pub use credentials::{
-    ApiKey, CHALLENGE_MAX, Credentials, INVITE_MAX, IssuedKey, KEY_DAYS_MAX, Login, PASSKEYS_MAX, PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN,
-    PasskeyInfo, PasskeyQuestion, SESSION_IDLE_MAX, SESSION_MAX, Token, read_form,
+    ApiKey, CHALLENGE_MAX, Credentials, Federated, FederatedEnd, FederatedStart, INVITE_MAX, IssuedKey, KEY_DAYS_MAX, Login, PASSKEYS_MAX,
+    PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN, PasskeyInfo, PasskeyQuestion, SESSION_IDLE_MAX, SESSION_MAX, Token, read_form,
 };
 pub use error::NhiError;
 pub use model::chain::{Hop, VerifiedChain};

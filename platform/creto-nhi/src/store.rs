@@ -64,8 +64,13 @@ const REPLAY: &str = "
     CREATE INDEX nhi_unknown_login_seen_at ON nhi_unknown_login (seen_at);";
 
 /// The tables of passkeys: a set of its own.
-pub const PASSKEY_MIGRATIONS: MigrationSet =
-    MigrationSet { name: "nhi_passkey", migrations: &[Migration { version: 1, sqlite: passkeys::TABLES, postgres: passkeys::TABLES }] };
+pub const PASSKEY_MIGRATIONS: MigrationSet = MigrationSet {
+    name: "nhi_passkey",
+    migrations: &[
+        Migration { version: 1, sqlite: passkeys::TABLES, postgres: passkeys::TABLES },
+        Migration { version: 2, sqlite: passkeys::FEDERATION, postgres: passkeys::FEDERATION },
+    ],
+};
 
 /// The tables of this crate.
 pub const MIGRATIONS: MigrationSet = MigrationSet {

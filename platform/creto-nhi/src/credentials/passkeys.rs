@@ -254,16 +254,6 @@ impl Credentials {
         Principal::staff(identity.clone(), account.roles, how)
     }
 
-    /// Begins a session for a person whom an identity provider proved to be this account's holder.
-    ///
-    /// # Errors
-    /// As [`Self::account_principal`].
-    pub async fn begin_federated_session(&self, identity: &NhiId) -> Result<Login, NhiError> {
-        let account = accounts::account(self.authority.db(), identity).await?.ok_or(NhiError::LoginFailed)?;
-        self.authority.active(identity)?;
-        self.begin_session(identity, account.roles).await
-    }
-
     async fn ask(
         &self,
         tenant: &TenantId,

@@ -2,7 +2,7 @@
 
 use creto_db::{Db, DbError, Write, params};
 use creto_kernel::id::CredentialId;
-use creto_kernel::{Digest, ErrorCode, NhiId, Timestamp};
+use creto_kernel::{Digest, ErrorCode, NhiId, TenantId, Timestamp};
 
 use crate::core::throttle::Throttle;
 use crate::error::NhiError;
@@ -53,6 +53,20 @@ pub(crate) fn count_attempt(id: &NhiId, seen: Throttle, next: Throttle) -> Write
 /// What a second attempt at the same moment is told.
 pub(crate) fn raced() -> DbError {
     DbError::Conflict { code: RACED, message: RACED_SAYS.to_owned() }
+}
+
+pub(crate) fn set_roles(id: &NhiId, roles: Roles) -> Write {
+    Write::new("UPDATE nhi_account SET roles = $1 WHERE identity = $2", params![roles.to_string(), id])
+}
+
+pub(crate) fn insert_federated(id: &NhiId, issuer: &str, subject: &str) -> Write {
+    let insert = "INSERT INTO nhi_federated (tenant, issuer, subject, identity) VALUES ($1, $2, $3, $4)";
+    Write::new(insert, params![id.tenant(), issuer, subject, id]).unique(RACED, "another login of the same person is under way: try again")
+}
+
+pub(crate) async fn federated(db: &Db, tenant: &TenantId, issuer: &str, subject: &str) -> Result<Option<NhiId>, NhiError> {
+    let select = "SELECT identity FROM nhi_federated WHERE tenant = $1 AND issuer = $2 AND subject = $3";
+    Ok(db.query_optional(select, params![tenant, issuer, subject]).await?.map(|row| row.parse(0)).transpose()?)
 }
 
 pub(crate) fn clear_attempts(id: &NhiId) -> Write {

@@ -23,6 +23,12 @@ pub(crate) const TABLES: &str = "
         PRIMARY KEY (tenant, token_digest)
     );";
 
+/// Who came from which identity provider. Both engines take this text.
+pub(crate) const FEDERATION: &str = "
+    CREATE TABLE nhi_federated (
+        tenant TEXT NOT NULL, issuer TEXT NOT NULL, subject TEXT NOT NULL, identity TEXT NOT NULL, PRIMARY KEY (tenant, issuer, subject)
+    );";
+
 const ANSWERED: ErrorCode = ErrorCode::new("nhi.passkey_refused");
 const EXISTS: ErrorCode = ErrorCode::new("nhi.passkey_exists");
 const UNKNOWN: ErrorCode = ErrorCode::new("nhi.passkey_unknown");
@@ -86,6 +92,21 @@ pub(crate) async fn asked(
         "SELECT identity, binding, nonce FROM nhi_challenge WHERE tenant = $1 AND challenge = $2 AND purpose = $3 AND expires_at > $4";
     let row = db.query_optional(select, params![tenant, challenge, purpose, now]).await?;
     row.map(|row| Ok((row.opt_parse(0)?, row.text(1)?.to_owned(), row.text(2)?.to_owned()))).transpose()
+}
+
+/// Takes a question away and gives its binding and nonce: of two at once, one gets it. Who answers is not known yet, so nothing was
+/// decided that a leaf could record.
+pub(crate) async fn take(
+    db: &Db,
+    tenant: &TenantId,
+    challenge: Digest,
+    purpose: &str,
+    now: Timestamp,
+) -> Result<Option<(String, String)>, DbError> {
+    let delete =
+        "DELETE FROM nhi_challenge WHERE tenant = $1 AND challenge = $2 AND purpose = $3 AND expires_at > $4 RETURNING binding, nonce";
+    let rows = db.upkeep(delete, params![tenant, challenge, purpose, now]).await?;
+    rows.first().map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned()))).transpose()
 }
 
 /// Takes the question away; whoever comes second finds none.
