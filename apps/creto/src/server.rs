@@ -99,6 +99,11 @@ impl Server {
             let auth = Auth { house: Arc::clone(&house), runs: runs.clone(), names: Arc::clone(&names), channel };
             router.clone().layer(from_fn_with_state(auth, auth::authenticate)).layer(from_fn_with_state(DIALECTS, in_dialect))
         };
+        let (desk, timers) = (house.desk.clone(), stopping.clone());
+        tasks.spawn(async move {
+            desk.run_timers(timers).await;
+            Ok(())
+        });
         let sockets = [house.data.join(LOCAL_SOCKET), house.data.join(INTERNAL_SOCKET)];
         for (path, channel) in sockets.iter().zip([Channel::Local, Channel::Sandbox]) {
             let listener = bind_unix(path)?;

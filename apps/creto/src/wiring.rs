@@ -21,8 +21,8 @@ use creto_memory::Memory;
 use creto_messaging::Messaging;
 use creto_metering::core::gcra::Rate;
 use creto_metering::{Accounts, Catalog, Meter, RateLimits};
-use creto_nhi::{Authority, Credentials, DelegationChain, NhiError, Role, VerifiedChain};
-use creto_oversight::{Actions, Desk};
+use creto_nhi::{Authority, Credentials, DelegationChain, NhiError, Role, Status, VerifiedChain};
+use creto_oversight::{Actions, Desk, People};
 use creto_runtime::container::runsc::RunscOptions;
 use creto_runtime::container::selection::{self, Isolation};
 use creto_runtime::core::pool::PoolTarget;
@@ -133,7 +133,7 @@ impl House {
         let epochs = authority.clone();
         let authz = Arc::new(Authorizer::start(db.clone(), Arc::new(move || epochs.revocation_epoch()), Arc::clone(&clock)).await?);
         let accounts = Accounts::new(db.clone());
-        let desk = Desk::new(db.clone(), Arc::clone(&clock), server.clone());
+        let desk = Desk::new(db.clone(), Arc::clone(&clock), server.clone()).with_people(Arc::new(Active(authority.clone())));
         let limits = rate_limits(&config.file.rates)?;
         let gate = Gate::new(GateOptions {
             authority: authority.clone(),
@@ -255,6 +255,16 @@ impl House {
     /// The moment now.
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+}
+
+/// Who may act, as the authority has it in memory. Somebody it does not know came in by another door and is not its to stop.
+#[derive(Debug)]
+struct Active(Authority);
+
+impl People for Active {
+    fn is_active(&self, person: &NhiId) -> bool {
+        self.0.identity(person).map_or(true, |identity| identity.status == Status::Active)
     }
 }
 

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use creto_authz::{Authorizer, Decision, RuleId};
-use creto_db::{Db, DbError, Late, Lately, Lazily, Sealed, Step};
+use creto_db::{Db, DbError, Late, Lately, Lazily, Sealed};
+use creto_kernel::canonical::CanonicalError;
 use creto_kernel::id::{AdmissionId, HoldId, LeafId, RequestId, RunId};
 use creto_kernel::{CanonicalAction, Clock, Coded, Digest, Kind, Leaf, Micros, NhiId, Phase, TenantId, Timestamp};
 use creto_nhi::{Authority, NhiError, VerifiedChain};
@@ -25,7 +26,7 @@ pub use ownership::{HEARTBEAT, SERVER_LEASE, ServerId};
 use ownership::{Live, Unsettled};
 pub use request::{Acting, Admission, AdmitRequest, Effect, Granted, Outcome, Settled};
 
-use crate::ports::{Approvals, Bill, Extension, Funding, Ledger, LogHealth};
+use crate::ports::{Approvals, Bill, Change, Extension, Funding, Ledger, LogHealth};
 use crate::refusal::Refusal;
 
 /// Most leaves the log may be behind before the Gate closes.
@@ -81,7 +82,7 @@ enum Judgement {
 
 enum Clearance {
     Cleared(Box<Cleared>),
-    Pending(RequestId),
+    Pending(RequestId, Digest),
 }
 
 /// A refusal that is not on record yet, with what it is about; nothing where there will be no record.
@@ -102,6 +103,8 @@ struct Cleared {
     salt: Salt,
     action: CanonicalAction,
     digest: Digest,
+    /// The digest without the policy's version: what a retry is found by.
+    lookup: Digest,
     approval: Option<RequestId>,
     leases: Vec<crate::ports::Lease>,
 }
@@ -130,7 +133,7 @@ impl Gate {
     pub async fn admit(&self, request: AdmitRequest<'_>) -> Result<Granted, Refusal> {
         match self.admit_within(request, Duration::MAX).await? {
             Admission::Granted(granted) => Ok(*granted),
-            Admission::Pending(request) => Err(Refusal::NotDecided { request }),
+            Admission::Pending(request, _) => Err(Refusal::NotDecided { request }),
             Admission::Again(admission) => Err(attempt::used(admission)),
         }
     }
@@ -160,7 +163,7 @@ impl Gate {
     async fn try_admit(&self, request: &AdmitRequest<'_>, patience: Duration) -> Result<Admission, Stopped> {
         let cleared = match self.clear(request, patience).await? {
             Clearance::Cleared(cleared) => cleared,
-            Clearance::Pending(request) => return Ok(Admission::Pending(request)),
+            Clearance::Pending(request, digest) => return Ok(Admission::Pending(request, digest)),
         };
         // Before the commit: an intent that is there and not among the live ones has nobody who will settle it.
         let place = self.live.enter(cleared.admission);
@@ -189,11 +192,11 @@ impl Gate {
             .at(Phase::Intent { admission: cleared.admission })
             .fact("reserved_micros", request.reserve.get());
         let row = ActionRow::open(cleared, request, leaf.id, now)?.holding(hold);
-        let mut sealed = Sealed::new(leaf)
+        let sealed = Sealed::new(leaf)
             .steps(attempt::admitted(request, cleared))
             .step(row.insert(ActionState::Intent))
-            .step(ownership::own(&cleared.action.tenant, cleared.admission, &self.server))
-            .steps(self.consume_steps(cleared, now));
+            .step(ownership::own(&cleared.action.tenant, cleared.admission, &self.server));
+        let mut sealed = with(sealed, self.consume(cleared).await?);
         if let Some(hold) = hold {
             sealed = sealed.steps(self.options.ledger.hold(hold, request.chain, request.reserve, now).await?);
         }
@@ -253,7 +256,7 @@ impl Gate {
         let disown = ownership::disown(&action.tenant, granted.admission);
         let mut sealed = Sealed::new(leaf).steps(posting.steps).step(close).step(disown).late(billed(&posting.cost));
         if let Some(approval) = granted.approval {
-            sealed = sealed.steps(self.options.approvals.conclude(&action.tenant, approval, granted.admission, outcome.ok, now));
+            sealed = with(sealed, self.options.approvals.conclude(&action.tenant, approval, granted.admission, Some(outcome.ok)).await?);
         }
         let committed = self.options.db.commit(sealed).await.map_err(refusal_of)?;
         Ok(Settled { admission: granted.admission, leaf: committed.leaf, cost: posting.cost.cost() })
@@ -263,7 +266,7 @@ impl Gate {
     /// happen together or not at all.
     pub async fn commit_effect(&self, request: AdmitRequest<'_>, effect: Effect) -> Result<Settled, Refusal> {
         let stopped = match self.clear(&request, Duration::MAX).await {
-            Ok(Clearance::Pending(request)) => return Err(Refusal::NotDecided { request }),
+            Ok(Clearance::Pending(request, _)) => return Err(Refusal::NotDecided { request }),
             Ok(Clearance::Cleared(cleared)) => match self.commit_done(&request, &cleared, effect).await {
                 Ok(settled) => return Ok(settled),
                 Err(refusal) => Stopped { cleared: Some(cleared), refusal },
@@ -285,17 +288,19 @@ impl Gate {
         leaf.digests.extend(effect.digests);
         let row = ActionRow::open(cleared, request, leaf.id, now)?;
         let bill = posting.cost.clone();
-        let mut sealed = Sealed::new(leaf)
-            .steps(self.consume_steps(cleared, now))
+        let mut sealed = Sealed::new(leaf);
+        if let Some(approval) = cleared.approval {
+            // The approval is used and concluded in one step: the effect is this very commit.
+            let tenant = &cleared.action.tenant;
+            sealed = with(sealed, self.options.approvals.consume_done(tenant, approval, cleared.digest, cleared.admission).await?);
+        }
+        sealed = sealed
             .steps(effect.steps)
             .steps(posting.steps)
             .step(Lazily(move || row.clone().costing(bill.cost()).insert(ActionState::Done)))
             .late(billed(&posting.cost));
         for late in effect.late {
             sealed = sealed.late(late);
-        }
-        if let Some(approval) = cleared.approval {
-            sealed = sealed.steps(self.options.approvals.conclude(&cleared.action.tenant, approval, cleared.admission, true, now));
         }
         for message in effect.messages {
             sealed = sealed.message(message);
@@ -308,6 +313,9 @@ impl Gate {
     pub async fn resolve_in_doubt(&self, by: &NhiId, admission: AdmissionId, happened: bool) -> Result<Settled, Refusal> {
         let tenant = by.tenant();
         let row = self.action(tenant, admission).await?.ok_or_else(actions::unknown)?;
+        if row.state != ActionState::InDoubt {
+            return Err(actions::state_changed());
+        }
         let now = self.options.clock.now();
         let decision = if happened { "happened" } else { "did_not_happen" };
         let leaf = row.note_leaf(LeafId::generate(), by, "gate.resolve", decision, now)?.at(Phase::Outcome { admission });
@@ -326,7 +334,7 @@ impl Gate {
             sealed = sealed.steps(self.options.ledger.void(tenant, hold, now));
         }
         if let Some(approval) = row.approval {
-            sealed = sealed.steps(self.options.approvals.conclude(tenant, approval, admission, happened, now));
+            sealed = with(sealed, self.options.approvals.conclude(tenant, approval, admission, Some(happened)).await?);
         }
         let committed = self.options.db.commit(sealed).await.map_err(refusal_of)?;
         Ok(Settled { admission, leaf: committed.leaf, cost: Micros::ZERO })
@@ -361,7 +369,7 @@ impl Gate {
         let mut cleared = Box::new(self.unjudged(request)?);
         match self.pass(request, &mut cleared, patience).await {
             Ok(None) => Ok(Clearance::Cleared(cleared)),
-            Ok(Some(pending)) => Ok(Clearance::Pending(pending)),
+            Ok(Some(pending)) => Ok(Clearance::Pending(pending, cleared.digest)),
             Err(refusal) => Err(Stopped { cleared: Some(cleared), refusal }),
         }
     }
@@ -433,10 +441,10 @@ impl Gate {
         })
     }
 
-    fn consume_steps(&self, cleared: &Cleared, now: Timestamp) -> Vec<Box<dyn Step>> {
+    async fn consume(&self, cleared: &Cleared) -> Result<Change, Refusal> {
         match cleared.approval {
-            Some(approval) => self.options.approvals.consume(&cleared.action.tenant, approval, cleared.digest, cleared.admission, now),
-            None => Vec::new(),
+            Some(approval) => self.options.approvals.consume(&cleared.action.tenant, approval, cleared.digest, cleared.admission).await,
+            None => Ok(Change::default()),
         }
     }
 
@@ -449,12 +457,15 @@ impl Gate {
     }
 
     fn unjudged(&self, request: &AdmitRequest<'_>) -> Result<Cleared, Refusal> {
-        let action = request.canonical();
-        let digest = action.digest().map_err(|e| Refusal::denied(e.to_string()))?;
+        let unfit = |e: CanonicalError| Refusal::denied(e.to_string());
+        let mut action = request.canonical().map_err(unfit)?;
+        let lookup = action.digest().map_err(unfit)?;
+        action.policy = self.options.authz.policy_digest(&action.tenant);
+        let digest = action.digest().map_err(unfit)?;
         let mut salt = Salt::default();
         creto_crypto::random::fill(&mut salt).map_err(|e| Refusal::port(&e))?;
         let admission = request.admission.unwrap_or_else(AdmissionId::generate);
-        Ok(Cleared { admission, salt, action, digest, approval: None, leases: Vec::new() })
+        Ok(Cleared { admission, salt, action, digest, lookup, approval: None, leases: Vec::new() })
     }
 
     /// Records a refusal as a leaf and gives it back. Where even that fails the refusal still stands: failing closed needs no record.
@@ -495,6 +506,11 @@ impl Gate {
 fn billed(bill: &Bill) -> Lately {
     let bill = bill.clone();
     Lately::new(move || Late { facts: BTreeMap::from([("cost_micros".to_owned(), bill.cost().get().to_string())]), ..Late::default() })
+}
+
+/// The commit with what another product adds to it.
+fn with(sealed: Sealed, change: Change) -> Sealed {
+    change.messages.into_iter().fold(sealed.steps(change.steps), Sealed::message)
 }
 
 /// A database error as a refusal that keeps its code; a budget conflict is told apart because callers react to it.

@@ -1,17 +1,19 @@
 //! What the Gate needs from the products above it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use creto_db::Step;
-use creto_kernel::id::{AdmissionId, HoldId, RequestId, RunId};
+use creto_db::{Message, Step};
+use creto_kernel::id::{AdmissionId, HoldId, LeafId, RequestId, RunId};
 use creto_kernel::{CanonicalAction, Digest, Micros, NhiId, TenantId, Timestamp};
 use creto_nhi::VerifiedChain;
 use futures::future::BoxFuture;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::refusal::Refusal;
 
@@ -122,6 +124,16 @@ pub struct OpenRequest {
     pub action: CanonicalAction,
     /// Its digest.
     pub digest: Digest,
+    /// What a retry is found by: the digest of the action without the policy's version.
+    pub lookup: Digest,
+    /// The leaf that records the opening.
+    pub leaf: LeafId,
+    /// Digest of the chain as it was presented: what policy is asked about again under.
+    pub presented: Digest,
+    /// The tool's JSON Schema, where the agent sent it.
+    pub schema: Option<Value>,
+    /// Whether the agent does what was approved where a human changed the arguments.
+    pub editable: bool,
     /// What the leaf's commitment to the digest is salted with.
     pub salt: [u8; 32],
     /// The policy rule that asked for a human.
@@ -147,6 +159,8 @@ pub enum Verdict {
         by: NhiId,
         /// The rule that asked, as the request was opened with it: what was approved, and nothing that policy asks for since.
         rule: String,
+        /// The arguments as a human changed them; `None` where nobody did.
+        arguments: Option<Map<String, Value>>,
     },
     /// No.
     Denied {
@@ -161,14 +175,36 @@ pub enum Verdict {
     Cancelled,
 }
 
+/// A request that was found for an action.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Which.
+    pub id: RequestId,
+    /// The version of the policy it was opened under: part of its digest.
+    pub policy: Option<Digest>,
+    /// The digest it was opened with, before anybody changed the arguments.
+    pub digest: Digest,
+}
+
+/// Writes of another product that go into the caller's commit.
+#[derive(Debug, Default)]
+pub struct Change {
+    /// Its steps.
+    pub steps: Vec<Box<dyn Step>>,
+    /// Its messages.
+    pub messages: Vec<Message>,
+    /// Digests for the caller's leaf.
+    pub digests: BTreeMap<String, Digest>,
+}
+
 /// Humans who decide.
 pub trait Approvals: Send + Sync + fmt::Debug {
-    /// A request for this digest that is pending, approved and not yet consumed, or denied and not yet heard of: what a retry after a
-    /// crash, or between two calls, finds.
-    fn find<'a>(&'a self, tenant: &'a TenantId, digest: Digest, now: Timestamp) -> BoxFuture<'a, Result<Option<RequestId>, Refusal>>;
+    /// The request that is looked up by this and is pending, approved and not yet consumed, or denied and not yet heard of: what a retry
+    /// after a crash, or between two calls, finds.
+    fn find<'a>(&'a self, tenant: &'a TenantId, lookup: Digest, now: Timestamp) -> BoxFuture<'a, Result<Option<Found>, Refusal>>;
 
-    /// Steps that open a request.
-    fn open(&self, request: &OpenRequest) -> Result<Vec<Box<dyn Step>>, Refusal>;
+    /// What opens a request.
+    fn open<'a>(&'a self, request: &'a OpenRequest) -> BoxFuture<'a, Result<Change, Refusal>>;
 
     /// Tells whoever watches that a request was opened; called after the commit.
     fn opened(&self);
@@ -188,14 +224,26 @@ pub trait Approvals: Send + Sync + fmt::Debug {
         Box::pin(async move { tokio::time::timeout(patience, self.wait(tenant, request)).await.ok().transpose() })
     }
 
-    /// Steps that consume the approval: compare-and-set from approved to consumed by this admission, for this digest.
-    fn consume(&self, tenant: &TenantId, request: RequestId, digest: Digest, admission: AdmissionId, now: Timestamp) -> Vec<Box<dyn Step>>;
+    /// What consumes the approval: compare-and-set from approved to consumed by this admission, for this digest.
+    fn consume<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        request: RequestId,
+        digest: Digest,
+        admission: AdmissionId,
+    ) -> BoxFuture<'a, Result<Change, Refusal>>;
 
-    /// Steps that withdraw an approval nobody has used, so that the same action is asked about again.
-    fn withdraw(&self, tenant: &TenantId, request: RequestId) -> Vec<Box<dyn Step>> {
-        let _ = (tenant, request);
-        Vec::new()
-    }
+    /// What consumes the approval and records that the action was done, for an action that is done by the caller's very commit.
+    fn consume_done<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        request: RequestId,
+        digest: Digest,
+        admission: AdmissionId,
+    ) -> BoxFuture<'a, Result<Change, Refusal>>;
+
+    /// What takes back an approval nobody has used, so that the same action is asked about again.
+    fn withdraw<'a>(&'a self, tenant: &'a TenantId, request: RequestId, reason: &'a str) -> BoxFuture<'a, Result<Change, Refusal>>;
 
     /// Steps that record that the agent was told of a denial: the next attempt asks anew.
     fn heard(&self, tenant: &TenantId, request: RequestId) -> Vec<Box<dyn Step>> {
@@ -203,8 +251,14 @@ pub trait Approvals: Send + Sync + fmt::Debug {
         Vec::new()
     }
 
-    /// Steps that record what came of a consumed approval.
-    fn conclude(&self, tenant: &TenantId, request: RequestId, admission: AdmissionId, ok: bool, now: Timestamp) -> Vec<Box<dyn Step>>;
+    /// What records what came of a consumed approval; `None` while nobody knows.
+    fn conclude<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        request: RequestId,
+        admission: AdmissionId,
+        ok: Option<bool>,
+    ) -> BoxFuture<'a, Result<Change, Refusal>>;
 }
 
 /// Holds a place in an in-memory limit; dropping it gives the place back.

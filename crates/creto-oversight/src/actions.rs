@@ -69,6 +69,18 @@ pub struct ActionInput {
     /// How long this call waits for an answer, in seconds; at most 55.
     #[serde(default)]
     pub wait_secs: Option<u32>,
+    /// The tool's JSON Schema: its digest is part of the action, and changed arguments are checked against it.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub schema: Option<Value>,
+    /// Whether the agent does what was approved where a human changed the arguments.
+    #[serde(default)]
+    pub accepts_edits: bool,
+}
+
+/// What was approved, where it is not what was asked.
+fn changed(asked: &Map<String, Value>, approved: Map<String, Value>) -> Option<Map<String, Value>> {
+    (*asked != approved).then_some(approved)
 }
 
 /// What asking answers.
@@ -82,6 +94,10 @@ pub enum Admitted {
         /// What was admitted.
         #[schema(value_type = String)]
         digest: Digest,
+        /// The arguments that were approved, where a human changed them: do it with these.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Option<Object>)]
+        arguments: Option<Map<String, Value>>,
     },
     /// A human has not decided yet: ask again with the very same action.
     Pending {
@@ -127,7 +143,10 @@ impl Actions {
             input.resource.parse().map_err(|e: creto_kernel::action::NameError| bad(&e))?,
         );
         request.run = run;
+        let asked = input.arguments.clone();
         request.arguments = input.arguments;
+        request.schema = input.schema;
+        request.editable = input.accepts_edits;
         request.context = Context::from_json(&input.context).map_err(|e| Refusal::port(&e))?;
         request.reserve = input.reserve.unwrap_or(Micros::ZERO);
         request.reserve_is_asked = input.reserve.is_some();
@@ -138,17 +157,22 @@ impl Actions {
         request.reason = input.reason;
         request.wait = input.timeout_secs.map_or(REQUEST_WAIT_DEFAULT, |secs| Duration::from_secs(secs.into()));
         self.room_for(chain.leaf())?;
-        let digest = request.digest().map_err(|e| bad(&e))?;
         let wait = input.wait_secs.map_or(CALL_WAIT_MAX, |secs| Duration::from_secs(secs.into())).min(CALL_WAIT_MAX);
         match self.gate.admit_within(request, wait).await? {
             Admission::Granted(granted) => {
-                let admission = granted.admission();
+                let (admission, digest) = (granted.admission(), granted.digest());
+                let arguments = changed(&asked, granted.action().arguments.clone());
                 self.lock().insert(admission, *granted);
-                Ok(Admitted::Granted { admission: admission.to_string(), digest })
+                Ok(Admitted::Granted { admission: admission.to_string(), digest, arguments })
             }
             // An answer that was lost on its way is given again.
-            Admission::Again(admission) => Ok(Admitted::Granted { admission: admission.to_string(), digest }),
-            Admission::Pending(request) => Ok(Admitted::Pending { request: Some(request.to_string()), digest }),
+            Admission::Again(admission) => {
+                let row = self.gate.action(chain.tenant(), admission).await?;
+                let row = row.ok_or_else(|| OversightError::UnknownAdmission(admission.to_string()))?;
+                let done = serde_json::from_str(&row.arguments).map_err(|_| OversightError::Unreadable)?;
+                Ok(Admitted::Granted { admission: admission.to_string(), digest: row.digest, arguments: changed(&asked, done) })
+            }
+            Admission::Pending(request, digest) => Ok(Admitted::Pending { request: Some(request.to_string()), digest }),
         }
     }
 

@@ -1,3 +1,10 @@
-//! Pure decisions about requests: no clock, no randomness, no I/O.
+//! Pure decisions: no clock, no randomness, no I/O.
 
-pub mod machine;
+pub mod decide;
+pub mod evolve;
+pub mod hours;
+pub mod policy;
+pub mod quorum;
+pub mod schema;
+pub mod tell;
+pub mod timers;

@@ -1,27 +1,74 @@
 //! The desk: requests are opened, wait, are decided and consumed here.
+//!
+//! Every change goes one way: read the request, [`decide`] what happens, commit events, projection, timer, notices and leaf together
+//! under compare-and-set on the position of the latest event; whoever was slower reads and decides again.
 
-use std::sync::Arc;
+mod approvals;
+mod batch;
+mod glass;
+mod grants;
+mod opening;
+mod people;
+mod policies;
+mod receipts;
+mod timers;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use creto_db::{Db, DbError, Sealed, Step};
+use creto_db::{Db, DbError, Message, Sealed};
 use creto_enablement_common::erasure::{Erasing, Erasure};
-use creto_enablement_common::{Approvals, OpenRequest, Refusal, Verdict};
-use creto_kernel::id::{AdmissionId, LeafId, RequestId};
-use creto_kernel::{CanonicalAction, Clock, Digest, Leaf, NhiId, NhiKind, TenantId, Timestamp};
-use creto_nhi::{Principal, Role};
-use futures::future::BoxFuture;
+use creto_enablement_common::{Change, Verdict};
+use creto_kernel::id::{LeafId, OutboxId, RequestId};
+use creto_kernel::{Clock, Digest, Leaf, NhiId, TenantId, Timestamp};
+use creto_nhi::Principal;
 use tokio::sync::watch;
 
-use crate::core::machine::{self, Command};
+use crate::core::decide::{Facts, decide};
+use crate::core::evolve::evolve;
+use crate::core::{tell, timers as moments};
 use crate::error::OversightError;
-use crate::model::request::{COMMENT_BYTES_MAX, Page, Request, RequestFilter, State};
-use crate::store::{self, Stored};
+use crate::model::case::{Case, Choice};
+use crate::model::command::{Ballot, Command};
+use crate::model::event::{Event, Recorded};
+use crate::model::notice;
+use crate::model::request::{Page, Request, RequestFilter, State};
+use crate::model::roster::Roster;
+use crate::model::voter::Voter;
+use crate::receipt::Decision;
+use crate::store::requests::{self, MOVED_ON, Stored, Transition};
 
-/// How long a denial waits for the agent that asked; one that comes back later asks anew.
-const DENIAL_KEPT: Duration = Duration::from_secs(24 * 3600);
+pub use crate::store::grants::Grant;
+pub use crate::store::policies::Published;
+pub use batch::{BATCH_MAX, BatchItem};
+pub use glass::Revision;
+pub use grants::NewGrant;
+pub use opening::{ACTION_BYTES_MAX, CALL_BYTES_MAX, NewRequest};
+pub use policies::Rehearsed;
+pub use receipts::Decided;
 
 /// Longest time a waiter goes without reading the database again: what bounds the delay of a decision made through another server.
 const RECHECK_MAX: Duration = Duration::from_secs(2);
+
+/// How often a change is decided again because somebody else was faster.
+const ATTEMPTS_MAX: usize = 32;
+
+/// Tells which people may act: the authority's word on identities, from memory.
+pub trait People: Send + Sync + std::fmt::Debug {
+    /// Whether this person may act now.
+    fn is_active(&self, person: &NhiId) -> bool;
+}
+
+/// Everybody may act: what holds where no authority is asked.
+#[derive(Debug)]
+struct Everybody;
+
+impl People for Everybody {
+    fn is_active(&self, _: &NhiId) -> bool {
+        true
+    }
+}
 
 /// Requests to humans, over a database.
 #[derive(Debug, Clone)]
@@ -29,14 +76,32 @@ pub struct Desk {
     db: Db,
     clock: Arc<dyn Clock>,
     server: NhiId,
+    people: Arc<dyn People>,
+    test_mode: bool,
     changes: watch::Sender<u64>,
+    rosters: Arc<Mutex<HashMap<TenantId, Arc<Roster>>>>,
 }
 
 impl Desk {
     /// A desk. `server` is the identity under which time-outs are recorded.
     #[must_use]
     pub fn new(db: Db, clock: Arc<dyn Clock>, server: NhiId) -> Self {
-        Self { db, clock, server, changes: watch::Sender::new(0) }
+        let (people, changes) = (Arc::new(Everybody), watch::Sender::new(0));
+        Self { db, clock, server, people, test_mode: false, changes, rosters: Arc::default() }
+    }
+
+    /// Asks this authority who may act: a person it suspends has no vote from then on, and the votes they cast no longer count.
+    #[must_use]
+    pub fn with_people(mut self, people: Arc<dyn People>) -> Self {
+        self.people = people;
+        self
+    }
+
+    /// Marks every decision, and so every receipt, as made in a test.
+    #[must_use]
+    pub const fn in_test_mode(mut self, test_mode: bool) -> Self {
+        self.test_mode = test_mode;
+        self
     }
 
     /// Counts up whenever a request of any tenant is opened or decided: what a live inbox waits on.
@@ -56,29 +121,39 @@ impl Desk {
 
     /// Some requests of a tenant, newest first, and where the older ones begin.
     pub async fn page(&self, tenant: &TenantId, filter: &RequestFilter) -> Result<Page, OversightError> {
-        let limit = filter.limit.unwrap_or(store::LIST_MAX).clamp(1, store::LIST_MAX);
-        let mut found = store::page(&self.db, tenant, filter, limit).await?;
-        let more = found.len() > usize::try_from(limit).unwrap_or(usize::MAX);
-        if more {
-            found.pop();
-        }
-        let requests: Vec<Request> = found.into_iter().map(|stored| stored.request).collect();
-        let next = requests.last().filter(|_| more).map(|last| last.id.clone());
-        Ok(Page { requests, next })
+        Ok(paged(requests::list(&self.db, tenant, filter).await?, filter))
+    }
+
+    /// One page of the waiting requests that this human may decide, newest first.
+    pub async fn inbox(&self, voter: &Voter, filter: &RequestFilter) -> Result<Page, OversightError> {
+        let tenant = voter.person().tenant();
+        let selectors = self.selectors_of(voter).await?;
+        Ok(paged(requests::inbox(&self.db, tenant, voter.person(), &selectors, filter).await?, filter))
     }
 
     /// Erases the words of closed requests: arguments, reasons, comments, digests and salts.
     #[must_use]
     pub fn erasing(&self, what: &Erasure) -> Erasing {
-        store::erasing::erasing(what)
+        crate::store::erasing::erasing(what)
     }
 
     /// One request.
     pub async fn get(&self, tenant: &TenantId, id: RequestId) -> Result<Request, OversightError> {
-        Ok(self.stored(tenant, id).await?.request)
+        Ok(self.stored(tenant, id).await?.shown())
     }
 
-    /// Approves exactly `digest`, or denies. The decision, its leaf and the new state are one commit; the first decision wins.
+    /// The latest request of a named call.
+    pub async fn of_call(&self, tenant: &TenantId, run: &str, call: &str) -> Result<Option<Request>, OversightError> {
+        Ok(requests::of_call(&self.db, tenant, run, call).await?.as_ref().map(Stored::shown))
+    }
+
+    /// What happened to a request, in order.
+    pub async fn history(&self, tenant: &TenantId, id: RequestId) -> Result<Vec<Recorded>, OversightError> {
+        self.stored(tenant, id).await?;
+        Ok(requests::events(&self.db, tenant, id).await?.into_iter().map(|happened| happened.recorded).collect())
+    }
+
+    /// Approves exactly `digest`, or denies, for oneself.
     pub async fn decide(
         &self,
         by: &Principal,
@@ -86,73 +161,153 @@ impl Desk {
         approve: Option<Digest>,
         comment: Option<&str>,
     ) -> Result<Request, OversightError> {
-        // A chain means an agent acts, whatever else the principal says.
-        if !by.roles.has(Role::Approver) || by.identity.kind() != NhiKind::Human || by.chain.is_some() {
-            return Err(OversightError::NotAnApprover(by.identity.name().to_owned()));
-        }
-        if comment.is_some_and(|text| text.len() > COMMENT_BYTES_MAX) {
-            return Err(OversightError::CommentTooLong(COMMENT_BYTES_MAX));
-        }
-        let stored = self.stored(by.tenant(), id).await?;
-        let now = self.clock.now();
-        let to = machine::decide(&stored.facts, approve.map_or(Command::Deny, Command::Approve), now)?;
-        let how = by.how.as_str().to_owned();
-        let mut leaf = self.leaf(&by.identity, &stored, id, to, now)?.fact("how", &how);
-        if let Some(text) = comment {
-            leaf = leaf.digest("comment", Digest::of_parts(&[&stored.salt, text.as_bytes()]));
-        }
-        let decision = store::Decision { to, by: Some(&by.identity), how: Some(&how), comment, now };
-        match self.db.commit(Sealed::new(leaf).step(store::decide(by.tenant(), id, &decision))).await {
-            Ok(_) => self.changed(),
-            Err(DbError::Conflict { .. }) => {
-                let winner = self.stored(by.tenant(), id).await?;
-                return Err(OversightError::AlreadyDecided(winner.facts.state));
-            }
-            Err(error) => return Err(error.into()),
-        }
-        self.get(by.tenant(), id).await
+        let choice = if approve.is_some() { Choice::Approve } else { Choice::Deny };
+        let ballot = Ballot {
+            voter: Voter::of(by)?,
+            stands_in_for: None,
+            choice,
+            digest: approve,
+            revision: None,
+            comment: comment.map(str::to_owned),
+            option: None,
+        };
+        self.vote(id, ballot).await
+    }
+
+    /// Casts a vote. The vote, what it decides, its leaf and the new state are one commit; the first decision wins.
+    pub async fn vote(&self, id: RequestId, ballot: Ballot) -> Result<Request, OversightError> {
+        let person = ballot.voter.person().clone();
+        self.command(&person, id, &Command::Vote(ballot)).await
+    }
+
+    /// Applies a command of somebody in the request's own tenant. Commands that carry a [`Voter`] were proved by it; whoever sends
+    /// another one was checked by the caller.
+    pub async fn command(&self, by: &NhiId, id: RequestId, command: &Command) -> Result<Request, OversightError> {
+        Ok(self.apply(by.tenant(), id, by, command).await?.shown())
     }
 
     async fn stored(&self, tenant: &TenantId, id: RequestId) -> Result<Stored, OversightError> {
-        store::one(&self.db, tenant, id).await?.ok_or_else(|| OversightError::UnknownRequest(id.to_string()))
+        requests::one(&self.db, tenant, id).await?.ok_or_else(|| OversightError::UnknownRequest(id.to_string()))
     }
 
-    /// The request as it stands now; one whose deadline has passed, or whose approval nobody used for too long, is timed out first.
-    async fn current(&self, tenant: &TenantId, id: RequestId) -> Result<Stored, OversightError> {
-        let stored = self.stored(tenant, id).await?;
-        let now = self.clock.now();
-        let Ok(to) = machine::decide(&stored.facts, Command::Expire, now) else {
-            return Ok(stored);
-        };
-        let leaf = self.leaf(&self.server, &stored, id, to, now)?;
-        let write = match stored.facts.state {
-            State::Approved => store::lapse(tenant, id),
-            _ => store::decide(tenant, id, &store::Decision { to, by: None, how: None, comment: None, now }),
-        };
-        match self.db.commit(Sealed::new(leaf).step(write)).await {
-            Ok(_) => self.changed(),
-            // Somebody decided in the same moment: the first commit won.
-            Err(DbError::Conflict { .. }) => {}
-            Err(error) => return Err(error.into()),
+    async fn apply(&self, tenant: &TenantId, id: RequestId, by: &NhiId, command: &Command) -> Result<Stored, OversightError> {
+        for _ in 0..ATTEMPTS_MAX {
+            let before = self.stored(tenant, id).await?;
+            let now = self.clock.now();
+            let roster = self.roster_for(tenant, &before.case, command).await?;
+            let events = decide(&before.case, command, now, &Facts { roster: &roster })?;
+            if events.is_empty() {
+                return Ok(before);
+            }
+            let leaf = LeafId::generate();
+            let action = match command {
+                Command::Edit(revised) => Some(revised.action.as_str()),
+                _ => None,
+            };
+            let (after, mut change) =
+                self.transition(&before, events, by, now, &Setting { leaf: Some(leaf), roster: Some(roster.version), action })?;
+            let mut record = self.leaf(leaf, by, &before, &after, now);
+            record.digests.append(&mut change.digests);
+            match self.db.commit(sealed(record, change)).await {
+                Ok(_) => {
+                    self.changed();
+                    return Ok(after);
+                }
+                // Somebody decided in the same moment, or people changed: what holds now is looked at again.
+                Err(DbError::Conflict { code, .. }) if code == MOVED_ON => self.forget(tenant),
+                Err(error) => return Err(error.into()),
+            }
         }
-        self.stored(tenant, id).await
+        Err(OversightError::Busy)
     }
 
-    fn leaf(&self, by: &NhiId, stored: &Stored, id: RequestId, to: State, now: Timestamp) -> Result<Leaf, OversightError> {
-        let corrupt = |problem: String| DbError::Corrupt(format!("an oversight request has a bad action: {problem}"));
-        let action: serde_json::Value = serde_json::from_str(&stored.request.action).map_err(|e| corrupt(e.to_string()))?;
-        let text = |name: &str| action.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
-        let resource = text("resource").parse().map_err(|e: creto_kernel::action::NameError| corrupt(e.to_string()))?;
-        let decided = "oversight.decide".parse().map_err(|e: creto_kernel::action::NameError| corrupt(e.to_string()))?;
-        let mut leaf = Leaf::event(LeafId::generate(), now, by.clone(), decided, resource, to.as_str())
-            .fact("request", id)
-            .fact("action", text("action"))
-            .digest("action", Digest::of_parts(&[&stored.salt, stored.facts.digest.as_bytes()]));
-        leaf.tenant = text("tenant").parse().map_err(|e: creto_kernel::tenant::TenantError| corrupt(e.to_string()))?;
-        Ok(match &stored.request.run {
+    /// What is written when these events happen.
+    fn transition(
+        &self,
+        before: &Stored,
+        events: Vec<Event>,
+        by: &NhiId,
+        now: Timestamp,
+        setting: &Setting<'_>,
+    ) -> Result<(Stored, Change), OversightError> {
+        let tenant = before.case.agent.tenant();
+        let mut after = before.clone();
+        if let Some(action) = setting.action {
+            action.clone_into(&mut after.action);
+        }
+        let recorded: Vec<Recorded> = events.iter().map(|event| Recorded { at: now, by: by.clone(), event: event.clone() }).collect();
+        for event in &recorded {
+            after.case = evolve(Some(after.case), event).ok_or(OversightError::Unreadable)?;
+        }
+        after.seq = before.seq.saturating_add(i64::try_from(recorded.len()).unwrap_or(i64::MAX));
+        let transition = Transition { before, after: &after, events: &recorded, roster: setting.roster, leaf: setting.leaf };
+        let mut change = Change { steps: requests::update(tenant, &transition)?, ..Change::default() };
+        change.messages = messages(tenant, &after.case, &events, before.seq + 1, now)?;
+        for event in &events {
+            self.commit_to(event, &after, by, &mut change)?;
+        }
+        Ok((after, change))
+    }
+
+    /// Binds what stays out of the log to the leaf: what was said, and the whole decision for its receipt.
+    fn commit_to(&self, event: &Event, after: &Stored, by: &NhiId, change: &mut Change) -> Result<(), OversightError> {
+        let salted = |bytes: &[u8]| Digest::of_parts(&[&after.salt, bytes]);
+        let said = match event {
+            Event::Voted(vote) => vote.comment.as_deref(),
+            Event::Answered { text, .. } | Event::Said { text } => Some(text.as_str()),
+            Event::GlassBroken { reason, .. } => Some(reason.as_str()),
+            Event::Reviewed { comment, .. } => comment.as_deref(),
+            _ => None,
+        };
+        if let Some(text) = said {
+            change.digests.insert("comment".to_owned(), salted(text.as_bytes()));
+        }
+        if matches!(event, Event::Approved { .. } | Event::GlassBroken { .. } | Event::Rejected { .. }) {
+            let bytes = Decision::of(&after.case, by).canonical_bytes()?;
+            change.digests.insert("decision".to_owned(), salted(&bytes));
+        }
+        Ok(())
+    }
+
+    /// The leaf of a transition: what ends or decides is `oversight.decide`, everything else `oversight.update`.
+    fn leaf(&self, id: LeafId, by: &NhiId, before: &Stored, after: &Stored, now: Timestamp) -> Leaf {
+        let case = &after.case;
+        let decides = before.case.state != case.state;
+        let (name, word) = match decides {
+            true => (DECIDE, case.state.as_str()),
+            false => (UPDATE, "done"),
+        };
+        let mut leaf = Leaf::event(id, now, by.clone(), case.tool.clone(), case.target.clone(), word)
+            .fact("request", case.id)
+            .fact("action", &case.tool)
+            .fact("revision", case.revision)
+            .digest("action", Digest::of_parts(&[&after.salt, case.digest.as_bytes()]));
+        if let Ok(name) = name.parse() {
+            leaf.action = name;
+        }
+        leaf.tenant = case.agent.tenant().clone();
+        if let Some(vote) = case.votes.last().filter(|vote| vote.by == *by && after.seq > before.seq) {
+            leaf = leaf.fact("how", &vote.proof.method).fact("channel", &vote.proof.channel);
+            if vote.seat != vote.by {
+                leaf = leaf.fact("stands_in_for", &vote.seat);
+            }
+        }
+        if case.test {
+            leaf = leaf.fact("mode", "test");
+        }
+        match &after.run {
             Some(run) => leaf.fact("run", run),
             None => leaf,
-        })
+        }
+    }
+
+    /// The request as it stands now: what time has done to it is written down first.
+    async fn current(&self, tenant: &TenantId, id: RequestId) -> Result<Stored, OversightError> {
+        let stored = self.stored(tenant, id).await?;
+        if moments::due(&stored.case).is_some_and(|due| due <= self.clock.now()) {
+            return self.apply(tenant, id, &self.server, &Command::Tick).await;
+        }
+        Ok(stored)
     }
 
     async fn verdict(&self, tenant: &TenantId, id: RequestId, patience: Duration) -> Result<Option<Verdict>, OversightError> {
@@ -160,97 +315,105 @@ impl Desk {
         let started = Instant::now();
         loop {
             changes.mark_unchanged();
-            let Stored { request, facts, .. } = self.current(tenant, id).await?;
-            let decider = || request.decided_by.as_deref().and_then(|by| by.parse::<NhiId>().ok()).unwrap_or_else(|| self.server.clone());
-            match facts.state {
-                State::Approved => return Ok(Some(Verdict::Approved { by: decider(), rule: request.rule.clone() })),
-                State::Denied => return Ok(Some(Verdict::Denied { by: decider(), comment: request.comment.clone() })),
-                State::TimedOut => return Ok(Some(Verdict::TimedOut)),
-                State::Cancelled => return Ok(Some(Verdict::Cancelled)),
-                State::Consumed | State::Executed | State::Failed => return Err(store::used_already().into()),
-                State::Pending => {
-                    let patience_left = patience.saturating_sub(started.elapsed());
-                    if patience_left.is_zero() {
-                        return Ok(None);
-                    }
-                    let left = facts.deadline.since(self.clock.now()).min(RECHECK_MAX).min(patience_left);
-                    // Whichever comes first: a decision here, the deadline, or the time to look for a decision made elsewhere.
-                    let _ = tokio::time::timeout(left, changes.changed()).await;
-                }
+            let stored = self.current(tenant, id).await?;
+            if stored.case.state != State::Pending {
+                return self.said(&stored).map(Some);
             }
-        }
-    }
-}
-
-impl Approvals for Desk {
-    fn find<'a>(&'a self, tenant: &'a TenantId, digest: Digest, now: Timestamp) -> BoxFuture<'a, Result<Option<RequestId>, Refusal>> {
-        Box::pin(async move {
-            let found = store::open_for(&self.db, tenant, digest, earlier(now, DENIAL_KEPT)).await.map_err(|e| Refusal::port(&e))?;
-            let Some(stored) = found else { return Ok(None) };
-            let id: RequestId = stored.request.id.parse().map_err(|_| Refusal::port(&DbError::Corrupt("a request's id".to_owned())))?;
-            // Only what ran out changes here; whoever was faster changed it too, and it is open no more.
-            if machine::decide(&stored.facts, Command::Expire, now).is_ok() {
-                self.current(tenant, id).await.map_err(|e| Refusal::port(&e))?;
+            let left = patience.saturating_sub(started.elapsed());
+            if left.is_zero() {
                 return Ok(None);
             }
-            Ok(Some(id))
-        })
+            let soon = moments::due(&stored.case).map_or(RECHECK_MAX, |due| due.since(self.clock.now()));
+            // Whichever comes first: a decision here, the next moment, or the time to look for a decision made elsewhere.
+            let _ = tokio::time::timeout(soon.min(RECHECK_MAX).min(left), changes.changed()).await;
+        }
     }
 
-    fn open(&self, request: &OpenRequest) -> Result<Vec<Box<dyn Step>>, Refusal> {
-        let bad = |problem: String| Refusal::denied(problem);
-        let action = action_text(&request.action).map_err(bad)?;
-        let hops: Vec<&str> = request.hops.iter().map(NhiId::as_str).collect();
-        let hops = serde_json::to_string(&hops).map_err(|e| bad(e.to_string()))?;
-        Ok(vec![Box::new(store::insert(request, action, hops))])
+    /// Waits until something happens to a request after its event `seen`, at most `patience`, and answers the request as it stands then.
+    pub async fn watch(&self, tenant: &TenantId, id: RequestId, seen: i64, patience: Duration) -> Result<Request, OversightError> {
+        let mut changes = self.changes.subscribe();
+        let started = Instant::now();
+        loop {
+            changes.mark_unchanged();
+            let stored = self.current(tenant, id).await?;
+            let left = patience.saturating_sub(started.elapsed());
+            if stored.seq > seen || left.is_zero() {
+                return Ok(stored.shown());
+            }
+            let soon = moments::due(&stored.case).map_or(RECHECK_MAX, |due| due.since(self.clock.now()));
+            let _ = tokio::time::timeout(soon.min(RECHECK_MAX).min(left), changes.changed()).await;
+        }
     }
 
-    fn heard(&self, tenant: &TenantId, request: RequestId) -> Vec<Box<dyn Step>> {
-        vec![Box::new(store::hear(tenant, request))]
-    }
-
-    fn opened(&self) {
-        self.changed();
-    }
-
-    fn wait<'a>(&'a self, tenant: &'a TenantId, request: RequestId) -> BoxFuture<'a, Result<Verdict, Refusal>> {
-        Box::pin(async move {
-            loop {
-                if let Some(verdict) = self.wait_at_most(tenant, request, Duration::MAX).await? {
-                    return Ok(verdict);
-                }
+    fn said(&self, stored: &Stored) -> Result<Verdict, OversightError> {
+        let case = &stored.case;
+        let by = case.decided_by.clone().unwrap_or_else(|| self.server.clone());
+        Ok(match case.state {
+            State::Approved => Verdict::Approved { by, rule: stored.rule.clone(), arguments: edited(stored)? },
+            State::Denied => Verdict::Denied { by, comment: case.comment.clone() },
+            State::TimedOut | State::Expired => Verdict::TimedOut,
+            State::Cancelled | State::Superseded | State::Revoked => Verdict::Cancelled,
+            State::Answered | State::Pending => return Err(OversightError::WrongKind),
+            State::Consumed | State::Executed | State::Failed | State::InDoubt => {
+                return Err(OversightError::NotApproved("the approval was used by another attempt"));
             }
         })
     }
 
-    fn wait_at_most<'a>(
-        &'a self,
-        tenant: &'a TenantId,
-        request: RequestId,
-        patience: Duration,
-    ) -> BoxFuture<'a, Result<Option<Verdict>, Refusal>> {
-        Box::pin(async move { self.verdict(tenant, request, patience).await.map_err(|e| Refusal::port(&e)) })
+    fn rosters(&self) -> std::sync::MutexGuard<'_, HashMap<TenantId, Arc<Roster>>> {
+        self.rosters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn consume(&self, tenant: &TenantId, request: RequestId, digest: Digest, admission: AdmissionId, _: Timestamp) -> Vec<Box<dyn Step>> {
-        vec![Box::new(store::consume(tenant, request, digest, admission))]
-    }
-
-    fn withdraw(&self, tenant: &TenantId, request: RequestId) -> Vec<Box<dyn Step>> {
-        vec![Box::new(store::withdraw(tenant, request))]
-    }
-
-    fn conclude(&self, tenant: &TenantId, request: RequestId, admission: AdmissionId, ok: bool, _: Timestamp) -> Vec<Box<dyn Step>> {
-        vec![Box::new(store::conclude(tenant, request, admission, ok))]
+    fn forget(&self, tenant: &TenantId) {
+        self.rosters().remove(tenant);
     }
 }
 
-fn earlier(now: Timestamp, by: Duration) -> Timestamp {
-    let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
-    Timestamp::from_micros(now.as_micros().saturating_sub(micros)).unwrap_or(Timestamp::EPOCH)
+/// Around a transition: the leaf that records it, the roster it was decided with, and the action where it is changed.
+#[derive(Debug, Default)]
+struct Setting<'a> {
+    leaf: Option<LeafId>,
+    roster: Option<i64>,
+    action: Option<&'a str>,
 }
 
-fn action_text(action: &CanonicalAction) -> Result<String, String> {
-    let bytes = action.canonical_bytes().map_err(|e| e.to_string())?;
-    String::from_utf8(bytes).map_err(|e| e.to_string())
+const DECIDE: &str = "oversight.decide";
+const UPDATE: &str = "oversight.update";
+
+fn sealed(leaf: Leaf, change: Change) -> Sealed {
+    change.messages.into_iter().fold(Sealed::new(leaf).steps(change.steps), Sealed::message)
+}
+
+fn messages(tenant: &TenantId, case: &Case, events: &[Event], first: i64, now: Timestamp) -> Result<Vec<Message>, OversightError> {
+    tell::notices(tenant, case, events, first, now)
+        .into_iter()
+        .map(|told| {
+            let body = serde_json::to_value(&told).map_err(|_| OversightError::Unreadable)?;
+            Ok(Message { id: OutboxId::generate(), topic: notice::TOPIC.to_owned(), body })
+        })
+        .collect()
+}
+
+/// A page of what was found, which is one more than the page where there are more.
+fn paged(mut found: Vec<Stored>, filter: &RequestFilter) -> Page {
+    let more = found.len() > usize::try_from(requests::page_size(filter)).unwrap_or(usize::MAX);
+    if more {
+        found.pop();
+    }
+    let requests: Vec<Request> = found.iter().map(Stored::shown).collect();
+    let next = requests.last().filter(|_| more).map(|last| last.id.clone());
+    Page { requests, next }
+}
+
+/// The arguments as a human changed them.
+fn edited(stored: &Stored) -> Result<Option<serde_json::Map<String, serde_json::Value>>, OversightError> {
+    if stored.case.digest == stored.first_digest {
+        return Ok(None);
+    }
+    let mut action: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(&stored.action).map_err(|_| OversightError::Unreadable)?;
+    match action.remove("arguments") {
+        Some(serde_json::Value::Object(arguments)) => Ok(Some(arguments)),
+        _ => Err(OversightError::Unreadable),
+    }
 }

@@ -107,12 +107,12 @@ fn request_id(text: &str) -> Result<RequestId, OversightError> {
 }
 
 async fn list(State(desk): State<Desk>, caller: Caller, Query(filter): Query<Filter>) -> Result<Json<Page>, Problem> {
-    let run = |text: String| text.parse().map_err(|_| OversightError::BadAction("`run` is not the identifier of a run".to_owned()));
     let filter = RequestFilter {
         state: filter.state,
-        run: filter.run.map(run).transpose()?,
+        run: filter.run,
         before: filter.before.as_deref().map(request_id).transpose()?,
         limit: filter.limit,
+        ..RequestFilter::default()
     };
     Ok(Json(desk.page(caller.0.tenant(), &filter).await?))
 }

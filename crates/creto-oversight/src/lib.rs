@@ -12,13 +12,14 @@
 
 mod actions;
 pub mod core;
-mod desk;
+pub mod desk;
 mod error;
 pub mod http;
 pub mod model;
+pub mod receipt;
 mod store;
 
 pub use actions::{ADMITTED_PER_AGENT_MAX, ActionInput, Actions, Admitted, OutcomeInput};
-pub use desk::Desk;
+pub use desk::{Desk, People};
 pub use error::OversightError;
 pub use store::{MIGRATIONS, OPEN_PER_AGENT_MAX};

@@ -1,3 +1,12 @@
-//! Plain types: requests and decisions.
+//! Plain types. A value that exists is valid.
 
+pub mod case;
+pub mod command;
+pub mod event;
+pub mod notice;
+pub mod plan;
+pub mod policy;
 pub mod request;
+pub mod requirement;
+pub mod roster;
+pub mod voter;

@@ -144,6 +144,12 @@ pub struct CanonicalAction {
     /// The money whoever asks wants held for it; `None`, and left out of the bytes, where nobody named any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reserve: Option<Micros>,
+    /// SHA-256 over the RFC 8785 form of the tool's schema, where the agent sent one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Digest>,
+    /// The version of the policy under which it was asked about: the digest of its text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Digest>,
 }
 
 impl CanonicalAction {
@@ -188,6 +194,8 @@ mod tests {
             arguments: Map::new(),
             context: Map::new(),
             reserve: None,
+            schema: None,
+            policy: None,
         };
         let text = String::from_utf8(action.canonical_bytes().unwrap()).unwrap();
         assert!(!text.contains("context") && !text.contains("reserve"), "{text}");
@@ -204,10 +212,14 @@ mod tests {
             arguments: Map::from_iter([("argv".to_owned(), serde_json::json!(["echo", "hi"]))]),
             context: Map::new(),
             reserve: None,
+            schema: Some(Digest::of(b"schema")),
+            policy: Some(Digest::of(b"policy")),
         };
         let digest = base().digest().unwrap();
         assert_eq!(digest, base().digest().unwrap());
-        let changes: [fn(&mut CanonicalAction); 8] = [
+        let changes: [fn(&mut CanonicalAction); 10] = [
+            |a| a.schema = None,
+            |a| a.policy = Some(Digest::of(b"the next")),
             |a| a.tenant = "other".parse().unwrap(),
             |a| a.agent = "spiffe://creto.local/tenant/default/agent/b".parse().unwrap(),
             |a| a.chain = Digest::of(b"another"),

@@ -123,6 +123,12 @@ impl Authorizer {
         self.decider.evaluate(session, action, resource, context, now)
     }
 
+    /// The digest of the policy text in force, from memory; `None` where the stored text is unusable and everything is denied.
+    #[must_use]
+    pub fn policy_digest(&self, tenant: &TenantId) -> Option<Digest> {
+        self.decider.tenant(tenant).in_force().compiled.map(|compiled| compiled.digest)
+    }
+
     /// The version in force.
     pub async fn current(&self, tenant: &TenantId) -> Result<PolicyVersion, AuthzError> {
         Ok(store::history(&self.db, tenant, 1).await?.pop().unwrap_or_else(default_version))

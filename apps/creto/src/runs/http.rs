@@ -188,7 +188,7 @@ async fn details(house: &House, tenant: &TenantId, run: RunId) -> Result<Details
     let mut actions = house.gate.actions(tenant, &filter).await?;
     actions.reverse();
     let costs = house.gate.run_costs(tenant, run, run).await?;
-    let asked = RequestFilter { run: Some(run), ..RequestFilter::default() };
+    let asked = RequestFilter { run: Some(run.to_string()), ..RequestFilter::default() };
     let requests = house.desk.page(tenant, &asked).await?.requests;
     Ok(Details { run, cost: costs.get(&run).copied().unwrap_or(Micros::ZERO), actions, requests })
 }

@@ -329,6 +329,10 @@ pub(super) async fn list(db: &Db, tenant: &TenantId, filter: &ActionFilter) -> R
         .collect()
 }
 
+pub(super) fn state_changed() -> Refusal {
+    Refusal::Port { code: STATE_CHANGED, kind: Kind::Conflict, message: "the action is not in doubt".to_owned() }
+}
+
 pub(super) fn unknown() -> Refusal {
     Refusal::Port { code: ErrorCode::new("gate.unknown_action"), kind: Kind::NotFound, message: "there is no such action".to_owned() }
 }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use creto_authz::RuleId;
 use creto_db::Sealed;
-use creto_kernel::id::RequestId;
+use creto_kernel::id::{LeafId, RequestId};
 use creto_kernel::{Coded, Kind};
 
-use super::{AdmitRequest, Cleared, Gate, Judgement, attempt, refusal_of};
-use crate::ports::{OpenRequest, Verdict};
+use super::{AdmitRequest, Cleared, Gate, Judgement, attempt, refusal_of, with};
+use crate::ports::{Found, OpenRequest, Verdict};
 use crate::refusal::Refusal;
 
 /// Longest wait for a human: a week.
@@ -28,11 +28,11 @@ impl Gate {
     pub(super) async fn ask(
         &self,
         request: &AdmitRequest<'_>,
-        cleared: &Cleared,
+        cleared: &mut Cleared,
         rules: &[RuleId],
         patience: Duration,
     ) -> Result<Asked, Refusal> {
-        let tenant = &cleared.action.tenant;
+        let tenant = &cleared.action.tenant.clone();
         let id = match self.found(cleared).await? {
             Some(id) => id,
             None => match self.open(request, cleared, rules).await {
@@ -45,12 +45,22 @@ impl Gate {
             return Ok(Asked::Pending(id));
         };
         match verdict {
-            Verdict::Approved { rule, .. } => {
+            Verdict::Approved { rule, arguments, .. } => {
+                if let Some(arguments) = arguments {
+                    cleared.action.arguments = arguments;
+                    cleared.digest = cleared.action.digest().map_err(|e| Refusal::denied(e.to_string()))?;
+                }
                 let approved: Vec<RuleId> = rule.split(RULES_JOINED_BY).filter_map(RuleId::new).collect();
                 match self.judge(request, &approved).await? {
                     Judgement::Allow => Ok(Asked::Approved(id)),
-                    Judgement::Deny(refusal) => Err(refusal),
-                    Judgement::Oversight(_) => Err(self.withdraw(request, cleared, id).await?),
+                    Judgement::Deny(refusal) => {
+                        self.withdraw(request, cleared, id, "policy denies it since").await?;
+                        Err(refusal)
+                    }
+                    Judgement::Oversight(_) => {
+                        self.withdraw(request, cleared, id, "policy asks for more since").await?;
+                        Err(Refusal::denied("policy asks for more oversight than when the request was approved"))
+                    }
                 }
             }
             Verdict::Denied { by, comment } => Err(Refusal::DeniedByHuman { request: id, by: by.name().to_owned(), comment }),
@@ -58,16 +68,22 @@ impl Gate {
         }
     }
 
-    /// Gives up an approval that no longer covers what policy asks, so that the next attempt opens a request that names every rule.
-    async fn withdraw(&self, request: &AdmitRequest<'_>, cleared: &Cleared, id: RequestId) -> Result<Refusal, Refusal> {
+    /// Gives up an approval that policy no longer takes: where it asks for more, the next attempt opens a request that names every rule.
+    async fn withdraw(&self, request: &AdmitRequest<'_>, cleared: &Cleared, id: RequestId, reason: &str) -> Result<(), Refusal> {
         let leaf = self.leaf(request, cleared, "approval_withdrawn", self.options.clock.now()).fact("request", id);
-        let sealed = Sealed::new(leaf).steps(self.options.approvals.withdraw(&cleared.action.tenant, id));
-        self.options.db.commit(sealed).await.map_err(refusal_of)?;
-        Ok(Refusal::denied("policy asks for more oversight than when the request was approved"))
+        let change = self.options.approvals.withdraw(&cleared.action.tenant, id, reason).await?;
+        self.options.db.commit(with(Sealed::new(leaf), change)).await.map_err(refusal_of)?;
+        self.options.approvals.opened();
+        Ok(())
     }
 
-    async fn found(&self, cleared: &Cleared) -> Result<Option<RequestId>, Refusal> {
-        self.options.approvals.find(&cleared.action.tenant, cleared.digest, self.options.clock.now()).await
+    /// The request of this action. It was digested with the policy's version of its own time, and that is the one which counts.
+    async fn found(&self, cleared: &mut Cleared) -> Result<Option<RequestId>, Refusal> {
+        let found = self.options.approvals.find(&cleared.action.tenant, cleared.lookup, self.options.clock.now()).await?;
+        let Some(Found { id, policy, .. }) = found else { return Ok(None) };
+        cleared.action.policy = policy;
+        cleared.digest = cleared.action.digest().map_err(|e| Refusal::denied(e.to_string()))?;
+        Ok(Some(id))
     }
 
     async fn open(&self, request: &AdmitRequest<'_>, cleared: &Cleared, rules: &[RuleId]) -> Result<RequestId, Refusal> {
@@ -77,6 +93,11 @@ impl Gate {
             id: RequestId::generate(),
             action: cleared.action.clone(),
             digest: cleared.digest,
+            lookup: cleared.lookup,
+            leaf: LeafId::generate(),
+            presented: request.chain.digest(),
+            schema: request.schema.clone(),
+            editable: request.editable,
             salt: cleared.salt,
             rule: rule.clone(),
             run: request.run,
@@ -85,9 +106,11 @@ impl Gate {
             now,
             deadline: now.saturating_add(request.wait.min(WAIT_MAX)),
         };
-        let leaf = self.leaf(request, cleared, "requires_oversight", now).fact("request", open.id).fact("rule", rule);
-        let asked = attempt::asked(request, cleared, open.id);
-        let sealed = Sealed::new(leaf).steps(self.options.approvals.open(&open)?).steps(asked);
+        let mut leaf = self.leaf(request, cleared, "requires_oversight", now).fact("request", open.id).fact("rule", rule);
+        leaf.id = open.leaf;
+        let mut change = self.options.approvals.open(&open).await?;
+        leaf.digests.append(&mut change.digests);
+        let sealed = with(Sealed::new(leaf), change).steps(attempt::asked(request, cleared, open.id));
         self.options.db.commit(sealed).await.map_err(refusal_of)?;
         self.options.approvals.opened();
         Ok(open.id)

@@ -61,17 +61,17 @@ pub(super) fn used(admission: AdmissionId) -> Refusal {
 
 /// Steps that note which request asks for the attempt.
 pub(super) fn asked(request: &AdmitRequest<'_>, cleared: &Cleared, asked: RequestId) -> Vec<Box<dyn Step>> {
-    note(request, cleared.digest, None, Some(asked)).map(once).into_iter().collect()
+    note(request, cleared.lookup, None, Some(asked)).map(once).into_iter().collect()
 }
 
 /// Steps that note the admission: of two calls of one attempt one is admitted.
 pub(super) fn admitted(request: &AdmitRequest<'_>, cleared: &Cleared) -> Vec<Box<dyn Step>> {
-    note(request, cleared.digest, Some(cleared.admission), cleared.approval).map(once).into_iter().collect()
+    note(request, cleared.lookup, Some(cleared.admission), cleared.approval).map(once).into_iter().collect()
 }
 
 /// Steps that note a human's no, or that nobody decided. An attempt that was admitted meanwhile stays so.
 pub(super) fn refused(request: &AdmitRequest<'_>, cleared: &Cleared, asked: RequestId) -> Vec<Box<dyn Step>> {
-    let noted = note(request, cleared.digest, Some(cleared.admission), Some(asked));
+    let noted = note(request, cleared.lookup, Some(cleared.admission), Some(asked));
     noted.map(|write| Box::new(write) as Box<dyn Step>).into_iter().collect()
 }
 
@@ -123,7 +123,9 @@ impl Gate {
     async fn asked_before(&self, tenant: &TenantId, first: &Attempted) -> Result<Option<Admission>, Refusal> {
         let Some(request) = first.request else { return Ok(None) };
         let approvals = &self.options.approvals;
-        if first.admission.is_none() && approvals.find(tenant, first.digest, self.options.clock.now()).await? == Some(request) {
+        if first.admission.is_none()
+            && approvals.find(tenant, first.digest, self.options.clock.now()).await?.is_some_and(|found| found.id == request)
+        {
             return Ok(None);
         }
         match approvals.wait_at_most(tenant, request, Duration::ZERO).await {
@@ -141,12 +143,15 @@ impl Gate {
     async fn take_up(&self, request: &AdmitRequest<'_>, row: &ActionRow) -> Result<Admission, Refusal> {
         self.standing(request.chain).await?;
         let leaf = row.note_leaf(LeafId::generate(), request.chain.leaf(), "gate.take_up", "intent", self.options.clock.now())?;
+        // What was admitted is what the human approved, where they changed the arguments.
+        let mut action = request.canonical().map_err(|e| Refusal::denied(e.to_string()))?;
+        action.arguments = serde_json::from_str(&row.arguments).map_err(|e| Refusal::denied(e.to_string()))?;
         let place = self.live.enter(row.admission);
         let own = ownership::own(&row.tenant, row.admission, &self.server);
         self.options.db.commit(Sealed::new(leaf).step(row.take_up()).step(own)).await.map_err(refusal_of)?;
         Ok(Admission::Granted(Box::new(Granted {
             admission: row.admission,
-            action: request.canonical(),
+            action,
             digest: row.digest,
             salt: row.salt,
             chain: request.chain.clone(),

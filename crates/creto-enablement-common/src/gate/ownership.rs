@@ -9,7 +9,7 @@ use creto_db::{DbError, Sealed, Write, params};
 use creto_kernel::id::{AdmissionId, LeafId};
 use creto_kernel::{Coded, Kind, NhiId, TenantId};
 
-use super::{ActionRow, Gate, Granted, Outcome, actions, refusal_of};
+use super::{ActionRow, Gate, Granted, Outcome, actions, refusal_of, with};
 use crate::refusal::Refusal;
 
 creto_kernel::typed_ids! {
@@ -136,7 +136,15 @@ impl Gate {
         for row in rows.into_iter().filter(nobodys) {
             let now = self.options.clock.now();
             let leaf = row.note_leaf(LeafId::generate(), by, "gate.in_doubt", "in_doubt", now)?;
-            let sealed = Sealed::new(leaf).step(row.mark_in_doubt(now)).step(disown(&row.tenant, row.admission));
+            let mut sealed = Sealed::new(leaf).step(row.mark_in_doubt(now)).step(disown(&row.tenant, row.admission));
+            if let Some(approval) = row.approval {
+                match self.options.approvals.conclude(&row.tenant, approval, row.admission, None).await {
+                    Ok(change) => sealed = with(sealed, change),
+                    // Concluded since it was read.
+                    Err(refusal) if refusal.kind() == Kind::Conflict => continue,
+                    Err(refusal) => return Err(refusal),
+                }
+            }
             match self.options.db.commit(sealed).await {
                 Ok(_) => marked += 1,
                 // It was settled, or marked by another server, since it was read.

@@ -56,6 +56,10 @@ pub struct AdmitRequest<'a> {
     pub wait: Duration,
     /// What the client calls this attempt, where it may ask again after an answer that was lost.
     pub attempt: Option<AttemptId>,
+    /// The tool's JSON Schema: its digest is part of the action, and changed arguments are checked against it.
+    pub schema: Option<Value>,
+    /// Whether the caller does what was approved, where a human changed the arguments, instead of what it asked.
+    pub editable: bool,
     /// Under which identifier it is recorded, where the effect's own rows name it; else the Gate makes one.
     pub admission: Option<AdmissionId>,
     /// Under which leaf the effect is committed, where the effect's own rows name it; else the Gate makes one. Only for
@@ -79,18 +83,21 @@ impl<'a> AdmitRequest<'a> {
             run: None,
             reason: None,
             wait: Duration::ZERO,
+            schema: None,
+            editable: false,
             admission: None,
             leaf: None,
         }
     }
 
-    /// The digest an approval of this action is bound to.
+    /// What a retry of this action is found by: the digest of the action without the policy's version.
     pub fn digest(&self) -> Result<Digest, CanonicalError> {
-        self.canonical().digest()
+        self.canonical()?.digest()
     }
 
-    pub(super) fn canonical(&self) -> CanonicalAction {
-        CanonicalAction {
+    pub(super) fn canonical(&self) -> Result<CanonicalAction, CanonicalError> {
+        let schema = self.schema.as_ref().map(creto_kernel::canonical::to_vec).transpose()?;
+        Ok(CanonicalAction {
             tenant: self.chain.tenant().clone(),
             agent: self.chain.leaf().clone(),
             chain: self.chain.authority(),
@@ -99,7 +106,9 @@ impl<'a> AdmitRequest<'a> {
             arguments: self.arguments.clone(),
             context: self.context.to_json(),
             reserve: self.reserve_is_asked.then_some(self.reserve),
-        }
+            schema: schema.map(|bytes| Digest::of(&bytes)),
+            policy: None,
+        })
     }
 }
 
@@ -160,8 +169,9 @@ impl Granted {
 pub enum Admission {
     /// Do it now, then settle it.
     Granted(Box<Granted>),
-    /// The patience ended before a human decided; the request stays, and the same action asked again finds it.
-    Pending(RequestId),
+    /// The patience ended before a human decided; the request stays, and the same action asked again finds it. With the digest of
+    /// what is asked about.
+    Pending(RequestId, Digest),
     /// The same attempt was admitted before and is under way here: its client gets the same answer again, and nothing is done twice.
     Again(AdmissionId),
 }

@@ -100,7 +100,7 @@ async fn of_many_attempts_at_one_action_exactly_one_is_granted_for_one_approval(
             match attempt.await.unwrap() {
                 Ok(Admission::Granted(one)) => granted.push(one),
                 // Asked after the approval was used: a new question.
-                Ok(Admission::Pending(id)) => assert_ne!(id.to_string(), open.id),
+                Ok(Admission::Pending(id, _)) => assert_ne!(id.to_string(), open.id),
                 Ok(Admission::Again(admission)) => panic!("{admission}: these have no attempt"),
                 Err(refusal) => assert!(
                     ["oversight.not_approved", "oversight.already_open"].contains(&refusal.code().as_str()),
@@ -170,7 +170,7 @@ async fn a_retry_finds_the_request_of_an_attempt_that_was_given_up() {
         given_up.abort();
         assert!(given_up.await.unwrap_err().is_cancelled());
         let found: RequestId = match ask_without_patience(&house, &chain).await {
-            Admission::Pending(id) => id,
+            Admission::Pending(id, _) => id,
             other => panic!("nobody approved {other:?}"),
         };
         assert_eq!(found.to_string(), open.id);
@@ -206,7 +206,7 @@ async fn an_approval_does_not_outlive_a_policy_that_forbids() {
         house.authz.publish(chain.root(), FORBIDDING, None).await.unwrap();
         approve(&house, &open).await;
         assert_eq!(waiting.await.unwrap().unwrap_err().code().as_str(), "authz.forbidden");
-        assert_eq!((house.held().await, state(&house, &chain, &open.id).await), (0, State::Approved), "it was not used");
+        assert_eq!((house.held().await, state(&house, &chain, &open.id).await), (0, State::Revoked), "it was not used");
     })
     .await;
 }
@@ -224,7 +224,7 @@ async fn an_approval_covers_only_the_rules_its_request_named() {
         // The retry comes after policy began to ask for a second look.
         house.authz.publish(chain.root(), ASKING_MORE, None).await.unwrap();
         assert_eq!(admit(&house, &chain, 600).await.unwrap().unwrap_err().code().as_str(), "gate.denied");
-        assert_eq!((house.held().await, state(&house, &chain, &open.id).await), (0, State::Cancelled));
+        assert_eq!((house.held().await, state(&house, &chain, &open.id).await), (0, State::Revoked));
         // Asking again shows both rules, and its approval is enough.
         let again = admit(&house, &chain, 600);
         let second = pending(&house, &chain).await;

@@ -29,7 +29,7 @@ async fn ask(house: &House, asked: AdmitRequest<'_>) -> Result<Admission, Refusa
 fn pending(answer: Result<Admission, Refusal>) -> RequestId {
     // Whatever else it was is shown.
     let answer = match answer.unwrap() {
-        Admission::Pending(id) => Ok(id),
+        Admission::Pending(id, _) => Ok(id),
         other => Err(other),
     };
     answer.unwrap()
@@ -133,7 +133,7 @@ async fn of_many_calls_of_one_attempt_at_once_all_get_one_admission() {
         let of = |answer: &Admission| match answer {
             Admission::Granted(granted) => granted.admission(),
             Admission::Again(admission) => *admission,
-            Admission::Pending(request) => panic!("{request}: nobody is asked"),
+            Admission::Pending(request, _) => panic!("{request}: nobody is asked"),
         };
         assert_eq!(answers.iter().filter(|answer| matches!(answer, Admission::Granted(_))).count(), 1, "{answers:?}");
         assert!(answers.iter().all(|answer| of(answer) == of(&answers[0])), "{answers:?}");

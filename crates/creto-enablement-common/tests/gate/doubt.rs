@@ -21,7 +21,7 @@ async fn an_intent_without_an_outcome_is_in_doubt_until_a_human_says_what_came_o
             (asked.wait, asked.reserve) = (Duration::from_secs(600), Micros::new(70));
             house.gate.admit_within(asked, Duration::ZERO)
         };
-        let Admission::Pending(approval) = ask().await.unwrap() else { panic!("nobody approved it") };
+        let Admission::Pending(approval, _) = ask().await.unwrap() else { panic!("nobody approved it") };
         let digest = house.desk.get(chain.tenant(), approval).await.unwrap().digest;
         house.desk.decide(&approver("acme"), approval, Some(digest), None).await.unwrap();
         let Admission::Granted(granted) = ask().await.unwrap() else { panic!("it was approved") };

@@ -33,7 +33,9 @@ async fn nothing_of_one_tenant_is_seen_or_changed_by_another() {
         let granted = house.gate.admit(asked).await.unwrap();
         let mut asked = request(&ours, "tool.call_with_approval", "tool:pay");
         asked.wait = Duration::from_secs(600);
-        let Admission::Pending(open) = house.gate.admit_within(asked, Duration::ZERO).await.unwrap() else { panic!("nobody approved it") };
+        let Admission::Pending(open, _) = house.gate.admit_within(asked, Duration::ZERO).await.unwrap() else {
+            panic!("nobody approved it")
+        };
         let digest = house.desk.get(ours.tenant(), open).await.unwrap().digest;
         let now = Timestamp::MAX;
 

@@ -8,7 +8,9 @@ use creto_authz::Authorizer;
 use creto_crypto::{AlgorithmPolicy, KeyRing, MasterKey};
 use creto_db::{Db, MigrationSet, Step, params, testkit};
 use creto_enablement_common::ports::{Bill, Posting};
-use creto_enablement_common::{Approvals, Funding, Gate, GateOptions, Ledger, LogHealth, OpenRequest, Refusal, Usage, Verdict};
+use creto_enablement_common::{
+    Approvals, Change, Found, Funding, Gate, GateOptions, Ledger, LogHealth, OpenRequest, Refusal, Usage, Verdict,
+};
 use creto_kernel::id::{AdmissionId, HoldId, MessageId, RequestId};
 use creto_kernel::time::ManualClock;
 use creto_kernel::{Clock, Digest, Micros, NhiId, NhiKind, TenantId, Timestamp};
@@ -61,26 +63,27 @@ impl Ledger for FreeOfCharge {
 struct NobodyHome;
 
 impl Approvals for NobodyHome {
-    fn find<'a>(&'a self, _: &'a TenantId, _: Digest, _: Timestamp) -> BoxFuture<'a, Result<Option<RequestId>, Refusal>> {
+    fn find<'a>(&'a self, _: &'a TenantId, _: Digest, _: Timestamp) -> BoxFuture<'a, Result<Option<Found>, Refusal>> {
         Box::pin(async { Ok(None) })
     }
-
-    fn open(&self, _: &OpenRequest) -> Result<Vec<Box<dyn Step>>, Refusal> {
-        Ok(Vec::new())
+    fn open<'a>(&'a self, _: &'a OpenRequest) -> BoxFuture<'a, Result<Change, Refusal>> {
+        Box::pin(async { Ok(Change::default()) })
     }
-
     fn opened(&self) {}
-
     fn wait<'a>(&'a self, _: &'a TenantId, _: RequestId) -> BoxFuture<'a, Result<Verdict, Refusal>> {
         Box::pin(async { Ok(Verdict::TimedOut) })
     }
-
-    fn consume(&self, _: &TenantId, _: RequestId, _: Digest, _: AdmissionId, _: Timestamp) -> Vec<Box<dyn Step>> {
-        Vec::new()
+    fn consume<'a>(&'a self, _: &'a TenantId, _: RequestId, _: Digest, _: AdmissionId) -> BoxFuture<'a, Result<Change, Refusal>> {
+        Box::pin(async { Ok(Change::default()) })
     }
-
-    fn conclude(&self, _: &TenantId, _: RequestId, _: AdmissionId, _: bool, _: Timestamp) -> Vec<Box<dyn Step>> {
-        Vec::new()
+    fn consume_done<'a>(&'a self, _: &'a TenantId, _: RequestId, _: Digest, _: AdmissionId) -> BoxFuture<'a, Result<Change, Refusal>> {
+        Box::pin(async { Ok(Change::default()) })
+    }
+    fn withdraw<'a>(&'a self, _: &'a TenantId, _: RequestId, _: &'a str) -> BoxFuture<'a, Result<Change, Refusal>> {
+        Box::pin(async { Ok(Change::default()) })
+    }
+    fn conclude<'a>(&'a self, _: &'a TenantId, _: RequestId, _: AdmissionId, _: Option<bool>) -> BoxFuture<'a, Result<Change, Refusal>> {
+        Box::pin(async { Ok(Change::default()) })
     }
 }
 

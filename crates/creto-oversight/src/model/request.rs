@@ -1,39 +1,66 @@
-//! Requests: what a human is asked, and where it stands.
+//! Requests as approvers see them, and where one stands.
 
-use creto_kernel::id::{RequestId, RunId};
-use creto_kernel::{Digest, Timestamp};
+use creto_kernel::id::RequestId;
+use creto_kernel::{Digest, NhiId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Longest comment, in bytes.
+use crate::model::case::{Acknowledged, Binding, Glass, Kind, Said, Vote};
+use crate::model::plan::Risk;
+use crate::model::requirement::Requirement;
+
+/// Longest comment, question, answer or reason, in bytes.
 pub const COMMENT_BYTES_MAX: usize = 4096;
 
 /// Where a request stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Waits for a human.
+    /// Waits for humans.
     Pending,
-    /// A human said yes; no action has used it yet.
+    /// The requirement is met; no action has used it yet.
     Approved,
-    /// A human said no.
+    /// Humans said no, or those left can no longer meet the requirement.
     Denied,
     /// Nobody decided in time.
     TimedOut,
-    /// Withdrawn.
+    /// Withdrawn by who asked.
     Cancelled,
+    /// Another request took its place.
+    Superseded,
+    /// A question has its answer.
+    Answered,
+    /// Nobody used the approval in time.
+    Expired,
+    /// The approval was taken back.
+    Revoked,
     /// One admission has used the approval; its outcome is not known yet.
     Consumed,
     /// The approved action was done.
     Executed,
     /// The approved action failed.
     Failed,
+    /// Nobody knows what came of the approved action.
+    InDoubt,
 }
 
 impl State {
     /// All states.
-    pub const ALL: [Self; 8] =
-        [Self::Pending, Self::Approved, Self::Denied, Self::TimedOut, Self::Cancelled, Self::Consumed, Self::Executed, Self::Failed];
+    pub const ALL: [Self; 13] = [
+        Self::Pending,
+        Self::Approved,
+        Self::Denied,
+        Self::TimedOut,
+        Self::Cancelled,
+        Self::Superseded,
+        Self::Answered,
+        Self::Expired,
+        Self::Revoked,
+        Self::Consumed,
+        Self::Executed,
+        Self::Failed,
+        Self::InDoubt,
+    ];
 
     /// The word in the store and on the wire.
     #[must_use]
@@ -44,9 +71,14 @@ impl State {
             Self::Denied => "denied",
             Self::TimedOut => "timed_out",
             Self::Cancelled => "cancelled",
+            Self::Superseded => "superseded",
+            Self::Answered => "answered",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
             Self::Consumed => "consumed",
             Self::Executed => "executed",
             Self::Failed => "failed",
+            Self::InDoubt => "in_doubt",
         }
     }
 
@@ -55,6 +87,12 @@ impl State {
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == text)
     }
+
+    /// Whether a retry of the action finds it: it waits, or was approved and not used.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Pending | Self::Approved)
+    }
 }
 
 /// A request, as approvers see it.
@@ -62,21 +100,49 @@ impl State {
 pub struct Request {
     /// Which.
     pub id: String,
+    /// Whether an action or an answer is asked for.
+    pub kind: Kind,
+    /// What the digest covers: the action as it is done, or what a client declared.
+    pub binding: Binding,
     /// SHA-256 over `action`: what a decision must name.
     #[schema(value_type = String)]
     pub digest: Digest,
     /// The complete action, as RFC 8785 JSON text: the very bytes the digest covers.
     pub action: String,
-    /// The policy rule that asked.
+    /// Counts the edits; the first is 1.
+    pub revision: u32,
+    /// Whether it may be edited.
+    pub editable: bool,
+    /// The policy rules that asked, joined by `+`.
     pub rule: String,
+    /// What is at stake.
+    pub risk: Risk,
+    /// What must be agreed now.
+    #[schema(value_type = Object)]
+    pub requirement: Requirement,
+    /// How many people's no ends it.
+    pub deny_threshold: u32,
+    /// Digest of the policy documents it is decided by.
+    #[schema(value_type = String)]
+    pub policy: Digest,
+    /// The votes on this revision.
+    pub votes: Vec<Vote>,
     /// The run it belongs to.
     pub run: Option<String>,
+    /// The call it belongs to, where the agent names its calls.
+    pub call: Option<String>,
     /// The delegation chain, root first, as SPIFFE IDs.
     pub hops: Vec<String>,
     /// What the agent says about why. Untrusted.
     pub reason: Option<String>,
     /// Where it stands.
     pub state: State,
+    /// The step of the escalation chain, over all rounds; the first is 0.
+    pub step: u32,
+    /// Who takes care of it.
+    pub acknowledged: Option<Acknowledged>,
+    /// What approver and agent said to each other.
+    pub thread: Vec<Said>,
     /// When it was opened.
     #[schema(value_type = String)]
     pub opened_at: Timestamp,
@@ -90,17 +156,45 @@ pub struct Request {
     pub decided_at: Option<Timestamp>,
     /// How the decider had proved who they are.
     pub how: Option<String>,
-    /// What they said.
+    /// What they said, or why nobody decided.
     pub comment: Option<String>,
+    /// A question's answer.
+    pub answer: Option<String>,
+    /// The named option of an answer or a refusal.
+    pub option: Option<String>,
+    /// The approval went around the requirement.
+    pub glass: Option<Glass>,
+    /// The standing grant that approved it.
+    pub grant: Option<String>,
+    /// The admission that used it.
+    pub admission: Option<String>,
+    /// What a client's own API keeps with it, as JSON text: channel, options, state. Untrusted.
+    pub extra: Option<String>,
+    /// Names of arguments that were left out of `action` because the viewer may not see them; the digest covers them.
+    pub redacted: Vec<String>,
+    /// The position of its latest event.
+    pub seq: i64,
+}
+
+impl Request {
+    /// Who asked.
+    #[must_use]
+    pub fn agent(&self) -> Option<NhiId> {
+        self.hops.last().and_then(|hop| hop.parse().ok())
+    }
 }
 
 /// Which requests to list.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RequestFilter {
     /// In this state only.
     pub state: Option<State>,
     /// Of this run only.
-    pub run: Option<RunId>,
+    pub run: Option<String>,
+    /// Of this agent only.
+    pub agent: Option<NhiId>,
+    /// Only those whose broken glass waits for a review.
+    pub review: bool,
     /// Older than this one only: the `next` of the page before.
     pub before: Option<RequestId>,
     /// At most this many; 200 at the most, and the default.

@@ -9,7 +9,7 @@ use creto_kernel::id::{LeafId, RequestId};
 use creto_kernel::{Clock as _, Coded, Digest, Kind, Leaf};
 use creto_nhi::{Principal, Role, Roles, VerifiedChain};
 use creto_oversight::OversightError;
-use creto_oversight::core::machine::APPROVED_FOR;
+use creto_oversight::model::policy::APPROVED_SECS_DEFAULT;
 use creto_oversight::model::request::{COMMENT_BYTES_MAX, Request, State};
 
 use super::house::{House, SETS, approver, human, request, server};
@@ -21,7 +21,7 @@ pub(crate) async fn asked(house: &House, chain: &VerifiedChain, tool: &str) -> R
     let mut asking = request(chain, "tool.call_with_approval", &format!("tool:{tool}"));
     asking.arguments.insert("to".to_owned(), "mallory".into());
     asking.wait = WAIT;
-    let Admission::Pending(id) = house.gate.admit_within(asking, Duration::ZERO).await.unwrap() else { panic!("nobody approved it") };
+    let Admission::Pending(id, _) = house.gate.admit_within(asking, Duration::ZERO).await.unwrap() else { panic!("nobody approved it") };
     house.desk.get(chain.tenant(), id).await.unwrap()
 }
 
@@ -89,7 +89,7 @@ async fn at_the_deadline_only_the_time_out_happens_once() {
             leaves.iter().map(|leaf| (&leaf.actor, leaf.decision.as_str())).collect::<Vec<_>>(),
             [(&server("default"), "timed_out")]
         );
-        assert_eq!(house.desk.find(chain.tenant(), open.digest, house.world.clock.now()).await.unwrap(), None);
+        assert!(house.desk.list(chain.tenant(), Some(State::Pending)).await.unwrap().is_empty());
     })
     .await;
 }
@@ -169,12 +169,19 @@ async fn a_second_request_for_one_digest_is_refused_while_the_first_is_open() {
             arguments: asking.arguments.clone(),
             context: asking.context.to_json(),
             reserve: None,
+            schema: None,
+            policy: None,
         };
         let now = house.world.clock.now();
         let open = async || {
             let request = OpenRequest {
                 id: RequestId::generate(),
                 digest: action.digest().unwrap(),
+                lookup: action.digest().unwrap(),
+                leaf: LeafId::generate(),
+                presented: chain.digest(),
+                schema: None,
+                editable: false,
                 action: action.clone(),
                 salt: [7; 32],
                 rule: "require_approval".to_owned(),
@@ -186,7 +193,7 @@ async fn a_second_request_for_one_digest_is_refused_while_the_first_is_open() {
             };
             let name = "oversight.request".parse().unwrap();
             let leaf = Leaf::event(LeafId::generate(), now, chain.leaf().clone(), name, action.resource.clone(), "requires_oversight");
-            house.db.commit(Sealed::new(leaf).steps(house.desk.open(&request).unwrap())).await.map(|_| request.id)
+            house.db.commit(Sealed::new(leaf).steps(house.desk.open(&request).await.unwrap().steps)).await.map(|_| request.id)
         };
         let first = open().await.unwrap();
         assert_eq!(open().await.unwrap_err().code().as_str(), "oversight.already_open");
@@ -196,7 +203,8 @@ async fn a_second_request_for_one_digest_is_refused_while_the_first_is_open() {
             "oversight.already_open",
             "an approval nobody used is found, not asked for again"
         );
-        assert_eq!(house.desk.find(chain.tenant(), action.digest().unwrap(), now).await.unwrap(), Some(first));
+        let found = house.desk.find(chain.tenant(), action.digest().unwrap(), now).await.unwrap().unwrap();
+        assert_eq!((found.id, found.digest), (first, action.digest().unwrap()));
     })
     .await;
 }
@@ -208,15 +216,15 @@ async fn an_approval_nobody_used_for_a_day_is_asked_for_again() {
         let chain = house.chain("default", None, &["planner"]).await;
         let open = asked(&house, &chain, "pay").await;
         house.desk.decide(&approver("default"), id(&open), Some(open.digest), None).await.unwrap();
-        house.world.clock.advance(APPROVED_FOR);
+        house.world.clock.advance(Duration::from_secs(APPROVED_SECS_DEFAULT.into()));
         // A renewed chain has the same authority, and so its actions the same digests.
         let renewed = house.chain("default", None, &["planner"]).await;
         let again = asked(&house, &renewed, "pay").await;
         assert!(again.digest == open.digest && again.id != open.id, "{again:?}");
         let lapsed = house.desk.get(chain.tenant(), id(&open)).await.unwrap();
-        assert_eq!((lapsed.state, lapsed.decided_by), (State::TimedOut, Some(approver("default").identity.to_string())));
+        assert_eq!((lapsed.state, lapsed.decided_by), (State::Expired, Some(approver("default").identity.to_string())));
         let said: Vec<String> = decisions(&house, &chain).await.into_iter().map(|leaf| leaf.decision).collect();
-        assert_eq!(said, ["approved", "timed_out"]);
+        assert_eq!(said, ["approved", "expired"]);
     })
     .await;
 }

@@ -20,7 +20,7 @@ async fn ask(house: &House, chain: &VerifiedChain, number: u32) -> Result<Reques
     asked.arguments.insert("number".to_owned(), number.into());
     asked.wait = WAIT;
     match house.gate.admit_within(asked, Duration::ZERO).await? {
-        Admission::Pending(id) => Ok(id),
+        Admission::Pending(id, _) => Ok(id),
         other => Err(Refusal::denied(format!("nobody approved {other:?}"))),
     }
 }

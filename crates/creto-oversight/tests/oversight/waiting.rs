@@ -29,7 +29,11 @@ async fn a_waiter_wakes_at_once_for_a_decision_here_and_soon_for_one_through_ano
             assert!(!waiting.is_finished());
             decides.decide(&approver("default"), id(&open), Some(open.digest), None).await.unwrap();
             let verdict = tokio::time::timeout(within, waiting).await.unwrap().unwrap().unwrap();
-            assert_eq!(verdict, Verdict::Approved { by: approver("default").identity, rule: "require_approval".to_owned() }, "{tool}");
+            assert_eq!(
+                verdict,
+                Verdict::Approved { by: approver("default").identity, rule: "require_approval".to_owned(), arguments: None },
+                "{tool}"
+            );
         }
     })
     .await;

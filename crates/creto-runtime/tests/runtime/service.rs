@@ -7,7 +7,9 @@ use creto_authz::Authorizer;
 use creto_db::{Db, Step};
 use creto_enablement_common::gate::{ActionFilter, ActionState};
 use creto_enablement_common::ports::Posting;
-use creto_enablement_common::{Approvals, Funding, Gate, GateOptions, Ledger, LogHealth, OpenRequest, Refusal, Usage, Verdict};
+use creto_enablement_common::{
+    Approvals, Change, Found, Funding, Gate, GateOptions, Ledger, LogHealth, OpenRequest, Refusal, Usage, Verdict,
+};
 use creto_kernel::id::{AdmissionId, HoldId, RequestId, RunId};
 use creto_kernel::{Coded, Digest, Micros, TenantId, Timestamp};
 use creto_nhi::VerifiedChain;
@@ -55,21 +57,27 @@ impl Ledger for Nothing {
 }
 
 impl Approvals for Nothing {
-    fn find<'a>(&'a self, _: &'a TenantId, _: Digest, _: Timestamp) -> BoxFuture<'a, Result<Option<RequestId>, Refusal>> {
+    fn find<'a>(&'a self, _: &'a TenantId, _: Digest, _: Timestamp) -> BoxFuture<'a, Result<Option<Found>, Refusal>> {
         Box::pin(async { Ok(None) })
     }
-    fn open(&self, _: &OpenRequest) -> Result<Steps, Refusal> {
-        Ok(Vec::new())
+    fn open<'a>(&'a self, _: &'a OpenRequest) -> BoxFuture<'a, Result<Change, Refusal>> {
+        Box::pin(async { Ok(Change::default()) })
     }
     fn opened(&self) {}
     fn wait<'a>(&'a self, _: &'a TenantId, _: RequestId) -> BoxFuture<'a, Result<Verdict, Refusal>> {
         Box::pin(async { Ok(Verdict::TimedOut) })
     }
-    fn consume(&self, _: &TenantId, _: RequestId, _: Digest, _: AdmissionId, _: Timestamp) -> Steps {
-        Vec::new()
+    fn consume<'a>(&'a self, _: &'a TenantId, _: RequestId, _: Digest, _: AdmissionId) -> BoxFuture<'a, Result<Change, Refusal>> {
+        Box::pin(async { Ok(Change::default()) })
     }
-    fn conclude(&self, _: &TenantId, _: RequestId, _: AdmissionId, _: bool, _: Timestamp) -> Steps {
-        Vec::new()
+    fn consume_done<'a>(&'a self, _: &'a TenantId, _: RequestId, _: Digest, _: AdmissionId) -> BoxFuture<'a, Result<Change, Refusal>> {
+        Box::pin(async { Ok(Change::default()) })
+    }
+    fn withdraw<'a>(&'a self, _: &'a TenantId, _: RequestId, _: &'a str) -> BoxFuture<'a, Result<Change, Refusal>> {
+        Box::pin(async { Ok(Change::default()) })
+    }
+    fn conclude<'a>(&'a self, _: &'a TenantId, _: RequestId, _: AdmissionId, _: Option<bool>) -> BoxFuture<'a, Result<Change, Refusal>> {
+        Box::pin(async { Ok(Change::default()) })
     }
 }
 

@@ -101,6 +101,18 @@ impl Context {
         fields
     }
 
+    /// What [`Context::to_json`] made, for a server that asks again later. Not for what a client sends: it may hold reserved names.
+    ///
+    /// Errors: `authz.context_invalid` for anything else.
+    pub fn from_stored(mut fields: Map<String, Value>) -> Result<Self, AuthzError> {
+        let hosts = match fields.remove("allowed_hosts") {
+            None => Vec::new(),
+            Some(hosts) => serde_json::from_value::<Vec<String>>(hosts)
+                .map_err(|_| AuthzError::ContextInvalid("`allowed_hosts` is no list of hosts".to_owned()))?,
+        };
+        Self::from_json(&fields)?.allow_hosts(hosts)
+    }
+
     pub(crate) const fn spend(&self) -> Option<Micros> {
         self.spend
     }
@@ -188,6 +200,9 @@ mod tests {
         assert!(Context::default().to_json().is_empty());
         let hosts = Context::default().allow_hosts(["a.example:443"]).unwrap();
         assert_eq!(Value::Object(hosts.to_json()), json!({"allowed_hosts": ["a.example:443"]}));
+        for stored in [context, hosts, Context::default()] {
+            assert_eq!(Context::from_stored(stored.to_json()).unwrap(), stored);
+        }
     }
 
     #[test]

@@ -1,0 +1,169 @@
+//! Receipts: what was decided, by whom and under which policy, with the proof that the tenant's log holds it. Verified offline, with the
+//! log's public keys and nothing else.
+//!
+//! The log holds no more than a salted commitment; the receipt opens it. So a receipt is signed by what signs the log's checkpoint: a
+//! receipt that was changed opens another commitment, and one under a checkpoint of other keys is not believed.
+
+use creto_audit::TrustedKeys;
+use creto_audit::core::merkle;
+use creto_kernel::id::RequestId;
+use creto_kernel::{Digest, Leaf, NhiId, TenantId, Timestamp, canonical};
+use serde::{Deserialize, Serialize};
+
+use crate::error::OversightError;
+use crate::model::case::{Binding, Case, Glass, Kind, Vote};
+use crate::model::plan::Risk;
+use crate::model::request::State;
+use crate::model::requirement::Requirement;
+
+/// Largest receipt that is read, in bytes.
+pub const RECEIPT_BYTES_MAX: usize = 1 << 20;
+
+/// A decision, complete.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decision {
+    /// Version of this form: 1.
+    pub v: u8,
+    /// Whose.
+    pub tenant: TenantId,
+    /// The request.
+    pub request: RequestId,
+    /// What was asked.
+    pub kind: Kind,
+    /// What the digest covers.
+    pub binding: Binding,
+    /// The revision that was decided.
+    pub revision: u32,
+    /// The digest of the action.
+    pub digest: Digest,
+    /// What was decided.
+    pub state: State,
+    /// What had to be agreed.
+    pub requirement: Requirement,
+    /// How many people's no would have ended it.
+    pub deny_threshold: u32,
+    /// Digest of the policy documents.
+    pub policy: Digest,
+    /// What is at stake.
+    pub risk: Risk,
+    /// The votes, each with how its voter proved who they are.
+    pub votes: Vec<Vote>,
+    /// The approval went around the requirement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub glass: Option<Glass>,
+    /// The standing grant that approved it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<String>,
+    /// Who decided, or under whose identity it was written down.
+    pub by: NhiId,
+    /// When.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+    /// Whether it was made in a test: it binds nobody.
+    pub test: bool,
+}
+
+impl Decision {
+    /// The decision of a request that is decided.
+    #[must_use]
+    pub fn of(case: &Case, by: &NhiId) -> Self {
+        // A review comes later and is no part of what was decided.
+        let glass = case.glass.clone().map(|glass| Glass { reviewed_by: None, justified: None, ..glass });
+        let state = if case.state == State::Denied { State::Denied } else { State::Approved };
+        Self {
+            v: 1,
+            tenant: case.agent.tenant().clone(),
+            request: case.id,
+            kind: case.kind,
+            binding: case.binding,
+            revision: case.revision,
+            digest: case.digest,
+            state,
+            requirement: case.requirement(),
+            deny_threshold: case.plan.deny_threshold,
+            policy: case.plan.policy,
+            risk: case.plan.risk,
+            votes: case.votes.clone(),
+            glass,
+            grant: case.grant.clone(),
+            by: by.clone(),
+            at: case.decided_at,
+            test: case.test,
+        }
+    }
+
+    /// The RFC 8785 bytes that the log's commitment covers.
+    pub fn canonical_bytes(&self) -> Result<Vec<u8>, OversightError> {
+        canonical::to_vec(self).map_err(|_| OversightError::Unreadable)
+    }
+}
+
+/// A decision with its proof.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Receipt {
+    /// Version of this form: 1.
+    pub v: u8,
+    /// What was decided.
+    pub decision: Decision,
+    /// What the log's commitments are salted with, in hexadecimal.
+    pub salt: String,
+    /// The log's entry, as it stands there.
+    pub entry: String,
+    /// Where it stands.
+    pub index: u64,
+    /// The hashes from the entry to the root, leaf side first (RFC 6962 section 2.1.1).
+    pub proof: Vec<Digest>,
+    /// The log's signed checkpoint.
+    pub checkpoint: String,
+}
+
+impl Receipt {
+    /// Reads a receipt.
+    ///
+    /// Errors: `oversight.bad_receipt`.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, OversightError> {
+        let limits = canonical::Limits { bytes_max: RECEIPT_BYTES_MAX, ..canonical::LIMITS_DEFAULT };
+        canonical::parse_as(bytes, limits).map_err(|e| bad(&format!("it cannot be read: {e}")))
+    }
+
+    /// Verifies that the log of these keys holds this very decision.
+    ///
+    /// Errors: `oversight.bad_receipt`, saying what does not fit.
+    pub fn verify(&self, trusted: &TrustedKeys) -> Result<&Decision, OversightError> {
+        let decision = &self.decision;
+        if self.v != 1 || decision.v != 1 {
+            return Err(bad("it is of a version that is not known here"));
+        }
+        let opened = trusted
+            .open(&decision.tenant, "the receipt's checkpoint", self.checkpoint.as_bytes())
+            .map_err(|e| bad(&format!("its checkpoint is not signed by the trusted keys: {e}")))?;
+        let signed = opened.checkpoint;
+        let hash = merkle::leaf_hash(self.entry.as_bytes());
+        if !merkle::verify_inclusion(&hash, self.index, signed.size, &self.proof, &signed.root) {
+            return Err(bad("the signed log does not hold its entry"));
+        }
+        let leaf: Leaf = serde_json::from_str(&self.entry).map_err(|_| bad("its entry is no leaf"))?;
+        let salt = hex::decode(&self.salt).map_err(|_| bad("its salt is not hexadecimal"))?;
+        let holds = |name: &str, bytes: &[u8]| {
+            let committed = Digest::of_parts(&[&salt, bytes]);
+            let batch = format!("{name}.{}", decision.request);
+            leaf.digests.get(name).or_else(|| leaf.digests.get(&batch)) == Some(&committed)
+        };
+        if leaf.tenant != decision.tenant || !holds("decision", &decision.canonical_bytes()?) {
+            return Err(bad("the log's entry commits to another decision"));
+        }
+        if !holds("action", decision.digest.as_bytes()) {
+            return Err(bad("the log's entry commits to another action"));
+        }
+        if leaf.facts.get("mode").is_some_and(|mode| mode == "test") && !decision.test {
+            return Err(bad("it was made in a test and does not say so"));
+        }
+        Ok(decision)
+    }
+}
+
+fn bad(why: &str) -> OversightError {
+    OversightError::BadReceipt(format!("the receipt proves nothing: {why}"))
+}
