@@ -6,6 +6,7 @@
 
 mod approvals;
 mod authorization;
+mod cluster;
 mod crash;
 mod endings;
 mod humanlayer;

@@ -1,5 +1,6 @@
 //! `cargo xtask tidy`: the house rules as tests. Each rule is a function from text to findings, so that a test can break it.
 
+mod commands;
 mod errors;
 mod files;
 mod frontmatter;
@@ -105,6 +106,7 @@ pub(crate) fn check(workspace: &Workspace) -> Fallible<Report> {
             ("file size", files::too_long(&files)),
             ("machine paths", files::machine_paths(&files)),
             ("unfinished code", files::unfinished(&files)),
+            ("commands in documents", commands::check(&files, &workspace.packages)),
             ("fuzz targets", fuzz::check(&files, |target| has_files(&workspace.root.join("fuzz/corpus").join(target)))),
         ],
         warnings: files::long(&files),

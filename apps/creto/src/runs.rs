@@ -148,6 +148,16 @@ impl Runs {
         }
     }
 
+    /// Ends every run whose chain no longer stands: what another server of the same database revoked.
+    pub(crate) async fn end_fallen(&self) {
+        let live: Vec<_> = self.live().values().map(|live| (live.chain.clone(), live.end.clone())).collect();
+        for (chain, end) in live {
+            if self.0.house.gate.standing(&chain).await.is_err() {
+                end.send_replace(true);
+            }
+        }
+    }
+
     /// Ends every run whose chain has this link.
     pub(crate) fn end_under(&self, link: LinkId) {
         for live in self.live().values().filter(|live| live.chain.hops().iter().any(|hop| hop.link == Some(link))) {

@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
+use creto_db::Engine;
 use creto_enablement_common::gate::HEARTBEAT;
 use creto_enablement_common::http::{Dialect, Endpoints, in_dialect};
 use creto_kernel::ErrorCode;
@@ -125,6 +126,9 @@ impl Server {
             let serve = axum::serve(listener, guarded(Channel::Network).into_make_service());
             tasks.spawn(serve.with_graceful_shutdown(stopped(stopping.clone())).into_future());
         }
+        if house.db.engine() == Engine::Postgres {
+            tasks.spawn(follow_others(Arc::clone(&house), runs.clone(), stopping.clone()));
+        }
         tasks.spawn(heartbeat(Arc::clone(&house), stopping));
         Ok(Self { address, house, runs, stop, tasks, sockets })
     }
@@ -155,6 +159,24 @@ const STOP_TIME: std::time::Duration = std::time::Duration::from_secs(5);
 async fn stopped(mut stopping: watch::Receiver<bool>) {
     // An error means the server is gone, which is a stop too.
     let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+/// How often a server looks for what others of the same database changed: so long a revocation may take to reach it.
+const FOLLOW_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// Learns what other servers decide, and ends the runs that they took the authority from.
+async fn follow_others(house: Arc<House>, runs: Runs, stopping: watch::Receiver<bool>) -> io::Result<()> {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(FOLLOW_EVERY) => {}
+            () = stopped(stopping.clone()) => return Ok(()),
+        }
+        match house.follow().await {
+            Ok(true) => runs.end_fallen().await,
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "what other servers changed cannot be read"),
+        }
+    }
 }
 
 /// Says regularly that this server lives, and looks after the intents it opened.

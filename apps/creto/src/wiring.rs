@@ -116,11 +116,12 @@ impl House {
             None => Db::open_sqlite(&data.join("creto.db"), &migrations())?,
             Some(url) => Db::open_postgres(url, &migrations()).await?,
         };
+        let kept = config.file.keys_dir.as_ref().unwrap_or(&data);
         let master = match MasterKey::from_env()? {
             Some(master) => master,
-            None => MasterKey::load_or_create(&data.join("master.key"))?,
+            None => MasterKey::load_or_create(&kept.join("master.key"))?,
         };
-        let ring = Arc::new(KeyRing::open(&data.join("keys"), master, AlgorithmPolicy::default(), &*clock)?);
+        let ring = Arc::new(KeyRing::open(&kept.join("keys"), master, AlgorithmPolicy::default(), &*clock)?);
         let authority = Authority::new(db.clone(), Arc::clone(&ring), Arc::clone(&clock), &config.file.trust_domain).await?;
         let credentials = Credentials::new(authority.clone());
         let (tenant, name) = (config.file.tenant.clone(), local_name());
@@ -205,6 +206,12 @@ impl House {
             write_private(&path, issued.token.expose().as_bytes())?;
         }
         Ok(())
+    }
+
+    /// Learns what other servers of the same database changed: identities, revocations, policies. Says whether anything may have ended.
+    pub(crate) async fn follow(&self) -> Result<bool, Failure> {
+        self.authz.refresh().await?;
+        Ok(self.authority.follow().await?)
     }
 
     /// The identity of this name in the local tenant, made if there is none.

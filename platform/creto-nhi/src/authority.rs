@@ -103,6 +103,18 @@ impl Authority {
         Ok(())
     }
 
+    /// Reads everything again where another server of the same database has changed something since; says whether it had.
+    pub async fn follow(&self) -> Result<bool, NhiError> {
+        let (epoch, identities) = store::mark(&self.0.db).await?;
+        let known = self.0.state.read().unwrap_or_else(PoisonError::into_inner).identities.len();
+        // Our own change is counted here once it is learned; seen in between, it is only read twice.
+        let behind = epoch > self.revocation_epoch() || identities != known;
+        if behind {
+            self.reload().await?;
+        }
+        Ok(behind)
+    }
+
     /// The epoch of revocations. It grows with each one; what was verified at an earlier one is verified again.
     #[must_use]
     pub fn revocation_epoch(&self) -> u64 {

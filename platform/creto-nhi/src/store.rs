@@ -169,6 +169,13 @@ pub(crate) async fn load(db: &Db) -> Result<Loaded, NhiError> {
     Ok(Loaded { identities, revoked, epoch })
 }
 
+/// What changes whenever an identity is made, or something that was in force ends: the revocation epoch, and how many identities there are.
+pub(crate) async fn mark(db: &Db) -> Result<(u64, usize), NhiError> {
+    let row = db.query_optional("SELECT count(*) FROM nhi_identity", params![]).await?;
+    let identities = row.map_or(Ok(0), |row| row.int(0))?;
+    Ok((epoch(db).await?, usize::try_from(identities).unwrap_or(0)))
+}
+
 pub(crate) async fn epoch(db: &Db) -> Result<u64, NhiError> {
     let row = db.query_optional("SELECT epoch FROM nhi_epoch WHERE one = 1", params![]).await?;
     let epoch = row.map(|row| row.int(0)).transpose()?;

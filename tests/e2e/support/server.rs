@@ -30,6 +30,8 @@ pub(crate) struct Options {
     pub(crate) tenant: Option<&'static str>,
     /// Whether it may find `runsc`. Without, it starts in a fraction of the time.
     pub(crate) sandboxes: bool,
+    /// Lines that are made for one test.
+    pub(crate) more: String,
     /// Further lines of its configuration.
     pub(crate) lines: &'static str,
     /// Where it is killed.
@@ -82,7 +84,7 @@ impl Home {
     /// A server that answers, or how it ended before it did.
     pub(crate) fn try_serve(&self, options: &Options) -> Result<Server, ExitStatus> {
         let config = self.folder.path().join("config.toml");
-        let mut lines = options.lines.to_owned();
+        let mut lines = format!("{}{}", options.lines, options.more);
         if let Some(tenant) = options.tenant {
             lines.push_str(&format!("tenant = \"{tenant}\"\n"));
         }

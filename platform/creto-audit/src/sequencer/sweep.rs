@@ -25,22 +25,28 @@ pub(super) struct Sweeper {
     logs: HashMap<TenantId, TenantLog>,
     /// Logs that may lack leaves whose position is noted: all of them at the start, those that failed later.
     unsure: Option<BTreeSet<TenantId>>,
+    /// Every leaf up to here was seen: another server may have noted the positions of later ones.
+    seen: i64,
 }
 
 impl Sweeper {
     pub(super) fn new(options: Options) -> Self {
-        Self { options, logs: HashMap::new(), unsure: None }
+        Self { options, logs: HashMap::new(), unsure: None, seen: 0 }
     }
 
     /// Seals all pending leaves of all tenants. One tenant's failure does not hold up another's log.
     pub(super) async fn sweep(&mut self) -> Result<Swept, DbError> {
         let db = self.options.db.clone();
+        // Read first: what is committed meanwhile is seen next time.
+        let newest = db.query_optional("SELECT coalesce(max(sequence), 0) FROM audit_leaf", params![]).await?;
+        let newest = newest.map_or(Ok(0), |row| row.int(0))?;
         let sql = match self.unsure {
-            None => "SELECT DISTINCT tenant FROM audit_leaf ORDER BY tenant",
-            Some(_) => "SELECT DISTINCT tenant FROM audit_leaf WHERE log_index IS NULL ORDER BY tenant",
+            None => "SELECT DISTINCT tenant FROM audit_leaf WHERE sequence > $1 ORDER BY tenant",
+            // Also leaves that have a position: another server gave it, and this one's files lack them.
+            Some(_) => "SELECT tenant FROM audit_leaf WHERE log_index IS NULL UNION SELECT tenant FROM audit_leaf WHERE sequence > $1",
         };
         let mut tenants = self.unsure.clone().unwrap_or_default();
-        for row in db.query(sql, params![]).await? {
+        for row in db.query(sql, params![self.seen]).await? {
             tenants.insert(row.parse(0)?);
         }
         let mut swept = Swept::default();
@@ -59,6 +65,7 @@ impl Sweeper {
             self.logs.clear();
         }
         self.unsure = Some(swept.failing.keys().cloned().collect());
+        self.seen = newest;
         Ok(swept)
     }
 
@@ -127,8 +134,11 @@ async fn position(db: &Db, tenant: &TenantId, next: u64) -> Result<bool, AuditEr
     if positions.is_empty() {
         return Ok(false);
     }
-    db.mark_sequenced(&positions).await?;
-    Ok(true)
+    match db.mark_sequenced(&positions).await {
+        // Another server noted these positions in the same moment, for earlier leaves of the same order: read what it noted.
+        Ok(()) | Err(DbError::Constraint(_)) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn pending(db: &Db, tenant: &TenantId) -> Result<u64, DbError> {

@@ -7,6 +7,7 @@ from ._arguments import Arguments
 from ._async_client import AsyncClient
 from ._client import Client
 from ._model import Granted, OversightRequest, Pending, Settled, UsageReceipt
+from ._own_key import OwnKey
 from ._runs import AsyncRun, Finished, Output, Run, Started
 from .approval import require_approval
 from .errors import (
@@ -61,6 +62,7 @@ __all__ = [
     "MeteringError",
     "Output",
     "OversightError",
+    "OwnKey",
     "OversightRequest",
     "Pending",
     "ProblemError",

@@ -15,6 +15,7 @@ from . import _flows
 from ._connection import ANSWER_SECS, Connection, answer_of, failed, to_httpx
 from ._flows import Action, Call, Driving, Flow, Invoke, Pause
 from ._model import Granted, OversightRequest, Pending, Settled, UsageReceipt
+from ._own_key import OwnKey
 from ._runs import AsyncRun, run_request
 
 if TYPE_CHECKING:
@@ -36,12 +37,13 @@ class AsyncClient(Connection):
         *,
         socket: str | os.PathLike[str] | None = None,
         act_as: str | None = None,
+        own_key: OwnKey | None = None,
         timeout: float = ANSWER_SECS,
     ) -> None:
         """`timeout` bounds each answer in seconds; waiting for a human comes on top."""
-        super().__init__(url, token, socket, act_as, timeout)
+        super().__init__(url, token, socket, act_as, timeout, own_key)
         transport = httpx.AsyncHTTPTransport(uds=self._place.socket) if self._place.socket else None
-        self._http = httpx.AsyncClient(transport=transport, **self._place.options(timeout))
+        self._http = httpx.AsyncClient(transport=transport, auth=own_key, **self._place.options(timeout))
 
     async def _send(self, call: Call) -> Any:
         try:

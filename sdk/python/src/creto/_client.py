@@ -15,6 +15,7 @@ from . import _flows
 from ._connection import ANSWER_SECS, Connection, answer_of, failed, to_httpx
 from ._flows import Action, Call, Driving, Flow, Invoke, Pause
 from ._model import Granted, OversightRequest, Pending, Settled, UsageReceipt
+from ._own_key import OwnKey
 from ._runs import Run, run_request
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Client(Connection):
 
     - `Client("http://127.0.0.1:7433", "creto_agent_…")`, or without arguments from `CRETO_URL` and `CRETO_TOKEN`;
     - `Client()` inside a sandbox: the run's agent, through the sandbox's proxy, with no token at all;
+    - `Client(url, own_key=OwnKey(name))`: requests signed by a key of the agent's own, instead of a token;
     - `Client(socket=DIR)`: the local human, over the socket in the server's data directory. `act_as` picks another human.
     """
 
@@ -41,12 +43,13 @@ class Client(Connection):
         *,
         socket: str | os.PathLike[str] | None = None,
         act_as: str | None = None,
+        own_key: OwnKey | None = None,
         timeout: float = ANSWER_SECS,
     ) -> None:
         """`timeout` bounds each answer in seconds; waiting for a human comes on top."""
-        super().__init__(url, token, socket, act_as, timeout)
+        super().__init__(url, token, socket, act_as, timeout, own_key)
         transport = httpx.HTTPTransport(uds=self._place.socket) if self._place.socket else None
-        self._http = httpx.Client(transport=transport, **self._place.options(timeout))
+        self._http = httpx.Client(transport=transport, auth=own_key, **self._place.options(timeout))
 
     def _send(self, call: Call) -> Any:
         try:

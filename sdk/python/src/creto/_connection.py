@@ -82,10 +82,21 @@ class Connection:
     """What both clients are: a place, how long an answer may take, and what was learned."""
 
     def __init__(
-        self, url: str | None, token: str | None, socket: str | os.PathLike[str] | None, act_as: str | None, timeout: float
+        self,
+        url: str | None,
+        token: str | None,
+        socket: str | os.PathLike[str] | None,
+        act_as: str | None,
+        timeout: float,
+        own_key: httpx.Auth | None = None,
     ) -> None:
         """Finds the server; connects to nothing."""
-        self._place = Place.find(url, token, socket, act_as, os.environ)
+        environ: Mapping[str, str] = os.environ
+        if own_key is not None:
+            if token is not None or socket is not None:
+                raise ConfigurationError("a key of one's own takes neither a token nor a local socket")
+            environ = {name: value for name, value in environ.items() if name != "CRETO_TOKEN"}
+        self._place = Place.find(url, token, socket, act_as, environ)
         self._timeout = timeout
         self._known: dict[str, str] = {}
 
