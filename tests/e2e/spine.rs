@@ -179,6 +179,7 @@ fn a_budget_ends_where_it_ends_and_the_books_agree() {
     let Some((server, home)) = governed() else { return };
     let owner = server.owner();
     owner.put("/v1/metering/metrics/pages", json!({ "aggregation": "count", "unit_price": "0.10" })).ok();
+    owner.put("/v1/metering/reporters/spending", json!({ "reporters": ["*"] })).ok();
     let output = run(&home, &["--budget", "1.00", "--timeout", "60s", "--", "python3", "-c", SPEND]);
     let (stdout, stderr) = said(&output);
     // Nine and not ten: the time of the run itself is paid from the same budget.
@@ -220,6 +221,7 @@ print(asked['state'])
 fn what_a_run_does_through_the_api_is_part_of_the_run() {
     let Some((server, home)) = governed() else { return };
     server.owner().put("/v1/metering/metrics/pages", json!({ "aggregation": "count", "unit_price": "0.10" })).ok();
+    server.owner().put("/v1/metering/reporters/acting", json!({ "reporters": ["*"] })).ok();
     let output = run(&home, &["--", "python3", "-c", ACT]);
     let (stdout, stderr) = said(&output);
     assert_eq!(stdout.trim(), "pending", "{stderr}");

@@ -38,6 +38,7 @@ fn an_event_sent_by_eight_at_once_counts_once() {
     let server = home.serve(&Options::default());
     let owner = server.owner();
     owner.put("/v1/metering/metrics/pages", json!({ "aggregation": "count", "unit_price": "0.10" })).ok();
+    owner.put("/v1/metering/reporters/reading", json!({ "reporters": ["*"] })).ok();
     let agent = server.bearer(text(&make_key(&owner, json!({ "role": "agent", "name": "worker" })), "token"));
     let receipts: Vec<Value> = at_once(|_| send(&agent, event("tx-1")).ok());
     let first: Vec<&Value> = receipts.iter().filter(|receipt| receipt["duplicate"] == false).collect();
@@ -59,6 +60,7 @@ fn eight_that_spend_one_budget_spend_no_more_than_it() {
     let server = home.serve(&Options::default());
     let owner = server.owner();
     owner.put("/v1/metering/metrics/pages", json!({ "aggregation": "count", "unit_price": "0.10" })).ok();
+    owner.put("/v1/metering/reporters/reading", json!({ "reporters": ["*"] })).ok();
     let delegated = owner.post("/v1/delegations", json!({ "to": "lead", "budget": "1.05" })).ok();
     let lead = json!({ "role": "agent", "name": "lead", "chain": text(&delegated, "chain") });
     let lead = server.bearer(text(&make_key(&owner, lead), "token"));
@@ -94,6 +96,7 @@ fn what_the_server_measures_itself_cannot_be_reported_from_outside() {
     let server = home.serve(&Options::default());
     let owner = server.owner();
     owner.put("/v1/metering/metrics/pages", json!({ "aggregation": "count", "unit_price": "0.10" })).ok();
+    owner.put("/v1/metering/reporters/reading", json!({ "reporters": ["*"] })).ok();
     let agent = server.bearer(text(&make_key(&owner, json!({ "role": "agent", "name": "worker" })), "token"));
     let refused = send(&agent, event("creto:adm_1:pages")).refused(422, "metering.bad_event");
     assert!(text(&refused, "detail").contains("transaction_id"), "{refused}");

@@ -101,6 +101,7 @@ fn migrations() -> Vec<MigrationSet> {
         creto_enablement_common::webhook::MIGRATIONS,
         creto_metering::MIGRATIONS,
         creto_metering::CATALOG_MIGRATIONS,
+        creto_metering::EVENTS_MIGRATIONS,
         creto_oversight::MIGRATIONS,
         creto_messaging::MIGRATIONS,
     ]

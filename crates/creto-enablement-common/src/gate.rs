@@ -16,7 +16,7 @@ use creto_db::{Db, DbError, Late, Lately, Lazily, Sealed};
 use creto_kernel::canonical::CanonicalError;
 use creto_kernel::id::{AdmissionId, HoldId, LeafId, RequestId, RunId};
 use creto_kernel::{CanonicalAction, Clock, Coded, Digest, Kind, Leaf, Micros, NhiId, Phase, TenantId, Timestamp};
-use creto_nhi::{Authority, NhiError, VerifiedChain};
+use creto_nhi::{Authority, DelegationChain, NhiError, VerifiedChain};
 
 use actions::Closing;
 pub use actions::{ActionFilter, ActionRow, ActionState, LIST_MAX, MIGRATIONS};
@@ -412,6 +412,27 @@ impl Gate {
             None => Err(Refusal::ChainInvalid {
                 message: "the chain is not registered and something was revoked since it was verified".to_owned(),
             }),
+        }
+    }
+
+    /// Verifies a chain that came as a token. It proves who delegated what to whom, not who sends it.
+    pub fn verify(&self, links: &DelegationChain) -> Result<VerifiedChain, Refusal> {
+        let invalid = |error: NhiError| Refusal::ChainInvalid { message: error.to_string() };
+        self.options.authority.verify(links, self.options.clock.now()).map_err(invalid)
+    }
+
+    /// The chain of a human or a service that acts for itself, whom the caller has authenticated.
+    pub fn direct(&self, root: &NhiId) -> Result<VerifiedChain, Refusal> {
+        self.options.authority.direct(root).map_err(|error| Refusal::ChainInvalid { message: error.to_string() })
+    }
+
+    /// Whether policy allows an action as it is, without asking anybody and without a record: for a part of another action that is
+    /// itself admitted.
+    pub async fn permits(&self, request: &AdmitRequest<'_>) -> Result<(), Refusal> {
+        match self.judge(request, &[]).await? {
+            Judgement::Allow => Ok(()),
+            Judgement::Deny(refusal) => Err(refusal),
+            Judgement::Oversight(_) => Err(Refusal::denied("policy asks a human about this: send it by itself")),
         }
     }
 

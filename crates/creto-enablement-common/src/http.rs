@@ -10,5 +10,5 @@ mod problem;
 
 pub use dialect::{Dialect, in_dialect};
 pub use endpoint::{Access, Endpoint, Endpoints};
-pub use extract::{Caller, StrictJson};
+pub use extract::{Caller, HttpError, StrictJson};
 pub use problem::Problem;

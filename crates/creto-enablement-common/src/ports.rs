@@ -25,16 +25,13 @@ pub struct Usage {
     pub code: String,
     /// How much, in the metric's unit.
     pub quantity: Decimal,
-    /// The event it was sent as; `None` for what a product measured itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub event: Option<serde_json::Value>,
 }
 
 impl Usage {
     /// What a product measured itself.
     #[must_use]
     pub fn measured(code: &str, quantity: impl Into<Decimal>) -> Self {
-        Self { code: code.to_owned(), quantity: quantity.into(), event: None }
+        Self { code: code.to_owned(), quantity: quantity.into() }
     }
 }
 

@@ -1,29 +1,34 @@
 //! The Gate's ledger: money held, posted and voided along a delegation chain.
 
-use creto_db::{Db, Step};
-use creto_enablement_common::ports::Posting;
+use std::sync::Arc;
+
+use creto_db::{Db, Deciding, Step};
+use creto_enablement_common::ports::{Bill, Posting};
 use creto_enablement_common::{Funding, Ledger, Refusal, Usage};
 use creto_kernel::id::{AdmissionId, HoldId};
-use creto_kernel::{Micros, TenantId, Timestamp};
+use creto_kernel::{Micros, SystemClock, TenantId, Timestamp};
 use creto_nhi::VerifiedChain;
 use futures::future::BoxFuture;
-use rust_decimal::Decimal;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use crate::catalog::{Catalog, CatalogReader};
 use crate::core::rate;
+use crate::core::recording::{EVENT_COST_MAX, Paying};
 use crate::error::MeteringError;
-use crate::model::account::{self, AccountRef};
+use crate::model::account;
 use crate::model::event::{Event, EventInput, OWN_PREFIX};
-use crate::model::metric::{self, Aggregation, Metric};
+use crate::model::metric::{self, Metric};
+use crate::model::source::{Attribution, Source};
+use crate::service::drafting::Drafting;
 use crate::store;
-
-/// Most one usage line may cost: a million units. A mistaken quantity must not use up an account for ever.
-const LINE_COST_MAX: Micros = Micros::new(1_000_000_000_000);
+use crate::store::recording::{Draft, Told};
 
 /// Budgets and the double-entry ledger of a database.
 #[derive(Debug, Clone)]
 pub struct Accounts {
     db: Db,
+    /// Read only: it needs no time but the one it is asked about.
+    catalog: Catalog,
 }
 
 /// What `creto meter check` finds.
@@ -37,6 +42,8 @@ pub struct LedgerReport {
     pub credits: Micros,
     /// Accounts whose counters disagree with the entries and the open holds.
     pub disagreements: Vec<String>,
+    /// Aggregates that a replay of the events does not give; at most the first hundred.
+    pub aggregates: Vec<String>,
     /// Whether debits equal credits and nothing disagrees.
     pub ok: bool,
 }
@@ -44,8 +51,8 @@ pub struct LedgerReport {
 impl Accounts {
     /// The accounts in `db`.
     #[must_use]
-    pub const fn new(db: Db) -> Self {
-        Self { db }
+    pub fn new(db: Db) -> Self {
+        Self { catalog: Catalog::new(db.clone(), Arc::new(SystemClock)), db }
     }
 
     /// Checks the ledger of a tenant: debits equal credits, counters equal entries, held equals open holds.
@@ -54,7 +61,7 @@ impl Accounts {
         let credits = store::side_total(&self.db, tenant, "credit").await?;
         let disagreements = store::disagreements(&self.db, tenant).await?;
         let ok = debits == credits && disagreements.is_empty();
-        Ok(LedgerReport { debits, credits, disagreements, ok })
+        Ok(LedgerReport { debits, credits, disagreements, aggregates: Vec::new(), ok })
     }
 
     /// The metric of this code: the tenant's own, else the built-in one.
@@ -65,10 +72,16 @@ impl Accounts {
         }
     }
 
+    /// The tenant's catalog as it stands.
+    pub(crate) async fn reader(&self, tenant: &TenantId) -> Result<CatalogReader, MeteringError> {
+        self.catalog.reader(tenant).await
+    }
+
+    /// Most that usage may turn out to cost: its price by itself, rounded up. A posting adds at most that to what was posted before.
     async fn line_cost(&self, tenant: &TenantId, usage: &Usage) -> Result<Micros, MeteringError> {
         let metric = self.metric(tenant, &usage.code).await?;
-        rate::per_unit(usage.quantity, metric.unit_price)
-            .filter(|cost| *cost <= LINE_COST_MAX)
+        rate::at_most(usage.quantity, metric.unit_price)
+            .filter(|cost| *cost <= EVENT_COST_MAX)
             .ok_or_else(|| MeteringError::CostOverflow(usage.code.clone()))
     }
 
@@ -81,96 +94,58 @@ impl Accounts {
         now: Timestamp,
     ) -> Result<Posting, MeteringError> {
         let tenant = chain.tenant();
-        let accounts = account::of_chain(chain);
         let mut steps: Vec<Box<dyn Step>> = Vec::new();
-        let mut credits: Vec<(String, Micros)> = Vec::new();
-        let mut cost = Micros::ZERO;
-        for line in usage {
-            let amount = self.line_cost(tenant, line).await?;
-            cost = cost.checked_add(amount).ok_or_else(|| MeteringError::CostOverflow(line.code.clone()))?;
-            let event = event_of(chain, admission, line, now)?;
-            let line_row = store::Line { event: &event, quantity: line.quantity, cost: amount, admission, received_at: now };
-            steps.push(Box::new(store::insert_event(chain, &line_row)));
-            match credits.iter_mut().find(|(code, _)| *code == line.code) {
-                Some((_, sum)) => *sum = sum.checked_add(amount).ok_or_else(|| MeteringError::CostOverflow(line.code.clone()))?,
-                None => credits.push((line.code.clone(), amount)),
-            }
-        }
         if let Funding::Happened(Some(hold)) = funding {
             steps.extend(store::close_hold(tenant, hold, "posted", now).map(|w| Box::new(w) as Box<dyn Step>));
         }
-        if cost != Micros::ZERO {
-            for account in &accounts {
-                steps.push(Box::new(store::open_account(tenant, account)));
-                steps.push(Box::new(match funding {
-                    Funding::Happened(_) => store::post_on(tenant, account, cost),
-                    Funding::Ahead => store::spend_on(tenant, account, cost),
-                }));
+        if usage.is_empty() {
+            return Ok(Posting { steps, cost: Bill::default() });
+        }
+        let reader = self.reader(tenant).await?;
+        let view = reader.subscription(chain.root().name(), now).await?;
+        let mut drafting = Drafting::default();
+        let source = drafting.source(Source::of(chain, Attribution::Server));
+        for (place, line) in usage.iter().enumerate() {
+            // What is beyond any price is refused before it can undo what it belongs to.
+            self.line_cost(tenant, line).await?;
+            let event = event_of(chain, admission, place, line, now)?;
+            match view.as_deref().filter(|view| view.metrics.contains_key(&line.code)) {
+                Some(view) => drafting.plan(tenant, place, event, source, view)?,
+                None => drafting.house(tenant, place, event, source, &self.metric(tenant, &line.code).await?)?,
             }
-            steps.extend(entries(chain, admission, &accounts, &credits, cost, now));
         }
-        Ok(Posting { steps, cost: cost.into() })
+        drafting.sort();
+        let told = Told::default();
+        let draft = Draft {
+            tenant: tenant.clone(),
+            admission,
+            collector: chain.leaf().clone(),
+            now,
+            epoch: reader.epoch(),
+            paying: if matches!(funding, Funding::Ahead) { Paying::WithinCeilings } else { Paying::InFull },
+            all_or_none: true,
+            sources: drafting.sources,
+            slots: drafting.slots,
+            events: drafting.events,
+            told: told.clone(),
+        };
+        steps.push(Box::new(Deciding(draft)));
+        Ok(Posting { steps, cost: told.bill })
     }
 }
 
-/// The balanced entries of one posting: the acting hop owes the cost, each metric earned its part; the rollup lines repeat the debit for
-/// every account of the chain.
-fn entries(
-    chain: &VerifiedChain,
-    admission: AdmissionId,
-    accounts: &[AccountRef],
-    credits: &[(String, Micros)],
-    cost: Micros,
-    now: Timestamp,
-) -> Vec<Box<dyn Step>> {
-    let names: Vec<&str> = chain.hops().iter().map(|hop| hop.identity.as_str()).collect();
-    let path = json!(names).to_string();
-    let tenant = chain.tenant();
-    let insert = |entry: store::Entry<'_>| Box::new(store::insert_entry(tenant, admission, &path, now, &entry)) as Box<dyn Step>;
-    let mut steps = Vec::new();
-    if let Some(last) = accounts.last() {
-        steps.push(insert(store::Entry {
-            side: "debit",
-            account: &last.account,
-            identity: &last.identity,
-            hop: accounts.len(),
-            micros: cost,
-        }));
-    }
-    for (code, amount) in credits {
-        let account = format!("income:{code}");
-        steps.push(insert(store::Entry { side: "credit", account: &account, identity: chain.leaf(), hop: 0, micros: *amount }));
-    }
-    for (hop, account) in accounts.iter().enumerate() {
-        steps.push(insert(store::Entry { side: "rollup", account: &account.account, identity: &account.identity, hop, micros: cost }));
-    }
-    steps
-}
-
-/// The event a usage line records: the one that was sent, or one of our own under the admission's identifier.
-fn event_of(chain: &VerifiedChain, admission: AdmissionId, usage: &Usage, now: Timestamp) -> Result<Event, MeteringError> {
-    let input = match &usage.event {
-        Some(sent) => {
-            serde_json::from_value(sent.clone()).map_err(|e| MeteringError::BadEvent { field: "body", problem: e.to_string() })?
-        }
-        None => EventInput {
-            transaction_id: format!("{OWN_PREFIX}{admission}:{}", usage.code),
-            external_subscription_id: chain.root().name().to_owned(),
-            code: usage.code.clone(),
-            timestamp: None,
-            properties: Map::from_iter([("quantity".to_owned(), Value::String(usage.quantity.to_string()))]),
-        },
+/// The event a usage line records, under the admission's identifier.
+fn event_of(chain: &VerifiedChain, admission: AdmissionId, place: usize, usage: &Usage, now: Timestamp) -> Result<Event, MeteringError> {
+    let input = EventInput {
+        transaction_id: format!("{OWN_PREFIX}{admission}:{place}:{}", usage.code),
+        external_subscription_id: chain.root().name().to_owned(),
+        code: usage.code.clone(),
+        timestamp: None,
+        properties: Map::from_iter([("quantity".to_owned(), Value::String(usage.quantity.to_string()))]),
+        precise_total_amount_cents: None,
+        chain: None,
     };
     input.parse(now)
-}
-
-/// How many units an event is.
-pub(crate) fn units(event: &Event, metric: &Metric) -> Result<Decimal, MeteringError> {
-    match metric.aggregation {
-        Aggregation::Count => Ok(Decimal::ONE),
-        Aggregation::Sum => event.decimal(&metric.field),
-        other => Err(MeteringError::BadMetric(format!("`{}` has no units event by event", other.as_str()))),
-    }
 }
 
 fn refuse(error: MeteringError) -> Refusal {

@@ -2,6 +2,8 @@
 
 pub mod aggregate;
 pub mod allocate;
+pub mod batch_tree;
+pub mod charging;
 pub mod credits;
 pub mod dedupe;
 pub mod exact;
@@ -13,8 +15,11 @@ pub mod matching;
 pub mod period;
 pub mod posting;
 pub mod price;
+pub mod purse;
 pub mod rate;
 pub mod reading;
+pub mod recording;
+pub mod reporting;
 pub mod rounding;
 pub mod tree;
 pub mod zone;

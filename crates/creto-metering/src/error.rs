@@ -2,12 +2,12 @@
 
 use creto_db::DbError;
 use creto_enablement_common::Refusal;
-use creto_kernel::{Coded, Digest, ErrorCode, Kind};
+use creto_kernel::{Coded, Digest, ErrorCode, Kind, Timestamp};
 
 use crate::model::definition::DefinitionError;
 
 /// How a metering request fails.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum MeteringError {
     /// A field of an event is not what it must be.
     #[error("the event's `{field}` {problem}")]
@@ -77,6 +77,43 @@ pub enum MeteringError {
         /// What did not hold.
         message: String,
     },
+    /// Nobody knows the subscription.
+    #[error("there is no subscription `{0}`")]
+    UnknownSubscription(String),
+    /// The subscription does not run at the moment of the event.
+    #[error("subscription `{subscription}` does not run at {at}")]
+    NotRunning {
+        /// Which.
+        subscription: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// The plan has no charge for the metric.
+    #[error("plan `{plan}` has no charge for metric `{code}`: its usage would never be billed")]
+    NotCharged {
+        /// The metric.
+        code: String,
+        /// The plan.
+        plan: String,
+    },
+    /// The caller may not report for the subscription.
+    #[error("nobody on the chain may report for subscription `{subscription}`")]
+    NotReporter {
+        /// Which.
+        subscription: String,
+    },
+    /// The price of the usage cannot be computed.
+    #[error("the usage cannot be priced: {0}")]
+    Unpriced(String),
+    /// Another event of the request was refused, and the request is all or nothing.
+    #[error("another event of the request was refused, so none was recorded")]
+    Undone,
+    /// There is no such event.
+    #[error("there is no event `{0}`")]
+    UnknownEvent(String),
+    /// The event was cancelled before.
+    #[error("the event `{0}` was cancelled before")]
+    AlreadyCancelled(String),
     /// The Gate said no.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -100,6 +137,14 @@ impl Coded for MeteringError {
             Self::WrongState(_) => ErrorCode::new("metering.wrong_state"),
             Self::CurrencyMismatch { .. } => ErrorCode::new("metering.currency_mismatch"),
             Self::Conflict { code, .. } => *code,
+            Self::NotRunning { .. } => ErrorCode::new("metering.not_running"),
+            Self::UnknownSubscription(_) => ErrorCode::new("metering.unknown_subscription"),
+            Self::NotCharged { .. } => ErrorCode::new("metering.not_charged"),
+            Self::NotReporter { .. } => ErrorCode::new("metering.not_reporter"),
+            Self::Unpriced(_) => ErrorCode::new("metering.unpriced"),
+            Self::Undone => ErrorCode::new("metering.undone"),
+            Self::UnknownEvent(_) => ErrorCode::new("metering.unknown_event"),
+            Self::AlreadyCancelled(_) => ErrorCode::new("metering.already_cancelled"),
             Self::Refused(refusal) => refusal.code(),
             Self::Db(error) => error.code(),
         }
@@ -113,6 +158,11 @@ impl Coded for MeteringError {
             Self::UnknownDefinition { .. } => Kind::NotFound,
             Self::AlreadyExists { .. } | Self::WrongState(_) | Self::Conflict { .. } => Kind::Conflict,
             Self::CurrencyMismatch { .. } => Kind::Invalid,
+            Self::UnknownSubscription(_) | Self::UnknownEvent(_) | Self::NotCharged { .. } => Kind::NotFound,
+            Self::NotReporter { .. } => Kind::Denied,
+            Self::NotRunning { .. } => Kind::Invalid,
+            Self::Unpriced(_) => Kind::Invalid,
+            Self::Undone | Self::AlreadyCancelled(_) => Kind::Conflict,
             Self::Refused(refusal) => refusal.kind(),
             Self::Db(error) => error.kind(),
         }
@@ -122,6 +172,9 @@ impl Coded for MeteringError {
         match self {
             Self::DuplicateConflict { .. } => Some("use a new `transaction_id` for a new event".to_owned()),
             Self::UnknownMetric(code) => Some(format!("define it with `PUT /v1/metering/metrics/{code}`")),
+            Self::UnknownSubscription(name) | Self::NotReporter { subscription: name } => {
+                Some(format!("an operator says who may report for it: `PUT /v1/metering/reporters/{name}`"))
+            }
             Self::Refused(refusal) => refusal.hint(),
             _ => None,
         }

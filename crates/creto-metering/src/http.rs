@@ -1,6 +1,8 @@
 //! Native routes, `/v1/metering/…`.
 
+mod body;
 pub mod catalog;
+mod events;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -13,18 +15,15 @@ use utoipa::ToSchema;
 use crate::accounts::LedgerReport;
 use crate::core::tree::CostNode;
 use crate::model::account::AccountState;
-use crate::model::event::EventInput;
 use crate::model::metric::Metric;
-use crate::service::{Meter, MetricUsage, Receipt};
+use crate::service::{Meter, MetricUsage};
 
 /// Metering's endpoints.
 #[must_use]
 pub fn endpoints(meter: &Meter) -> Vec<Endpoint> {
     let state = || meter.clone();
-    vec![
-        Endpoint::new(Method::POST, "/v1/metering/events", Access::Agent, "Record one usage event", ingest, state())
-            .takes::<EventInput>()
-            .answers::<Receipt>(),
+    let mut all = events::endpoints(meter);
+    all.extend([
         Endpoint::new(
             Method::GET,
             "/v1/metering/usage",
@@ -51,7 +50,8 @@ pub fn endpoints(meter: &Meter) -> Vec<Endpoint> {
             state(),
         )
         .takes::<CeilingInput>(),
-    ]
+    ]);
+    all
 }
 
 /// Which usage.
@@ -96,10 +96,6 @@ struct CeilingInput {
     account: String,
     #[schema(value_type = Option<String>)]
     ceiling: Option<Micros>,
-}
-
-async fn ingest(State(meter): State<Meter>, caller: Caller, StrictJson(input): StrictJson<EventInput>) -> Result<Json<Receipt>, Problem> {
-    Ok(Json(meter.ingest(caller.acting()?, input).await?))
 }
 
 async fn usage(State(meter): State<Meter>, caller: Caller, Query(window): Query<Window>) -> Result<Json<Usages>, Problem> {

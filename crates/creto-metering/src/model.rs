@@ -14,6 +14,7 @@ pub mod overrides;
 pub mod page;
 pub mod plan;
 pub mod price;
+pub mod source;
 pub mod subscription;
 pub mod tax;
 pub mod wallet;

@@ -1,16 +1,18 @@
 //! Queries, and the write steps as values. One SQL text serves both engines.
 
+pub(crate) mod aggregates;
 pub(crate) mod catalog;
+pub(crate) mod events;
+pub(crate) mod ledger;
+pub(crate) mod recording;
+pub(crate) mod reporters;
 pub(crate) mod subscriptions;
 
 use creto_db::{Db, DbError, Migration, MigrationSet, Row, Write, params};
-use creto_kernel::id::{AdmissionId, HoldId};
-use creto_kernel::{Digest, ErrorCode, Micros, NhiId, TenantId, Timestamp};
-use creto_nhi::VerifiedChain;
-use rust_decimal::Decimal;
+use creto_kernel::id::HoldId;
+use creto_kernel::{ErrorCode, Micros, TenantId, Timestamp};
 
 use crate::model::account::{AccountRef, AccountState};
-use crate::model::event::Event;
 use crate::model::metric::{Aggregation, Metric};
 
 /// Metering's tables.
@@ -25,50 +27,6 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
 
 const BUDGET_EXCEEDED: ErrorCode = ErrorCode::new("metering.budget_exceeded");
 const HOLD_CLOSED: ErrorCode = ErrorCode::new("metering.hold_closed");
-/// A race between two senders of one transaction identifier; the service reads again and answers by the digest.
-pub(crate) const DUPLICATE: ErrorCode = ErrorCode::new("metering.duplicate_conflict");
-
-/// One event as recorded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Recorded {
-    pub(crate) digest: Digest,
-    pub(crate) admission: AdmissionId,
-    pub(crate) cost: Micros,
-}
-
-/// One event with what it measured and cost.
-#[derive(Debug)]
-pub(crate) struct Line<'a> {
-    pub(crate) event: &'a Event,
-    pub(crate) quantity: Decimal,
-    pub(crate) cost: Micros,
-    pub(crate) admission: AdmissionId,
-    pub(crate) received_at: Timestamp,
-}
-
-pub(crate) fn insert_event(chain: &VerifiedChain, line: &Line<'_>) -> Write {
-    Write::new(
-        "INSERT INTO meter_event (tenant, subscription, transaction_id, code, occurred_at, received_at, quantity, properties, agent, chain, \
-         admission, digest, cost_micros) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13)",
-        params![
-            chain.tenant(),
-            line.event.subscription.as_str(),
-            line.event.transaction_id.as_str(),
-            line.event.code.as_str(),
-            line.event.occurred_at,
-            line.received_at,
-            line.quantity.to_string(),
-            line.event.properties.as_str(),
-            chain.leaf(),
-            chain.digest(),
-            line.admission,
-            line.event.digest,
-            line.cost
-        ],
-    )
-    .unique(DUPLICATE, format!("transaction `{}` was already used", line.event.transaction_id))
-}
-
 pub(crate) fn open_account(tenant: &TenantId, account: &AccountRef) -> Write {
     Write::new(
         "INSERT INTO meter_account (tenant, account, identity, ceiling) VALUES ($1,$2,$3,$4) ON CONFLICT (tenant, account) DO NOTHING",
@@ -84,22 +42,6 @@ pub(crate) fn hold_on(tenant: &TenantId, account: &AccountRef, amount: Micros) -
         params![amount, tenant, account.account.as_str()],
     )
     .exactly(1, BUDGET_EXCEEDED, no_room(account, amount))
-}
-
-pub(crate) fn spend_on(tenant: &TenantId, account: &AccountRef, amount: Micros) -> Write {
-    Write::new(
-        "UPDATE meter_account SET spent = spent + $1 WHERE tenant = $2 AND account = $3 AND COALESCE(ceiling, 9223372036854775807) - spent - held >= $1",
-        params![amount, tenant, account.account.as_str()],
-    )
-    .exactly(1, BUDGET_EXCEEDED, no_room(account, amount))
-}
-
-/// Posts what was used under a hold: the effect has happened, so it is posted in full.
-pub(crate) fn post_on(tenant: &TenantId, account: &AccountRef, amount: Micros) -> Write {
-    Write::new(
-        "UPDATE meter_account SET spent = spent + $1 WHERE tenant = $2 AND account = $3",
-        params![amount, tenant, account.account.as_str()],
-    )
 }
 
 fn no_room(account: &AccountRef, amount: Micros) -> String {
@@ -133,34 +75,6 @@ pub(crate) fn close_hold(tenant: &TenantId, hold: HoldId, state: &'static str, n
     ]
 }
 
-/// One line of the ledger.
-#[derive(Debug)]
-pub(crate) struct Entry<'a> {
-    pub(crate) side: &'static str,
-    pub(crate) account: &'a str,
-    pub(crate) identity: &'a NhiId,
-    pub(crate) hop: usize,
-    pub(crate) micros: Micros,
-}
-
-pub(crate) fn insert_entry(tenant: &TenantId, admission: AdmissionId, path: &str, now: Timestamp, entry: &Entry<'_>) -> Write {
-    Write::new(
-        "INSERT INTO meter_entry (tenant, admission, side, account, identity, hop, path, micros, posted_at) \
-         VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9)",
-        params![
-            tenant,
-            admission,
-            entry.side,
-            entry.account,
-            entry.identity,
-            i64::try_from(entry.hop).unwrap_or(i64::MAX),
-            path,
-            entry.micros,
-            now
-        ],
-    )
-}
-
 pub(crate) fn put_metric(tenant: &TenantId, code: &str, metric: &Metric) -> Write {
     Write::new(
         "INSERT INTO meter_metric (tenant, code, aggregation, field, unit_price) VALUES ($1,$2,$3,$4,$5) \
@@ -175,12 +89,6 @@ pub(crate) fn set_ceiling(tenant: &TenantId, account: &str, ceiling: Option<Micr
         unknown,
         format!("there is no account `{account}`"),
     )
-}
-
-pub(crate) async fn recorded(db: &Db, tenant: &TenantId, event: &Event) -> Result<Option<Recorded>, DbError> {
-    let sql = "SELECT digest, admission, cost_micros FROM meter_event WHERE tenant = $1 AND subscription = $2 AND transaction_id = $3";
-    let row = db.query_optional(sql, params![tenant, event.subscription.as_str(), event.transaction_id.as_str()]).await?;
-    row.map(|row| Ok(Recorded { digest: row.parse(0)?, admission: row.parse(1)?, cost: Micros::new(row.int(2)?) })).transpose()
 }
 
 pub(crate) async fn metric(db: &Db, tenant: &TenantId, code: &str) -> Result<Option<Metric>, DbError> {
@@ -212,20 +120,6 @@ fn read_account(row: &Row) -> Result<AccountState, DbError> {
         spent: Micros::new(row.int(3)?),
         held: Micros::new(row.int(4)?),
     })
-}
-
-/// Quantities and costs of one subscription by metric, between two moments: (code, quantities, events, cost).
-pub(crate) async fn usage_rows(
-    db: &Db,
-    tenant: &TenantId,
-    subscription: &str,
-    from: Timestamp,
-    to: Timestamp,
-) -> Result<Vec<(String, Decimal, Micros)>, DbError> {
-    let sql = "SELECT code, quantity, cost_micros FROM meter_event \
-               WHERE tenant = $1 AND subscription = $2 AND occurred_at >= $3 AND occurred_at < $4 ORDER BY code";
-    let rows = db.query(sql, params![tenant, subscription, from, to]).await?;
-    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.parse(1)?, Micros::new(row.int(2)?)))).collect()
 }
 
 /// Debits between two moments, each with its path.

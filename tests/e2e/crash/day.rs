@@ -91,6 +91,7 @@ impl Day {
     /// Events under fixed identifiers, all of them again each time.
     fn usage(&self, owner: &Client, agent: &Client) -> Step {
         ask(owner, "PUT", "/v1/metering/metrics/pages", json!({ "aggregation": "count", "unit_price": PRICE }))?.ok();
+        ask(owner, "PUT", "/v1/metering/reporters/reading", json!({ "reporters": ["*"] }))?.ok();
         for number in 0..EVENTS {
             let event = json!({ "transaction_id": format!("tx-{number}"), "external_subscription_id": "reading", "code": "pages" });
             let receipt = ask(agent, "POST", "/v1/metering/events", event)?.ok();

@@ -78,6 +78,8 @@ impl World {
             "name" => self.id("agent"),
             "change" => "revoke".to_owned(),
             "code" => "pages".to_owned(),
+            "transaction" => "shared".to_owned(),
+            "external_id" | "subscription" => format!("only-{}", self.tenant),
             "digest" => self.id("digest"),
             "id" if path.starts_with("/v1/keys") => self.id("key"),
             "id" if path.starts_with("/v1/oversight") => self.id("request"),
@@ -173,6 +175,7 @@ fn marker(tenant: &str) -> String {
 
 fn plant_usage(owner: &Client, worker: &Client, marker: &str) -> Value {
     owner.put("/v1/metering/metrics/pages", json!({ "aggregation": "count", "unit_price": "0.01" })).ok();
+    owner.put("/v1/metering/reporters/shared", json!({ "reporters": ["*"] })).ok();
     let event = json!({
         "transaction_id": "shared", "external_subscription_id": "shared", "code": "pages", "properties": { "note": marker }
     });

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use axum::Router;
 use axum::body::to_bytes;
-use axum::extract::Request;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::handler::Handler;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Method, StatusCode};
@@ -87,6 +87,13 @@ impl Endpoint {
         let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::TRACE);
         let router = Router::new().route(path, on(filter, handler)).with_state(state);
         Self { method, path, access, summary, takes: None, answers: None, schemas: Vec::new(), router }
+    }
+
+    /// With a limit of its own for the body, in bytes.
+    #[must_use]
+    pub fn body_max(mut self, bytes: usize) -> Self {
+        self.router = self.router.layer(DefaultBodyLimit::max(bytes));
+        self
     }
 
     /// The JSON body it takes.

@@ -20,6 +20,7 @@ pub(crate) const SETS: &[MigrationSet] = &[
     creto_enablement_common::gate::MIGRATIONS,
     creto_metering::MIGRATIONS,
     creto_metering::CATALOG_MIGRATIONS,
+    creto_metering::EVENTS_MIGRATIONS,
     creto_oversight::MIGRATIONS,
 ];
 

@@ -282,15 +282,15 @@ fn keep_last(kept: &mut Option<Last>, value: Option<&Last>) {
 }
 
 /// Numbers in a stored state may be fractions.
-mod stored {
+pub(crate) mod stored {
     use super::Exact;
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(value: &Exact, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(value: &Exact, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&value.stored())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Exact, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Exact, D::Error> {
         Exact::from_stored(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }

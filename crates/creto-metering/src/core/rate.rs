@@ -1,6 +1,7 @@
 //! The list price of one event, posted as it happens.
 
 use creto_kernel::Micros;
+use creto_kernel::money::MICROS_PER_UNIT;
 use rust_decimal::Decimal;
 
 use crate::core::exact::Exact;
@@ -12,10 +13,17 @@ pub fn per_unit(units: Decimal, unit_price: Decimal) -> Option<Micros> {
     posting::rounded(&(Exact::from(units) * Exact::from(unit_price)))
 }
 
+/// The most that `units` at `unit_price` may be posted for, whatever was used before: rounded up to a micro; `None` beyond the range of
+/// an amount.
+#[must_use]
+pub fn at_most(units: Decimal, unit_price: Decimal) -> Option<Micros> {
+    let micros = Exact::from(units) * Exact::from(unit_price) * Exact::from(MICROS_PER_UNIT);
+    micros.ceil().to_i64().map(Micros::new)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use creto_kernel::money::MICROS_PER_UNIT;
     use proptest::prelude::*;
 
     fn decimal(text: &str) -> Decimal {
@@ -30,6 +38,14 @@ mod tests {
             assert_eq!(per_unit(decimal(units), decimal(price)), Some(Micros::new(micros)), "{units} at {price}");
         }
         assert_eq!(per_unit(decimal("79228162514264337593543950335"), decimal("1")), None);
+    }
+
+    #[test]
+    fn what_may_be_posted_is_rounded_up() {
+        for (units, price, micros) in [("3", "0.00005", 150), ("1", "0.0000005", 1), ("1", "0.0000000001", 1), ("0", "9", 0)] {
+            assert_eq!(at_most(decimal(units), decimal(price)), Some(Micros::new(micros)), "{units} at {price}");
+        }
+        assert_eq!(at_most(decimal("79228162514264337593543950335"), decimal("1")), None);
     }
 
     proptest! {

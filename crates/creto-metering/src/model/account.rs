@@ -2,11 +2,11 @@
 
 use creto_kernel::{Micros, NhiId};
 use creto_nhi::VerifiedChain;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// One account that a chain's spending passes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountRef {
     /// `tenant`, `identity:<name>` or `link:<id>`; unique in its tenant.
     pub account: String,

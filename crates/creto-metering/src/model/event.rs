@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use creto_kernel::{Digest, Timestamp, canonical};
+use creto_kernel::{Digest, TenantId, Timestamp, canonical};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -22,7 +22,7 @@ pub const OWN_PREFIX: &str = "creto:";
 /// How far ahead of our clock a timestamp may be.
 pub const AHEAD_MAX: Duration = Duration::from_secs(3600);
 
-/// An event as it is sent: Lago's five fields.
+/// An event as it is sent: Lago's fields, and the chain token of the agent it is about.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EventInput {
@@ -33,13 +33,20 @@ pub struct EventInput {
     /// The metric.
     pub code: String,
     /// When it happened, RFC 3339 or seconds since the epoch; now, when absent.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub timestamp: Option<Value>,
     /// What happened; a SUM metric reads its field here. Numbers may be sent as decimal strings, which keep all digits.
     #[serde(default)]
     #[schema(value_type = Object)]
     pub properties: Map<String, Value>,
+    /// What the event costs by itself, in cents, where the charge takes its price from the event (`dynamic`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub precise_total_amount_cents: Option<Value>,
+    /// The signed chain token of the agent whose usage it is, where a collector reports for many; else it is booked to the caller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<String>,
 }
 
 /// An event whose every field was checked.
@@ -53,10 +60,14 @@ pub struct Event {
     pub code: String,
     /// When it happened.
     pub occurred_at: Timestamp,
+    /// Whether the sender said when; else it is the moment it was received.
+    pub timed: bool,
     /// RFC 8785 text of the properties.
     pub properties: String,
     /// What happened.
     pub fields: Map<String, Value>,
+    /// What it costs by itself, in cents, as it was sent.
+    pub total_cents: Option<String>,
     /// Over the normalised event: the same event sent twice has the same digest, another one another.
     pub digest: Digest,
 }
@@ -71,22 +82,54 @@ impl EventInput {
         if sent_at.is_some_and(|at| at > now.saturating_add(AHEAD_MAX)) {
             return Err(bad("timestamp", "is more than an hour ahead of the server's clock"));
         }
+        let total_cents = self.precise_total_amount_cents.as_ref().map(cents).transpose()?;
         let properties = canonical::to_vec(&self.properties)
             .ok()
             .filter(|bytes| bytes.len() <= PROPERTIES_BYTES_MAX)
             .and_then(|bytes| String::from_utf8(bytes).ok())
             .ok_or_else(|| bad("properties", format!("are larger than the {PROPERTIES_BYTES_MAX} bytes allowed")))?;
-        // A retry that leaves the time to us must be the same event, so an absent timestamp is absent from the digest too.
-        let normal = json!({
-            "code": code, "external_subscription_id": subscription, "properties": self.properties,
-            "timestamp": sent_at, "transaction_id": transaction_id,
-        });
-        let digest = canonical::to_vec(&normal).map(|bytes| Digest::of(&bytes)).map_err(|e| bad("properties", e.to_string()))?;
-        Ok(Event { transaction_id, subscription, code, occurred_at: sent_at.unwrap_or(now), properties, fields: self.properties, digest })
+        let mut event = Event {
+            transaction_id,
+            subscription,
+            code,
+            occurred_at: sent_at.unwrap_or(now),
+            timed: sent_at.is_some(),
+            properties,
+            fields: self.properties,
+            total_cents,
+            digest: Digest::of(b""),
+        };
+        event.digest = event.digest_of_content()?;
+        Ok(event)
     }
 }
 
+/// The key of an event in the index of used identifiers: SHA-256 over tenant, subscription and transaction identifier, each with its
+/// length before it. It outlives the event: an identifier stays used after everything else was erased.
+#[must_use]
+pub fn used_key(tenant: &TenantId, subscription: &str, transaction_id: &str) -> Digest {
+    let length = |text: &str| u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes();
+    let parts = [tenant.as_str(), subscription, transaction_id].map(|text| (length(text), text.as_bytes()));
+    let [tenant, subscription, transaction] = &parts;
+    Digest::of_parts(&[b"creto/event-key/v1", &tenant.0, tenant.1, &subscription.0, subscription.1, &transaction.0, transaction.1])
+}
+
 impl Event {
+    /// SHA-256 over the RFC 8785 form of the event in which every number is decimal text and the moment is UTC microseconds, also text.
+    ///
+    /// A retry that leaves the time to us must be the same event, so an absent timestamp is absent from the digest too.
+    pub fn digest_of_content(&self) -> Result<Digest, MeteringError> {
+        let mut normal = json!({
+            "code": self.code, "external_subscription_id": self.subscription, "transaction_id": self.transaction_id,
+            "properties": Value::Object(self.fields.iter().map(|(name, value)| (name.clone(), normalised(value))).collect()),
+            "timestamp": self.timed.then(|| self.occurred_at.as_micros().to_string()),
+        });
+        if let (Some(cents), Some(object)) = (&self.total_cents, normal.as_object_mut()) {
+            object.insert("precise_total_amount_cents".to_owned(), Value::String(cents.clone()));
+        }
+        canonical::to_vec(&normal).map(|bytes| Digest::of(&bytes)).map_err(|e| bad("properties", e.to_string()))
+    }
+
     /// The decimal a SUM metric reads from `field`.
     pub fn decimal(&self, field: &str) -> Result<Decimal, MeteringError> {
         let text = match self.fields.get(field) {
@@ -95,8 +138,8 @@ impl Event {
             Some(_) => return Err(bad("properties", format!("hold `{field}`, which is neither a number nor a decimal string"))),
             None => return Err(bad("properties", format!("lack `{field}`, which the metric sums"))),
         };
-        let parsed = if text.contains(['e', 'E']) { Decimal::from_scientific(&text) } else { Decimal::from_str_exact(&text) };
-        let units = parsed.map_err(|_| bad("properties", format!("hold `{field}`, which is not a decimal of at most 28 digits")))?;
+        let units =
+            decimal(&text).ok_or_else(|| bad("properties", format!("hold `{field}`, which is not a decimal of at most 28 digits")))?;
         // Negative usage would give money back, and with it room under every ceiling of the chain.
         if units.is_sign_negative() && !units.is_zero() {
             return Err(bad("properties", format!("hold `{field}`, which is negative")));
@@ -109,7 +152,7 @@ fn bad(field: &'static str, problem: impl Into<String>) -> MeteringError {
     MeteringError::BadEvent { field, problem: problem.into() }
 }
 
-fn key(field: &'static str, text: String, bytes_max: usize) -> Result<String, MeteringError> {
+pub(crate) fn key(field: &'static str, text: String, bytes_max: usize) -> Result<String, MeteringError> {
     if text.is_empty() {
         return Err(bad(field, "is empty"));
     }
@@ -120,6 +163,38 @@ fn key(field: &'static str, text: String, bytes_max: usize) -> Result<String, Me
         return Err(bad(field, "holds control characters"));
     }
     Ok(text)
+}
+
+/// Numbers as decimal text, so that `1.50`, `1.5` and `"1.5"` are one event.
+fn normalised(value: &Value) -> Value {
+    match value {
+        Value::Number(number) => Value::String(plain(&number.to_string())),
+        Value::Array(items) => Value::Array(items.iter().map(normalised).collect()),
+        Value::Object(object) => Value::Object(object.iter().map(|(name, value)| (name.clone(), normalised(value))).collect()),
+        other => other.clone(),
+    }
+}
+
+/// A number without exponent and trailing zeros; as it is where 28 digits do not hold it.
+fn plain(text: &str) -> String {
+    decimal(text).map_or_else(|| text.to_owned(), |decimal| decimal.normalize().to_string())
+}
+
+fn decimal(text: &str) -> Option<Decimal> {
+    if text.contains(['e', 'E']) { Decimal::from_scientific(text).ok() } else { Decimal::from_str_exact(text).ok() }
+}
+
+fn cents(value: &Value) -> Result<String, MeteringError> {
+    let text = match value {
+        Value::Number(number) => plain(&number.to_string()),
+        Value::String(text) => plain(text),
+        _ => return Err(bad("precise_total_amount_cents", "is neither a number nor a decimal string")),
+    };
+    match decimal(&text) {
+        Some(amount) if !amount.is_sign_negative() || amount.is_zero() => Ok(text),
+        Some(_) => Err(bad("precise_total_amount_cents", "is negative")),
+        None => Err(bad("precise_total_amount_cents", "is not a decimal of at most 28 digits")),
+    }
 }
 
 fn moment(value: &Value) -> Result<Timestamp, MeteringError> {
@@ -175,10 +250,13 @@ mod tests {
         let same = digest(|_| {});
         assert_eq!(digest(|b| b["timestamp"] = json!("2026-11-22T12:00:00+02:00")), same);
         assert_eq!(digest(|b| b["timestamp"] = json!(1_795_341_600)), same);
+        assert_eq!(digest(|b| b["properties"]["n"] = json!(1.50)), same, "decimals are compared as text");
+        assert_eq!(digest(|b| b["chain"] = json!("whoever it is booked to")), same, "whom it is booked to is not what happened");
         for change in [
             (|b| b["properties"]["n"] = json!("2")) as fn(&mut Value),
             |b| b["timestamp"] = json!("2026-11-22T10:00:00.000001Z"),
             |b| b["code"] = json!("other"),
+            |b| b["precise_total_amount_cents"] = json!("7"),
         ] {
             assert_ne!(digest(change), same);
         }

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use crate::error::MeteringError;
 pub use crate::model::billable_metric::Aggregation;
+use crate::model::event::CODE_BYTES_MAX;
 
 /// A metric with its list price: what each event of it costs at once, before any plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -24,6 +25,9 @@ pub struct Metric {
 impl Metric {
     /// Refuses a definition that contradicts itself.
     pub fn check(self) -> Result<Self, MeteringError> {
+        if self.field.len() > CODE_BYTES_MAX || self.field.chars().any(char::is_control) {
+            return Err(MeteringError::BadMetric(format!("`field` is longer than {CODE_BYTES_MAX} bytes or holds control characters")));
+        }
         match self.aggregation {
             Aggregation::Sum if self.field.is_empty() => Err(MeteringError::BadMetric("a sum needs the `field` it reads".to_owned())),
             Aggregation::Count if !self.field.is_empty() => Err(MeteringError::BadMetric("a count reads no `field`".to_owned())),

@@ -38,8 +38,9 @@ pub(crate) async fn post(house: &House, chain: &VerifiedChain, hold: Option<Hold
         )
         .await
         .unwrap();
+    house.db.commit(Sealed::new(leaf(chain)).steps(posting.steps)).await?;
     assert_eq!(posting.cost.cost(), Micros::new(micros));
-    house.db.commit(Sealed::new(leaf(chain)).steps(posting.steps)).await.map(|_| ())
+    Ok(())
 }
 
 pub(crate) async fn void(house: &House, chain: &VerifiedChain, hold: HoldId) -> Result<(), DbError> {

@@ -85,7 +85,14 @@ async fn count_the_money(target: &str, told: &BTreeSet<AdmissionId>, after: &str
     let spent = SPENT * i64::try_from(done.len()).unwrap();
     let report = house.accounts.check(tenant).await.unwrap();
     assert_eq!((report.ok, report.debits.get()), (true, spent), "{after}: {report:?}");
-    let events = house.db.query("SELECT admission, cost_micros FROM meter_event", vec![]).await.unwrap();
+    let events = house
+        .db
+        .query(
+            "SELECT b.admission, r.cost_micros FROM meter_record r JOIN meter_batch b ON b.tenant = r.tenant AND b.first = r.seq",
+            vec![],
+        )
+        .await
+        .unwrap();
     assert_eq!(events.iter().map(|row| row.parse(0).unwrap()).collect::<BTreeSet<AdmissionId>>(), done, "{after}: ledger and events");
     assert_eq!(events.iter().map(|row| row.int(1).unwrap()).sum::<i64>(), spent, "{after}");
     assert_eq!(house.held().await, 5 * HELD * i64::try_from(cut.len()).unwrap(), "{after}: what was cut is still held, at each account");

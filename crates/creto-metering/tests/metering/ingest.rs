@@ -26,6 +26,9 @@ async fn metered(db: Db) -> (House, Meter, VerifiedChain) {
         |aggregation, field: &str, price: &str| Metric { aggregation, field: field.to_owned(), unit_price: price.parse().unwrap() };
     meter.put_metric(chain.root(), "calls", metric(Aggregation::Count, "", "0.0003")).await.unwrap();
     meter.put_metric(chain.root(), "tokens", metric(Aggregation::Sum, "n", "0.00001")).await.unwrap();
+    for subscription in ["s1", "s2"] {
+        meter.put_reporters(chain.root(), subscription, vec!["*".to_owned()]).await.unwrap();
+    }
     (house, meter, chain)
 }
 

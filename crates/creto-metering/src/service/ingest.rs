@@ -1,0 +1,522 @@
+//! Events in: checked, attributed, drafted, committed at once, answered one by one.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use creto_db::{DbError, Deciding};
+use creto_enablement_common::gate::Acting;
+use creto_enablement_common::{AdmitRequest, Effect, Refusal};
+use creto_kernel::id::AdmissionId;
+use creto_kernel::{Coded, Digest, ErrorCode, Micros, TenantId, Timestamp};
+use creto_nhi::{DelegationChain, VerifiedChain};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::Meter;
+use super::drafting::Drafting;
+use crate::catalog::{CatalogReader, SubscriptionView};
+use crate::core::aggregate::Value as Reported;
+use crate::core::batch_tree;
+use crate::core::recording::{Drafted, Fate, Paying};
+use crate::core::reporting::Bound;
+use crate::error::MeteringError;
+use crate::model::event::{self, Event, EventInput, OWN_PREFIX};
+use crate::model::metric::{self, Metric};
+use crate::model::source::{Attribution, Source};
+use crate::store::recording::{self, Draft, Told};
+use crate::store::{events, reporters};
+
+/// How long events wait for a human, where policy asks one.
+const APPROVAL_WAIT: Duration = Duration::from_secs(600);
+/// How often a draft is made again because the catalog changed meanwhile.
+const DRAFTS_MAX: u32 = 8;
+
+/// How a request of events is taken.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Taking {
+    /// The caller runs the installation: it may report for every subscription.
+    pub trusted: bool,
+    /// One event that is not recorded undoes all.
+    pub all_or_none: bool,
+}
+
+/// What became of one event of a request.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It is recorded.
+    Recorded {
+        /// Its place in the order of the tenant's events.
+        seq: i64,
+        /// What it cost.
+        cost: Micros,
+    },
+    /// The very same event was recorded before, perhaps in this request; it is answered as then.
+    Duplicate {
+        /// Its place.
+        seq: i64,
+        /// What it cost.
+        cost: Micros,
+        /// The admission that recorded it.
+        admission: AdmissionId,
+    },
+    /// It is not recorded.
+    Refused(MeteringError),
+}
+
+/// What became of a request of events.
+#[derive(Debug)]
+pub struct Answered {
+    /// The admission that recorded what is new, where anything is.
+    pub admission: Option<AdmissionId>,
+    /// The root of the tree over what is new.
+    pub root: Option<Digest>,
+    /// Each event's transaction identifier, where it was read, and what became of it; in the order they were sent.
+    pub events: Vec<(Option<String>, Outcome)>,
+}
+
+/// What ingesting an event answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Receipt {
+    /// The sender's identifier.
+    pub transaction_id: String,
+    /// The admission that recorded it.
+    pub admission: String,
+    /// What it cost.
+    #[schema(value_type = String)]
+    pub cost: Micros,
+    /// Whether the same event had been recorded before; then nothing was recorded now.
+    pub duplicate: bool,
+}
+
+impl Meter {
+    /// Records one event under the caller's chain and posts its cost at every hop. The same event again answers as the first time;
+    /// another event under the same identifier is refused with both digests.
+    pub async fn ingest(&self, acting: impl Into<Acting<'_>>, input: EventInput) -> Result<Receipt, MeteringError> {
+        self.ingest_as(acting, Taking::default(), Ok(input)).await
+    }
+
+    /// As [`Meter::ingest`], taken as it says.
+    pub async fn ingest_as(
+        &self,
+        acting: impl Into<Acting<'_>>,
+        taking: Taking,
+        input: Result<EventInput, MeteringError>,
+    ) -> Result<Receipt, MeteringError> {
+        let mut answered = self.ingest_all(acting, taking, vec![input]).await?;
+        let lost = || MeteringError::Db(DbError::Unavailable("nothing was answered".to_owned()));
+        let (transaction_id, outcome) = answered.events.pop().ok_or_else(lost)?;
+        let receipt = |admission: AdmissionId, cost, duplicate| Receipt {
+            transaction_id: transaction_id.unwrap_or_default(),
+            admission: admission.to_string(),
+            cost,
+            duplicate,
+        };
+        match outcome {
+            Outcome::Recorded { cost, .. } => Ok(receipt(answered.admission.ok_or_else(lost)?, cost, false)),
+            Outcome::Duplicate { cost, admission, .. } => Ok(receipt(admission, cost, true)),
+            Outcome::Refused(error) => Err(error),
+        }
+    }
+
+    /// Records many events in one commit under one leaf, and answers each. An `Err` refuses all of them; nothing is recorded then.
+    pub async fn ingest_all(
+        &self,
+        acting: impl Into<Acting<'_>>,
+        taking: Taking,
+        inputs: Vec<Result<EventInput, MeteringError>>,
+    ) -> Result<Answered, MeteringError> {
+        let acting = acting.into();
+        for _ in 0..DRAFTS_MAX {
+            let mut intake = Intake::new(self, acting, taking, &inputs).await?;
+            if let Some(answered) = intake.whole_retry().await? {
+                return Ok(answered);
+            }
+            intake.draft(&inputs).await?;
+            match intake.commit().await {
+                Err(MeteringError::Refused(refusal)) if refusal.code() == recording::CATALOG_CHANGED => {}
+                outcome => return outcome,
+            }
+        }
+        Err(MeteringError::Db(DbError::Busy("the catalog kept changing".to_owned())))
+    }
+}
+
+/// One request of events on its way.
+struct Intake<'a> {
+    meter: &'a Meter,
+    acting: Acting<'a>,
+    taking: Taking,
+    now: Timestamp,
+    epoch: i64,
+    outcomes: Vec<Option<Outcome>>,
+    ids: Vec<Option<String>>,
+    parsed: Vec<Option<Event>>,
+    digests: Vec<Option<Digest>>,
+    drafting: Drafting,
+}
+
+impl<'a> Intake<'a> {
+    async fn new(
+        meter: &'a Meter,
+        acting: Acting<'a>,
+        taking: Taking,
+        inputs: &[Result<EventInput, MeteringError>],
+    ) -> Result<Self, MeteringError> {
+        let now = meter.clock.now();
+        let mut intake = Self {
+            meter,
+            acting,
+            taking,
+            now,
+            epoch: 0,
+            outcomes: Vec::with_capacity(inputs.len()),
+            ids: Vec::with_capacity(inputs.len()),
+            parsed: Vec::with_capacity(inputs.len()),
+            digests: Vec::with_capacity(inputs.len()),
+            drafting: Drafting::default(),
+        };
+        for input in inputs {
+            intake.ids.push(input.as_ref().ok().map(|input| input.transaction_id.clone()));
+            let event = input.as_ref().map_err(Clone::clone).and_then(|input| input.clone().parse(now)).and_then(check_foreign);
+            let (event, outcome) = match event {
+                Ok(event) => (Some(event), None),
+                Err(error) => (None, Some(Outcome::Refused(error))),
+            };
+            intake.digests.push(event.as_ref().map(|event| event.digest));
+            intake.parsed.push(event);
+            intake.outcomes.push(outcome);
+        }
+        Ok(intake)
+    }
+
+    fn tenant(&self) -> &'a TenantId {
+        self.acting.chain.tenant()
+    }
+
+    /// A request that was recorded before as a whole is answered without asking anybody. Only where its first and its last event are
+    /// known the others are looked up: the usual request is new.
+    async fn whole_retry(&mut self) -> Result<Option<Answered>, MeteringError> {
+        let known: Vec<(usize, &Event)> = self.parsed.iter().enumerate().filter_map(|(at, event)| Some((at, event.as_ref()?))).collect();
+        let (Some((_, first)), Some((_, last))) = (known.first(), known.last()) else { return Ok(Some(self.answer(None))) };
+        let tenant = self.tenant();
+        for event in [first, last] {
+            let key = event::used_key(tenant, &event.subscription, &event.transaction_id);
+            if events::place(&self.meter.db, tenant, &key).await?.is_none() {
+                return Ok(None);
+            }
+        }
+        let mut found = Vec::new();
+        for (at, event) in known {
+            let key = event::used_key(tenant, &event.subscription, &event.transaction_id);
+            let Some(seq) = events::place(&self.meter.db, tenant, &key).await? else { return Ok(None) };
+            found.push((at, seq));
+        }
+        for (at, seq) in found {
+            let outcome = self.first_answer(at, seq).await?;
+            self.settle(at, outcome);
+        }
+        Ok(Some(self.answer(None)))
+    }
+
+    fn settle(&mut self, at: usize, outcome: Outcome) {
+        if let Some(place) = self.outcomes.get_mut(at) {
+            *place = Some(outcome);
+        }
+    }
+
+    /// How an event whose identifier was used is answered: as the first time, or with both digests.
+    async fn first_answer(&self, at: usize, seq: i64) -> Result<Outcome, MeteringError> {
+        let (db, tenant) = (&self.meter.db, self.tenant());
+        let lost = || MeteringError::Db(DbError::Corrupt(format!("the event at place {seq} has no batch")));
+        let batch = events::batch_of(db, tenant, seq).await?.ok_or_else(lost)?;
+        let recorded = batch.digest(seq).ok_or_else(lost)?;
+        let sent = self.digests.get(at).copied().flatten().ok_or_else(lost)?;
+        if recorded != sent {
+            let transaction = self.ids.get(at).cloned().flatten().unwrap_or_default();
+            return Ok(Outcome::Refused(MeteringError::DuplicateConflict { transaction, recorded, sent }));
+        }
+        // What was erased cost something all the same, and nobody can say what any more.
+        let cost = events::record(db, tenant, seq).await?.map_or(Micros::ZERO, |record| record.cost);
+        Ok(Outcome::Duplicate { seq, cost, admission: batch.admission })
+    }
+
+    /// Finds for each event whom it is booked to, whether they may report it, and what it counts in.
+    async fn draft(&mut self, inputs: &[Result<EventInput, MeteringError>]) -> Result<(), MeteringError> {
+        let reader = self.meter.accounts.reader(self.tenant()).await?;
+        self.epoch = reader.epoch();
+        let mut allowed = Allowed::default();
+        let caller = self.drafting.source(Source::of(self.acting.chain, Attribution::Caller));
+        let mut metrics: HashMap<String, Result<Metric, MeteringError>> = HashMap::new();
+        for (at, input) in inputs.iter().enumerate() {
+            let Some(event) = self.parsed.get_mut(at).and_then(Option::take) else { continue };
+            let token = input.as_ref().ok().and_then(|input| input.chain.as_deref());
+            let drafted = self.draft_one(at, event, (token, caller), &reader, &mut allowed, &mut metrics).await;
+            match drafted {
+                Ok(()) => {}
+                Err(error @ MeteringError::Db(_)) => return Err(error),
+                Err(error) => self.settle(at, Outcome::Refused(error)),
+            }
+        }
+        self.drafting.sort();
+        Ok(())
+    }
+
+    async fn draft_one(
+        &mut self,
+        at: usize,
+        event: Event,
+        (token, caller): (Option<&str>, usize),
+        reader: &CatalogReader,
+        allowed: &mut Allowed,
+        metrics: &mut HashMap<String, Result<Metric, MeteringError>>,
+    ) -> Result<(), MeteringError> {
+        let tenant = self.tenant();
+        let chain = token.map(|token| self.verified(token)).transpose()?;
+        let booked = chain.as_ref().unwrap_or(self.acting.chain);
+        let view = reader.subscription(&event.subscription, event.occurred_at).await?;
+        if view.is_none() && !reader.history(&event.subscription).await?.is_empty() {
+            return Err(MeteringError::NotRunning { subscription: event.subscription, at: event.occurred_at });
+        }
+        allowed.check(self, &event, booked, view.as_deref()).await?;
+        let source = match &chain {
+            Some(chain) => self.drafting.source(Source::of(chain, Attribution::Token)),
+            None => caller,
+        };
+        if let Some(view) = view {
+            return self.drafting.plan(tenant, at, event, source, &view);
+        }
+        if !metrics.contains_key(&event.code) {
+            let found = self.meter.accounts.metric(tenant, &event.code).await;
+            metrics.insert(event.code.clone(), found);
+        }
+        match metrics.get(&event.code) {
+            Some(Ok(metric)) => self.drafting.house(tenant, at, event, source, metric),
+            Some(Err(error)) => Err(error.clone()),
+            None => Err(MeteringError::UnknownMetric(event.code)),
+        }
+    }
+
+    /// The chain of a token: of this tenant, in force, and allowed to report usage at all.
+    fn verified(&self, token: &str) -> Result<VerifiedChain, MeteringError> {
+        let bad = |problem: String| MeteringError::BadEvent { field: "chain", problem };
+        let links = DelegationChain::from_token(token).map_err(|e| bad(format!("is no chain token: {e}")))?;
+        let chain = self.meter.gate.verify(&links).map_err(|e| bad(format!("does not verify: {e}")))?;
+        if chain.tenant() != self.tenant() {
+            return Err(bad("is of another tenant".to_owned()));
+        }
+        Ok(chain)
+    }
+
+    async fn commit(mut self) -> Result<Answered, MeteringError> {
+        self.ask_policy().await?;
+        if self.drafting.events.is_empty() || (self.taking.all_or_none && self.outcomes.iter().any(Option::is_some)) {
+            return Ok(self.answer(None));
+        }
+        let admission = AdmissionId::generate();
+        let told = Told::default();
+        let Drafting { slots, sources, events, places, .. } = std::mem::take(&mut self.drafting);
+        let request = self.request(admission, &events)?;
+        let draft = Draft {
+            tenant: self.tenant().clone(),
+            admission,
+            collector: self.acting.chain.leaf().clone(),
+            now: self.now,
+            epoch: self.epoch,
+            paying: Paying::WithinCeilings,
+            all_or_none: self.taking.all_or_none,
+            sources,
+            slots,
+            events,
+            told: told.clone(),
+        };
+        let effect = Effect {
+            steps: vec![Box::new(Deciding(draft))],
+            late: vec![told.lately()],
+            bill: Some(told.bill.clone()),
+            ..Effect::default()
+        };
+        let committed = self.meter.gate.commit_effect(request, effect).await;
+        let recorded = match &committed {
+            Ok(_) => Some((admission, told.root())),
+            // What was decided inside the commit says which event was refused, and why.
+            Err(refusal) if said_by_draft(refusal.code()) => None,
+            Err(refusal) => return Err(refusal.clone().into()),
+        };
+        for (place, fate) in places.into_iter().zip(told.fates()) {
+            let outcome = self.outcome_of(place, fate, recorded.is_some()).await?;
+            self.settle(place, outcome);
+        }
+        Ok(self.answer(recorded))
+    }
+
+    async fn outcome_of(&self, place: usize, fate: Fate, committed: bool) -> Result<Outcome, MeteringError> {
+        let id = || self.ids.get(place).cloned().flatten().unwrap_or_default();
+        Ok(match fate {
+            Fate::Recorded { seq, cost } if committed => Outcome::Recorded { seq, cost },
+            Fate::Recorded { .. } => Outcome::Refused(MeteringError::Undone),
+            // Within a request that was undone there is no first event either.
+            Fate::Used { seq } if committed || events::record(&self.meter.db, self.tenant(), seq).await?.is_some() => {
+                self.first_answer(place, seq).await?
+            }
+            Fate::Used { .. } => Outcome::Refused(MeteringError::Undone),
+            Fate::Short { account, whose, cost } => Outcome::Refused(MeteringError::Refused(Refusal::BudgetExceeded {
+                message: format!("the budget of `{whose}` ({account}) has no room for {cost}"),
+            })),
+            Fate::Unpayable => Outcome::Refused(MeteringError::CostOverflow(id())),
+            Fate::Unpriced(why) => Outcome::Refused(MeteringError::Unpriced(why)),
+        })
+    }
+
+    /// Policy is asked about each metric: a request of many must not carry one that may not be reported.
+    async fn ask_policy(&mut self) -> Result<(), MeteringError> {
+        let codes: BTreeSet<&str> = self.drafting.events.iter().map(|drafted| drafted.event.code.as_str()).collect();
+        if codes.len() <= 1 {
+            return Ok(());
+        }
+        let mut refused: BTreeMap<String, Refusal> = BTreeMap::new();
+        for code in codes {
+            let request = request_for(self.acting, code)?;
+            if let Err(refusal) = self.meter.gate.permits(&request).await {
+                refused.insert(code.to_owned(), refusal);
+            }
+        }
+        if refused.is_empty() {
+            return Ok(());
+        }
+        let both: Vec<_> = self.drafting.places.drain(..).zip(self.drafting.events.drain(..)).collect();
+        for (place, drafted) in both {
+            match refused.get(&drafted.event.code) {
+                Some(refusal) => self.settle(place, Outcome::Refused(MeteringError::Refused(refusal.clone()))),
+                None => {
+                    self.drafting.places.push(place);
+                    self.drafting.events.push(drafted);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The action: of one event all that is known, so that an approver sees it; of many, how many and their root.
+    fn request(&self, admission: AdmissionId, drafted: &[Drafted]) -> Result<AdmitRequest<'a>, MeteringError> {
+        let Some(first) = drafted.first() else { return Err(MeteringError::Undone) };
+        let mut request = request_for(self.acting, &first.event.code)?;
+        request.admission = Some(admission);
+        request.wait = APPROVAL_WAIT;
+        request.arguments = if drafted.len() == 1 {
+            Map::from_iter([
+                ("properties".to_owned(), Value::Object(first.event.fields.clone())),
+                ("quantity".to_owned(), quantity(first).into()),
+                ("subscription".to_owned(), first.event.subscription.clone().into()),
+                ("transaction_id".to_owned(), first.event.transaction_id.clone().into()),
+                ("event".to_owned(), first.event.digest.to_string().into()),
+            ])
+        } else {
+            let digests: Vec<Digest> = drafted.iter().map(|drafted| drafted.event.digest).collect();
+            let codes: BTreeSet<&str> = drafted.iter().map(|drafted| drafted.event.code.as_str()).collect();
+            Map::from_iter([
+                ("events".to_owned(), drafted.len().to_string().into()),
+                ("metrics".to_owned(), codes.into_iter().take(ARGUMENT_CODES_MAX).collect()),
+                ("root".to_owned(), batch_tree::root(&digests).to_string().into()),
+            ])
+        };
+        Ok(request)
+    }
+
+    fn answer(&mut self, recorded: Option<(AdmissionId, Option<Digest>)>) -> Answered {
+        let undone = || Outcome::Refused(MeteringError::Undone);
+        let outcomes = self.outcomes.drain(..).map(|outcome| outcome.unwrap_or_else(undone));
+        Answered {
+            admission: recorded.map(|(admission, _)| admission),
+            root: recorded.and_then(|(_, root)| root),
+            events: self.ids.drain(..).zip(outcomes).collect(),
+        }
+    }
+}
+
+/// How much an event reports, as an approver is shown it.
+fn quantity(drafted: &Drafted) -> String {
+    match drafted.shares.first().map(|share| &share.value) {
+        Some(Reported::Number(units) | Reported::Maybe(Some(units))) => units.to_string(),
+        Some(Reported::Member(value, _)) => value.clone(),
+        _ => "1".to_owned(),
+    }
+}
+
+/// Most metrics that an approver is shown of a request.
+const ARGUMENT_CODES_MAX: usize = 50;
+
+fn request_for<'a>(acting: Acting<'a>, code: &str) -> Result<AdmitRequest<'a>, MeteringError> {
+    let parse = |e: creto_kernel::action::NameError| MeteringError::BadEvent { field: "code", problem: e.to_string() };
+    let resource = format!("metric:{code}");
+    let mut request = AdmitRequest::new(acting.chain, "metering.ingest".parse().map_err(parse)?, resource.parse().map_err(parse)?);
+    request.run = acting.run;
+    Ok(request)
+}
+
+fn said_by_draft(code: ErrorCode) -> bool {
+    [recording::BUDGET_EXCEEDED, recording::DUPLICATE, recording::COST_OVERFLOW, recording::UNPRICED].contains(&code)
+}
+
+/// Who was found to be allowed to report for which subscription, within one request.
+#[derive(Default)]
+struct Allowed {
+    reporters: HashMap<String, Vec<String>>,
+    checked: HashMap<(Digest, String), bool>,
+}
+
+impl Allowed {
+    /// Refused unless the one it is booked to, or the caller, may report for the subscription.
+    async fn check(
+        &mut self,
+        intake: &Intake<'_>,
+        event: &Event,
+        booked: &VerifiedChain,
+        view: Option<&SubscriptionView>,
+    ) -> Result<(), MeteringError> {
+        let key = (booked.digest(), event.subscription.clone());
+        let admitted = match self.checked.get(&key) {
+            Some(admitted) => *admitted,
+            None => {
+                let admitted = self.ask(intake, event, booked, view).await?;
+                self.checked.insert(key, admitted);
+                admitted
+            }
+        };
+        if admitted { Ok(()) } else { Err(MeteringError::NotReporter { subscription: event.subscription.clone() }) }
+    }
+
+    async fn ask(
+        &mut self,
+        intake: &Intake<'_>,
+        event: &Event,
+        booked: &VerifiedChain,
+        view: Option<&SubscriptionView>,
+    ) -> Result<bool, MeteringError> {
+        if !self.reporters.contains_key(&event.subscription) {
+            let listed = reporters::of(&intake.meter.db, intake.tenant(), &event.subscription).await?;
+            self.reporters.insert(event.subscription.clone(), listed);
+        }
+        let reporters = self.reporters.get(&event.subscription).map_or(&[][..], Vec::as_slice);
+        let bound =
+            Bound { subscription: &event.subscription, customer: view.map(|view| view.customer.body.external_id.as_str()), reporters };
+        let caller = intake.acting.chain;
+        let own = bound.admits(booked) || bound.admits(caller);
+        if !own && view.is_none() && reporters.is_empty() {
+            return Err(MeteringError::UnknownSubscription(event.subscription.clone()));
+        }
+        Ok(own || intake.taking.trusted)
+    }
+}
+
+/// What the server measures itself, and the identifiers it records that under, cannot be reported from outside.
+fn check_foreign(event: Event) -> Result<Event, MeteringError> {
+    let bad = |field, problem: &str| Err(MeteringError::BadEvent { field, problem: problem.to_owned() });
+    if event.transaction_id.starts_with(OWN_PREFIX) {
+        return bad("transaction_id", "begins with `creto:`, which is kept for what the server measures itself");
+    }
+    if metric::built_in(&event.code).is_some() {
+        return bad("code", "is a metric that the server measures itself");
+    }
+    Ok(event)
+}
