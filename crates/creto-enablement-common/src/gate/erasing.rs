@@ -12,6 +12,9 @@ const ERASE: &str = "UPDATE gate_action SET arguments = 'null', digest = $6, not
     WHERE tenant = $1 AND opened_at < $2 AND ($3 = '' OR agent = $3) AND ($4 = '' OR run = $4) AND ($5 = '' OR digest = $5)
     AND state IN ('done', 'failed', 'refused') AND digest <> $6";
 
+const FORGET_ATTEMPTS: &str = "UPDATE gate_attempt SET digest = $2 WHERE tenant = $1 AND digest <> $2
+    AND admission IN (SELECT admission FROM gate_action WHERE tenant = $1 AND digest = $2)";
+
 impl Gate {
     /// Erases arguments, refusals' words, digests and salts of settled actions.
     #[must_use]
@@ -20,7 +23,9 @@ impl Gate {
         let mut values = what.params();
         values.extend(params![ERASED, vec![0_u8; 32]]);
         let step: Box<dyn Step> = Box::new(Write::new(ERASE, values).counted(count.0.clone()));
-        Erasing { steps: vec![step], count }
+        // An attempt that comes again later is then another action's, and is refused: it is not done twice.
+        let attempts: Box<dyn Step> = Box::new(Write::new(FORGET_ATTEMPTS, params![&what.tenant, ERASED]));
+        Erasing { steps: vec![step, attempts], count }
     }
 
     /// The digests of a run's actions: by these, reasons are recorded elsewhere.
