@@ -81,6 +81,10 @@ fn what_one_server_decides_the_other_knows_and_goes_on_without_it_and_their_logs
     until("the suspension has reached the other server", || !there.get("/v1/whoami").is_ok());
     assert!(suspended.elapsed() < REACH_MAX, "{:?}", suspended.elapsed());
 
+    // What was said at one is erased at the other, on this engine too.
+    let erased = first.owner().post("/v1/privacy/erase", json!({ "agent": "worker" })).ok();
+    assert!(erased["memories"].as_u64() >= Some(1) && erased["actions"].as_u64() >= Some(1), "{erased}");
+
     // Both write at once, and both folders hold one and the same tree.
     std::thread::scope(|scope| {
         for (server, side) in [(&first, "a"), (&second, "b")] {
