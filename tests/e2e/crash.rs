@@ -5,6 +5,7 @@
 //! visit of one point, started again, and the script is finished; then the next visit, until the day passes the point no more.
 
 mod day;
+mod demo;
 
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt as _;

@@ -1,4 +1,5 @@
-//! Places where a test kills the process, to prove what survives: `CRETO_FAILPOINT=name[:nth]` at process start.
+//! Places where a test kills the process, to prove what survives: `CRETO_FAILPOINT=name[@action][:nth]` at process start. With an action
+//! only visits count that commit a leaf of this action.
 //!
 //! The environment is read once; without the variable a point costs one load of an initialised cell.
 
@@ -22,6 +23,7 @@ pub const COMMIT_POINTS: [&str; 4] = [BEFORE_STEPS, AFTER_STEPS, BEFORE_COMMIT, 
 
 struct Armed {
     name: String,
+    action: Option<String>,
     left: AtomicU64,
 }
 
@@ -33,13 +35,16 @@ fn armed() -> Option<&'static Armed> {
 fn parse(text: &str) -> Option<Armed> {
     let (name, nth) = text.split_once(':').unwrap_or((text, "1"));
     let left = AtomicU64::new(nth.parse().ok().filter(|n| *n > 0)?);
-    (!name.is_empty()).then(|| Armed { name: name.to_owned(), left })
+    let (name, action) = name.split_once('@').map_or((name, None), |(name, action)| (name, Some(action.to_owned())));
+    (!name.is_empty()).then(|| Armed { name: name.to_owned(), action, left })
 }
 
-/// Dies here by SIGKILL if this point is armed and this is its nth visit: no destructor runs, no buffer is flushed.
-pub fn hit(name: &str) {
+/// Dies here by SIGKILL if this point is armed and this is its nth visit: no destructor runs, no buffer is flushed. `actions` are those of
+/// the leaves that are committed here.
+pub(crate) fn hit<'a>(name: &str, actions: impl IntoIterator<Item = &'a str>) {
     let Some(armed) = armed() else { return };
-    if armed.name == name && armed.left.fetch_sub(1, Ordering::SeqCst) == 1 {
+    let meant = armed.name == name && armed.action.as_deref().is_none_or(|action| actions.into_iter().any(|a| a == action));
+    if meant && armed.left.fetch_sub(1, Ordering::SeqCst) == 1 {
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         // SIGKILL cannot be caught; should it be refused, dying loudly is the second best.
         std::process::abort();
@@ -52,9 +57,11 @@ mod tests {
 
     #[test]
     fn a_point_is_named_with_its_visit() {
-        let read = |text: &str| parse(text).map(|a| (a.name, a.left.into_inner()));
-        assert_eq!(read("db.after_commit"), Some(("db.after_commit".to_owned(), 1)));
-        assert_eq!(read("db.after_commit:7"), Some(("db.after_commit".to_owned(), 7)));
+        let read = |text: &str| parse(text).map(|a| (a.name, a.action, a.left.into_inner()));
+        let point = "db.after_commit".to_owned();
+        assert_eq!(read("db.after_commit"), Some((point.clone(), None, 1)));
+        assert_eq!(read("db.after_commit:7"), Some((point.clone(), None, 7)));
+        assert_eq!(read("db.after_commit@runtime.exec:2"), Some((point, Some("runtime.exec".to_owned()), 2)));
         for bad in ["", ":1", "a:0", "a:x"] {
             assert_eq!(read(bad), None, "{bad}");
         }

@@ -184,7 +184,9 @@ pub(super) fn check(server: &Server, day: &Day) {
         for leaf in leaves {
             let proven = owner.get(&format!("/v1/audit/leaves/{leaf}")).ok();
             let facts = proven["entry"].to_string();
-            assert!(facts.contains(text(action, "admission")), "the leaf of {action} is about it: {proven}");
+            // What was refused was admitted under nothing.
+            let about = if action["state"] == "refused" { "resource" } else { "admission" };
+            assert!(facts.contains(text(action, about)), "the leaf of {action} is about it: {proven}");
         }
     }
     assert!(uses.values().all(|count| *count == 1), "an approval was used more than once: {uses:?}");

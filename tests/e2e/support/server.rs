@@ -157,6 +157,12 @@ impl Server {
         Client::new(Place::Unix(self.data.join("internal.sock")))
     }
 
+    /// Whether the process runs.
+    pub(crate) fn is_alive(&self) -> bool {
+        // One that died and was not waited for is there still, as a zombie.
+        fs::read_to_string(format!("/proc/{}/stat", self.child.id())).is_ok_and(|stat| !stat.contains(") Z "))
+    }
+
     /// SIGKILL: nothing is flushed, nobody is told.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();

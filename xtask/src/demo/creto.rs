@@ -8,6 +8,7 @@ use std::sync::Mutex;
 
 use serde_json::Value;
 
+use super::story::Stage;
 use crate::workspace::{Fallible, Workspace};
 
 /// A server on a new data directory. Dropping it ends the process.
@@ -15,6 +16,7 @@ pub(super) struct Creto {
     binary: PathBuf,
     data: PathBuf,
     tools: PathBuf,
+    examples: PathBuf,
     url: String,
     server: Mutex<Option<(Child, BufReader<ChildStdout>)>>,
 }
@@ -25,7 +27,14 @@ impl Creto {
         let data = workspace.target.join("demo");
         // The demo's own directory of an earlier time; one that was never made is as good as removed.
         let _ = fs::remove_dir_all(&data);
-        let mut creto = Self { binary, data, tools: workspace.tools.clone(), url: String::new(), server: Mutex::new(None) };
+        let mut creto = Self {
+            binary,
+            data,
+            tools: workspace.tools.clone(),
+            examples: workspace.root.join("examples"),
+            url: String::new(),
+            server: Mutex::new(None),
+        };
         let mut child = creto
             .command(&["serve", "--listen", "127.0.0.1:0"])
             .stdin(Stdio::null())
@@ -53,39 +62,6 @@ impl Creto {
         let mut command = Command::new(&self.binary);
         command.arg("--data").arg(&self.data).args(arguments).env("CRETO_TOOLS_DIR", &self.tools);
         command
-    }
-
-    /// Runs a command and gives what it printed.
-    pub(super) fn text(&self, arguments: &[&str]) -> Fallible<String> {
-        finish(self.command(arguments), arguments)
-    }
-
-    /// Runs a command with `--json` and reads what it printed.
-    pub(super) fn json(&self, arguments: &[&str]) -> Fallible<Value> {
-        let mut command = self.command(arguments);
-        command.arg("--json");
-        let printed = finish(command, arguments)?;
-        serde_json::from_str(&printed).map_err(|e| format!("`creto {}` did not print JSON: {e}", arguments.join(" ")))
-    }
-
-    /// Runs a command that reads a new account's password.
-    pub(super) fn with_password(&self, arguments: &[&str], password: &str) -> Fallible<String> {
-        let mut command = self.command(arguments);
-        command.env("CRETO_PASSWORD", password);
-        finish(command, arguments)
-    }
-
-    /// Runs a command as an agent outside any sandbox, with its key and its own message state.
-    pub(super) fn as_agent(&self, key: &str, arguments: &[&str]) -> Fallible<String> {
-        let mut command = self.command(arguments);
-        command.args(["--url", &self.url, "--token", key]).env("CRETO_MSG_STATE", self.data.join("planner.state"));
-        finish(command, arguments)
-    }
-
-    /// Runs a command with our own output, and demands that it succeeds.
-    pub(super) fn stream(&self, arguments: &[&str]) -> Fallible<()> {
-        let status = self.command(arguments).stdin(Stdio::null()).status().map_err(|e| format!("`creto` cannot be started: {e}"))?;
-        if status.success() { Ok(()) } else { Err(format!("the governed run ended with {status}")) }
     }
 
     /// Stops the server as an operator would, and demands that it ends well.
@@ -128,6 +104,48 @@ impl Creto {
         }
         let _ = fs::remove_dir_all(&copy);
         Ok(())
+    }
+}
+
+impl Stage for Creto {
+    fn text(&self, arguments: &[&str]) -> Fallible<String> {
+        finish(self.command(arguments), arguments)
+    }
+
+    fn json(&self, arguments: &[&str]) -> Fallible<Value> {
+        let mut command = self.command(arguments);
+        command.arg("--json");
+        let printed = finish(command, arguments)?;
+        serde_json::from_str(&printed).map_err(|e| format!("`creto {}` did not print JSON: {e}", arguments.join(" ")))
+    }
+
+    fn with_password(&self, arguments: &[&str], password: &str) -> Fallible<String> {
+        let mut command = self.command(arguments);
+        command.env("CRETO_PASSWORD", password);
+        finish(command, arguments)
+    }
+
+    fn as_agent(&self, key: &str, arguments: &[&str]) -> Fallible<String> {
+        let mut command = self.command(arguments);
+        command.args(["--url", &self.url, "--token", key]).env("CRETO_MSG_STATE", self.data.join("planner.state"));
+        finish(command, arguments)
+    }
+
+    fn stream(&self, arguments: &[&str]) -> Fallible<()> {
+        let status = self.command(arguments).stdin(Stdio::null()).status().map_err(|e| format!("`creto` cannot be started: {e}"))?;
+        if status.success() { Ok(()) } else { Err(format!("the governed run ended with {status}")) }
+    }
+
+    fn say(&self, step: &str) {
+        println!("{}", step.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n"));
+    }
+
+    fn folder(&self) -> &Path {
+        &self.data
+    }
+
+    fn examples(&self) -> &Path {
+        &self.examples
     }
 }
 

@@ -6,16 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::workspace::Fallible;
-
 /// A running host. Its thread ends with the process.
-pub(super) struct Host {
+pub(crate) struct Host {
     address: String,
     calls: Arc<AtomicUsize>,
 }
 
 impl Host {
-    pub(super) fn start(answer: &'static str) -> Fallible<Self> {
+    pub(crate) fn start(answer: &'static str) -> Result<Self, String> {
         let listener = TcpListener::bind("127.0.0.1:0").map_err(|e| format!("no local port: {e}"))?;
         let address = listener.local_addr().map_err(|e| format!("no local port: {e}"))?.to_string();
         let calls = Arc::new(AtomicUsize::new(0));
@@ -30,11 +28,11 @@ impl Host {
         Ok(Self { address, calls })
     }
 
-    pub(super) fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
-    pub(super) fn calls(&self) -> usize {
+    pub(crate) fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
     }
 }

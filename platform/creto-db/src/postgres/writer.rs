@@ -171,11 +171,12 @@ async fn attempt(connection: &mut PgConnection, work: &[Sealed]) -> Result<Outco
         let announce = "SELECT pg_notify('creto_commit_' || md5(current_schema()), $1)";
         query(&mut tx, announce, &params![last.to_string()]).await.map_err(before)?;
     }
-    failpoint::hit(failpoint::BEFORE_COMMIT);
+    let actions = || work.iter().map(|sealed| sealed.leaf.action.as_str());
+    failpoint::hit(failpoint::BEFORE_COMMIT, actions());
     if let Err(error) = tx.commit().await {
         return Err(if is_disconnect(&error) { Broken::During(error, outcomes) } else { Broken::Before(error) });
     }
-    failpoint::hit(failpoint::AFTER_COMMIT);
+    failpoint::hit(failpoint::AFTER_COMMIT, actions());
     Ok(outcomes)
 }
 
@@ -196,7 +197,7 @@ fn leaf_exists(error: StepError, sealed: &Sealed) -> DbError {
 }
 
 async fn apply_sealed(connection: &mut PgConnection, sealed: &Sealed) -> Result<Committed, StepError> {
-    failpoint::hit(failpoint::BEFORE_STEPS);
+    failpoint::hit(failpoint::BEFORE_STEPS, [sealed.leaf.action.as_str()]);
     for step in &sealed.work {
         step.postgres(connection).await?;
     }
@@ -211,6 +212,6 @@ async fn apply_sealed(connection: &mut PgConnection, sealed: &Sealed) -> Result<
     let rows = query(connection, insert, &params![leaf.id, &leaf.tenant, body]).await?;
     let sequence = rows.first().map(|row| row.int(0)).transpose().map_err(|e| StepError::Invalid(e.to_string()))?;
     let sequence = sequence.ok_or_else(|| StepError::Invalid("the leaf got no sequence".to_owned()))?;
-    failpoint::hit(failpoint::AFTER_STEPS);
+    failpoint::hit(failpoint::AFTER_STEPS, [sealed.leaf.action.as_str()]);
     Ok(Committed { leaf: leaf.id, sequence })
 }

@@ -174,6 +174,16 @@ fn commit_failure(error: &rusqlite::Error) -> Broken {
     }
 }
 
+impl Job {
+    /// The action of the leaf that is committed with it.
+    fn action(&self) -> Option<&str> {
+        match self {
+            Self::Commit(sealed, _) => Some(sealed.leaf.action.as_str()),
+            Self::Upkeep(..) | Self::Scrub(_) => None,
+        }
+    }
+}
+
 fn apply(connection: &mut Connection, batch: &[Job]) -> Result<Vec<Result<Done, DbError>>, Broken> {
     let broken = |e: &rusqlite::Error| Broken { error: failure(e), fatal: false };
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|e| broken(&e))?;
@@ -192,9 +202,10 @@ fn apply(connection: &mut Connection, batch: &[Job]) -> Result<Vec<Result<Done, 
         tx.execute_batch(end).map_err(|e| broken(&e))?;
         outcomes.push(outcome);
     }
-    failpoint::hit(failpoint::BEFORE_COMMIT);
+    let actions = || batch.iter().filter_map(Job::action);
+    failpoint::hit(failpoint::BEFORE_COMMIT, actions());
     tx.commit().map_err(|e| commit_failure(&e))?;
-    failpoint::hit(failpoint::AFTER_COMMIT);
+    failpoint::hit(failpoint::AFTER_COMMIT, actions());
     Ok(outcomes)
 }
 
@@ -213,7 +224,7 @@ fn apply_one(tx: &Transaction<'_>, job: &Job) -> Result<Done, DbError> {
 }
 
 fn apply_sealed(tx: &Transaction<'_>, sealed: &Sealed) -> Result<Committed, DbError> {
-    failpoint::hit(failpoint::BEFORE_STEPS);
+    failpoint::hit(failpoint::BEFORE_STEPS, [sealed.leaf.action.as_str()]);
     for step in &sealed.work {
         step.sqlite(tx).map_err(step_failure)?;
     }
@@ -228,6 +239,6 @@ fn apply_sealed(tx: &Transaction<'_>, sealed: &Sealed) -> Result<Committed, DbEr
         StepError::Sqlite(e) if is_unique_violation(&e) => DbError::LeafExists(leaf.id.to_string()),
         e => step_failure(e),
     })?;
-    failpoint::hit(failpoint::AFTER_STEPS);
+    failpoint::hit(failpoint::AFTER_STEPS, [sealed.leaf.action.as_str()]);
     Ok(Committed { leaf: leaf.id, sequence: tx.last_insert_rowid() })
 }
