@@ -11,6 +11,8 @@ import { Budgets } from "./pages/budgets";
 import { Costs } from "./pages/costs";
 import { Entry } from "./pages/entry";
 import { Inbox } from "./pages/inbox";
+import { InvoicePage } from "./pages/invoice";
+import { Invoices } from "./pages/invoices";
 import { Invite } from "./pages/invite";
 import { RunPage } from "./pages/run";
 import { Runs } from "./pages/runs";
@@ -23,7 +25,7 @@ import { useNow } from "./ui/load";
 import { Empty, ProblemBox, Skeleton, Who } from "./ui/parts";
 import { type Requests, useRequests } from "./ui/requests";
 
-type Page = "inbox" | "runs" | "audit" | "costs" | "budgets";
+type Page = "inbox" | "runs" | "audit" | "costs" | "budgets" | "invoices";
 
 /** Pages, with the role that each needs and the key after `g`. */
 const PAGES: readonly { page: Page; title: string; icon: IconName; key: string; role?: string }[] = [
@@ -32,6 +34,7 @@ const PAGES: readonly { page: Page; title: string; icon: IconName; key: string; 
   { page: "audit", title: "Audit", icon: "audit", key: "g a" },
   { page: "costs", title: "Costs", icon: "costs", key: "g c" },
   { page: "budgets", title: "Budgets", icon: "budgets", key: "g b", role: "operator" },
+  { page: "invoices", title: "Invoices", icon: "invoices", key: "g v", role: "operator" },
 ];
 
 function useRoute(): Route {
@@ -82,7 +85,7 @@ function Frame({ session, signOut }: { session: Session; signOut: () => void }):
   const allowed = PAGES.filter(({ role }) => role === undefined || roles.includes(role));
   // Who may not decide begins elsewhere.
   const route: Route = asked.page === "inbox" && !approver ? { page: allowed[0]?.page ?? "costs" } as Route : asked;
-  const current = route.page === "run" ? "runs" : route.page === "entry" ? "audit" : route.page;
+  const current = route.page === "run" ? "runs" : route.page === "entry" ? "audit" : route.page === "invoice" ? "invoices" : route.page;
   const title = current === "you" ? "You" : (PAGES.find(({ page }) => page === current)?.title ?? "creto");
 
   useEffect(() => {
@@ -167,6 +170,10 @@ function Content({ route, session, requests, approver, operator }: ContentProps)
       return <Costs />;
     case "budgets":
       return <Budgets />;
+    case "invoices":
+      return <Invoices />;
+    case "invoice":
+      return <InvoicePage invoice={route.invoice} />;
     case "you":
       return <You session={session} />;
     case "invite":

@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod agent;
+pub(crate) mod billing;
 pub(crate) mod channels;
 pub(crate) mod govern;
 pub(crate) mod own_keys;
@@ -72,6 +73,14 @@ pub(crate) enum Command {
     /// Prices, the ledger, and usage of your own.
     #[command(subcommand)]
     Meter(admin::MeterCommand),
+    /// What is sold and to whom: metrics, plans, taxes, add-ons, coupons, customers, subscriptions.
+    Catalog(billing::CatalogArgs),
+    /// Invoices: list, show, bill what is due, finalize, void, export.
+    #[command(subcommand)]
+    Invoice(billing::InvoiceCommand),
+    /// Prepaid credits.
+    #[command(subcommand)]
+    Wallet(billing::WalletCommand),
     /// The policy: read, check, publish, explain.
     #[command(subcommand)]
     Policy(admin::PolicyCommand),

@@ -4,6 +4,7 @@ mod accounts;
 mod agents;
 mod answer;
 mod audit;
+mod billing;
 mod completions;
 mod decide;
 mod doctor;
@@ -81,6 +82,9 @@ async fn with_server(session: &Session, command: Command) -> Result<ExitCode, Fa
         Command::Budget(BudgetCommand::Set(args)) => metering::set_budget(session, args).await,
         Command::Meter(MeterCommand::Check) => metering::check(session).await,
         Command::Meter(MeterCommand::Price(args)) => metering::price(session, args).await,
+        Command::Catalog(args) => billing::catalog(session, args).await,
+        Command::Invoice(command) => billing::invoice(session, command).await,
+        Command::Wallet(command) => billing::wallet(session, command).await,
         Command::Policy(command) => policy::policy(session, command).await,
         Command::Agent(command) => agents::agent(session, command).await,
         Command::Key(command) => keys::key(session, command).await,

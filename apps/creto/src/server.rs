@@ -3,6 +3,7 @@
 //! One router serves all three; what differs is how a caller proves who they are ([`auth`]).
 
 mod auth;
+mod billing;
 mod console;
 mod identity;
 mod log;
@@ -80,6 +81,8 @@ pub(crate) fn endpoints(house: &Arc<House>, runs: &Runs) -> Endpoints {
         .and(creto_enablement_common::webhook::http::endpoints(&house.webhooks))
         .and(creto_metering::http::endpoints(&house.meter))
         .and(creto_metering::http::catalog::endpoints(&house.catalog))
+        .and(creto_metering::http::wallets::endpoints(&house.wallets))
+        .and(creto_metering::http::billing::endpoints(&house.billing))
         .and(creto_oversight::http::endpoints(&house.desk, &house.actions))
         .and(creto_oversight::http::humanlayer::endpoints())
 }
@@ -129,6 +132,7 @@ impl Server {
         if house.db.engine() == Engine::Postgres {
             tasks.spawn(follow_others(Arc::clone(&house), runs.clone(), stopping.clone()));
         }
+        tasks.spawn(billing::bill(Arc::clone(&house), stopping.clone()));
         tasks.spawn(heartbeat(Arc::clone(&house), stopping));
         Ok(Self { address, house, runs, stop, tasks, sockets })
     }

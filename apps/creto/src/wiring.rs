@@ -20,7 +20,7 @@ use creto_kernel::{Clock, ErrorCode, NhiId, NhiKind, SystemClock, TenantId, Time
 use creto_memory::Memory;
 use creto_messaging::Messaging;
 use creto_metering::core::gcra::Rate;
-use creto_metering::{Accounts, Catalog, Meter, RateLimits};
+use creto_metering::{Accounts, Billing, Catalog, Meter, RateLimits, Wallets};
 use creto_nhi::{Authority, Credentials, DelegationChain, NhiError, Role, Status, VerifiedChain};
 use creto_oversight::{Actions, Desk, People};
 use creto_runtime::container::runsc::RunscOptions;
@@ -59,6 +59,8 @@ pub(crate) struct House {
     pub(crate) gate: Arc<Gate>,
     pub(crate) meter: Meter,
     pub(crate) catalog: Catalog,
+    pub(crate) wallets: Wallets,
+    pub(crate) billing: Billing,
     pub(crate) desk: Desk,
     pub(crate) actions: Actions,
     pub(crate) messaging: Messaging,
@@ -102,6 +104,8 @@ fn migrations() -> Vec<MigrationSet> {
         creto_metering::MIGRATIONS,
         creto_metering::CATALOG_MIGRATIONS,
         creto_metering::EVENTS_MIGRATIONS,
+        creto_metering::WALLET_MIGRATIONS,
+        creto_metering::BILLING_MIGRATIONS,
         creto_oversight::MIGRATIONS,
         creto_messaging::MIGRATIONS,
     ]
@@ -156,9 +160,14 @@ impl House {
         let webhooks = Webhooks::new(WebhookOptions { db: db.clone(), clock: Arc::clone(&clock), ring: Arc::clone(&ring), outbound });
         let sandboxes = Sandboxes::open(config, &data, &gate);
         let log_files = DirSource::new(&data.join("log"));
+        let catalog = Catalog::new(db.clone(), Arc::clone(&clock));
+        let wallets = Wallets::new(db.clone(), Arc::clone(&clock), catalog.clone());
+        let meter = Meter::new(db.clone(), Arc::clone(&gate), accounts, Arc::clone(&clock));
         let house = Self {
-            catalog: Catalog::new(db.clone(), Arc::clone(&clock)),
-            meter: Meter::new(db.clone(), Arc::clone(&gate), accounts, Arc::clone(&clock)),
+            billing: Billing::new(db.clone(), Arc::clone(&clock), catalog.clone(), wallets.clone(), Arc::new(meter.clone())),
+            wallets,
+            catalog,
+            meter,
             actions: Actions::new(Arc::clone(&gate)),
             messaging: Messaging::new(db.clone(), Arc::clone(&gate), Arc::clone(&clock)),
             memory: Memory::new(db.clone(), Arc::clone(&clock)),

@@ -1,7 +1,8 @@
 /** The server's API. Every failure, also of the network, is a {@link Problem}. */
 
 import type {
-  AccountState, CostNode, LogEntries, LogReport, OversightRequest, Passkey, ProblemBody, ProvenLeaf, Run, RunDetail, Session,
+  AccountState, CostNode, EventProof, InvoiceDetail, InvoiceFee, InvoiceRow, LogEntries, LogReport,
+  MeteredEvent, OversightRequest, Passkey, ProblemBody, ProvenLeaf, Run, RunDetail, Session, WalletRow,
 } from "./types";
 import { type NewPasskey, type Question, use } from "../core/passkey";
 
@@ -147,4 +148,19 @@ export const api = {
   costs: async (signal?: AbortSignal) => (await call<{ costs: CostNode[] }>("GET", "/v1/metering/costs", undefined, signal)).costs,
   accounts: async (signal?: AbortSignal) =>
     (await call<{ accounts: AccountState[] }>("GET", "/v1/metering/accounts", undefined, signal)).accounts,
+
+  invoices: async (signal?: AbortSignal) =>
+    (await call<{ items: InvoiceRow[] }>("GET", "/v1/metering/invoices?per_page=200", undefined, signal)).items,
+  invoice: (id: string, signal?: AbortSignal) => call<InvoiceDetail>("GET", `/v1/metering/invoices/${part(id)}`, undefined, signal),
+  wallets: async (signal?: AbortSignal) =>
+    (await call<{ items: WalletRow[] }>("GET", "/v1/metering/wallets?per_page=200", undefined, signal)).items,
+  /** The events of a line of usage, oldest first. */
+  eventsBehind: async (fee: InvoiceFee, signal?: AbortSignal) => {
+    const query = new URLSearchParams({ subscription: fee.external_subscription_id ?? "", code: fee.billable_metric_code ?? "" });
+    if (fee.from) query.set("from", fee.from);
+    if (fee.to) query.set("to", fee.to);
+    return (await call<{ events: MeteredEvent[] }>("GET", `/v1/metering/events?${query}`, undefined, signal)).events;
+  },
+  eventProof: (event: MeteredEvent, signal?: AbortSignal) =>
+    call<EventProof>("GET", `/v1/metering/events/${part(event.transaction_id)}/proof?subscription=${part(event.external_subscription_id)}`, undefined, signal),
 };

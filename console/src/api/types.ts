@@ -115,3 +115,68 @@ export interface ProblemBody {
   code?: string;
   hint?: string;
 }
+
+/** An invoice in a list. Amounts are minor units of its currency. */
+export interface InvoiceRow {
+  id: string;
+  number: string;
+  status: string;
+  payment_status: string;
+  external_customer_id: string;
+  currency: string;
+  issuing_date: string;
+  payment_due_date: string;
+  test: boolean;
+  sums: { fees_cents: number; taxes_cents: number; total_cents: number };
+}
+
+export interface InvoiceFee {
+  id: string;
+  kind: string;
+  name: string;
+  external_subscription_id?: string | null;
+  billable_metric_code?: string | null;
+  group: Record<string, string | null>;
+  units: string;
+  events: number;
+  amount_cents: number;
+  taxes_amount_cents: number;
+  from?: string | null;
+  to?: string | null;
+  proof?: { batches: number; roots: string[] } | null;
+}
+
+export interface InvoiceDetail extends InvoiceRow {
+  fees: InvoiceFee[];
+  credits: { kind: string; id: string; name: string; amount_cents: number; before_taxes: boolean }[];
+  leaf?: string | null;
+}
+
+/** A wallet. Amounts are decimal texts in units of its currency. */
+export interface WalletRow {
+  id: string;
+  code: string;
+  external_customer_id: string;
+  status: string;
+  wallet: { name: string; currency: string };
+  balance: string;
+  consumed: string;
+  pending: string;
+}
+
+export interface MeteredEvent {
+  seq: number;
+  transaction_id: string;
+  external_subscription_id: string;
+  timestamp: string;
+  agent: string;
+  digest: string;
+  cancelled_at?: string | null;
+}
+
+export interface EventProof {
+  index: number;
+  size: number;
+  proof: string[];
+  root: string;
+}

@@ -8,6 +8,8 @@ export type Route =
   | { readonly page: "entry"; readonly leaf: string }
   | { readonly page: "costs" }
   | { readonly page: "budgets" }
+  | { readonly page: "invoices" }
+  | { readonly page: "invoice"; readonly invoice: string }
   | { readonly page: "you" }
   | { readonly page: "invite"; readonly token: string }
   | { readonly page: "lost"; readonly path: string };
@@ -24,6 +26,8 @@ export function parseRoute(hash: string): Route {
     case "audit":
       if (argument === undefined || argument === "") return { page: "audit" };
       return /^from=\d{1,15}$/.test(argument) ? { page: "audit", from: Number(argument.slice(5)) } : { page: "entry", leaf: argument };
+    case "invoices":
+      return argument ? { page: "invoice", invoice: argument } : { page: "invoices" };
     case "costs":
     case "budgets":
     case "you":
@@ -49,6 +53,8 @@ export function href(route: Exclude<Route, { page: "lost" }>): string {
       return route.request === undefined ? "#/inbox" : `#/inbox/${encodeURIComponent(route.request)}`;
     case "run":
       return `#/runs/${encodeURIComponent(route.run)}`;
+    case "invoice":
+      return `#/invoices/${encodeURIComponent(route.invoice)}`;
     case "entry":
       return `#/audit/${encodeURIComponent(route.leaf)}`;
     case "invite":

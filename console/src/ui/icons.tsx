@@ -8,6 +8,7 @@ const PATHS = {
   audit: "M12 3v6M6 15v-3h12v3M6 15h0M12 9v3M3 15h6v6H3zM15 15h6v6h-6z",
   costs: "M5 20V10M12 20V4M19 20v-7",
   budgets: "M12 4a8 8 0 1 0 8 8h-8zM15 3.5A8 8 0 0 1 20.5 9H15z",
+  invoices: "M6 3.5h12v17l-3-2-3 2-3-2-3 2zM9.5 8h5M9.5 12h5",
   human: "M12 12a4 4 0 1 0 0-8 4 4 0 0 0 0 8zM4.5 20.5c1-4 4-5.5 7.5-5.5s6.5 1.5 7.5 5.5",
   agent: "M6 9h12v9H6zM12 9V5M9.5 13v1.5M14.5 13v1.5M3.5 12v3M20.5 12v3M12 5h0",
   service: "M4 5h16v6H4zM4 13h16v6H4zM7.5 8h0M7.5 16h0",

@@ -260,6 +260,56 @@ const tests = {
     await context.close();
   },
 
+  async "an invoice opens to the events behind a line, each proven in the page"(fixture) {
+    const { server, key } = fixture;
+    const code = `billed-${randomUUID().slice(0, 8)}`;
+    const make = (path, body) => server.owner("POST", `/v1/metering/${path}`, body);
+    await make("billable-metrics", { code, name: "Tokens <b>", aggregation_type: "sum", field_name: "n" });
+    await make("plans", {
+      code, name: "Pro", interval: "monthly", amount_cents: 1500, amount_currency: "EUR",
+      charges: [{ billable_metric_code: code, charge_model: "standard", properties: { amount: "0.25" } }],
+    });
+    await make("customers", { external_id: code, name: "Ada Ltd" });
+    const now = new Date();
+    const [start, used] = [1, 2].map((day) => new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() - 1, day)).toISOString());
+    await make("subscriptions", { external_id: code, external_customer_id: code, plan_code: code, subscription_at: start });
+    await server.owner("PUT", `/v1/metering/reporters/${code}`, { reporters: ["*"] });
+    for (const n of [3, 5]) {
+      const event = { transaction_id: `${code}-${n}`, external_subscription_id: code, code, timestamp: used, properties: { n } };
+      const { status, json } = await server.agent(key, "POST", "/v1/metering/events", event);
+      assert.equal(status, 200, JSON.stringify(json));
+    }
+    await make("wallets", { external_customer_id: code, wallet: { name: "Prepaid", currency: "EUR", rate_amount: "1" }, granted_credits: "4" });
+    const run = await make("billing-runs", {});
+    assert.deepEqual(run.failures, []);
+
+    const { page, context, complaints } = await signedIn(fixture);
+    await goto(page, "#/invoices");
+    const row = page.getByRole("row").filter({ hasText: code }).filter({ hasText: "INV-" });
+    // 15.00 and 8 units at 0.25, less 4.00 of credits.
+    await sees(row, "13.00 EUR");
+    await page.getByRole("region", { name: "wallets" }).getByText("Prepaid").waitFor();
+    if (process.env.CRETO_PICTURES) await page.screenshot({ path: `${process.env.CRETO_PICTURES}/invoices.png` });
+    await row.getByRole("link").click();
+    await sees(page, "Tokens <b>");
+    await page.getByRole("button", { name: "2 events behind it" }).click();
+    const events = page.getByRole("table", { name: /^events of/ });
+    await events.getByText("proven by this line's root").nth(1).waitFor();
+    if (process.env.CRETO_PICTURES) await page.screenshot({ path: `${process.env.CRETO_PICTURES}/invoice.png`, fullPage: true });
+    const [pdf, web] = await Promise.all(["as PDF", "as a page"].map((name) => page.getByRole("link", { name }).getAttribute("href")));
+    const file = await page.request.get(new URL(pdf, server.url).href);
+    assert.equal((await file.body()).subarray(0, 5).toString(), "%PDF-");
+    await page.goto(new URL(web, server.url).href);
+    await page.getByRole("heading", { name: /^Invoice INV-/ }).waitFor();
+    await sees(page, "Tokens <b>");
+    if (process.env.CRETO_PICTURES) {
+      await page.screenshot({ path: `${process.env.CRETO_PICTURES}/page.png`, fullPage: true });
+      (await import("node:fs")).writeFileSync(`${process.env.CRETO_PICTURES}/invoice.pdf`, await file.body());
+    }
+    assert.deepEqual(complaints, []);
+    await context.close();
+  },
+
   async "costs and budgets are drawn from what was spent"(fixture) {
     const { server, key } = fixture;
     await server.owner("PUT", "/v1/metering/metrics/pages", { aggregation: "sum", field: "n", unit_price: "0.25" });
@@ -363,7 +413,7 @@ const tests = {
   async "every page fits a telephone, and breaks no rule of its content policy"(fixture) {
     const asked = await ask(fixture, { arguments: { long: "x".repeat(600) } });
     const { page, context, complaints } = await signedIn(fixture, { viewport: { width: 390, height: 844 } });
-    for (const hash of ["#/inbox", `#/inbox/${asked.id}`, "#/runs", "#/audit", "#/costs", "#/budgets"]) {
+    for (const hash of ["#/inbox", `#/inbox/${asked.id}`, "#/runs", "#/audit", "#/costs", "#/budgets", "#/invoices"]) {
       await goto(page, hash);
       await page.locator("main .skeleton").first().waitFor({ state: "detached" });
       assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= 390, `${hash} is wider than the screen`);
@@ -376,7 +426,7 @@ const tests = {
 
   async "the keyboard reaches every page, and explains itself"(fixture) {
     const { page, context } = await signedIn(fixture);
-    for (const [key, title] of [["r", "Runs"], ["a", "Audit log"], ["c", "Costs"], ["b", "Budgets"], ["i", "Inbox"]]) {
+    for (const [key, title] of [["r", "Runs"], ["a", "Audit log"], ["c", "Costs"], ["b", "Budgets"], ["v", "Invoices"], ["i", "Inbox"]]) {
       await page.keyboard.press("g");
       await page.keyboard.press(key);
       await page.getByRole("heading", { level: 1, name: new RegExp(`^${title}`) }).waitFor();

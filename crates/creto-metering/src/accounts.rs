@@ -57,11 +57,19 @@ impl Accounts {
 
     /// Checks the ledger of a tenant: debits equal credits, counters equal entries, held equals open holds.
     pub async fn check(&self, tenant: &TenantId) -> Result<LedgerReport, MeteringError> {
-        let debits = store::side_total(&self.db, tenant, "debit").await?;
-        let credits = store::side_total(&self.db, tenant, "credit").await?;
-        let disagreements = store::disagreements(&self.db, tenant).await?;
+        let debits = self.side(tenant, "debit").await?;
+        let credits = self.side(tenant, "credit").await?;
+        let mut disagreements = store::disagreements(&self.db, tenant).await?;
+        disagreements.extend(store::wallets::disagreements(&self.db, tenant).await?);
         let ok = debits == credits && disagreements.is_empty();
         Ok(LedgerReport { debits, credits, disagreements, aggregates: Vec::new(), ok })
+    }
+
+    /// One side of both ledgers: of usage and of prepaid credits.
+    async fn side(&self, tenant: &TenantId, side: &str) -> Result<Micros, MeteringError> {
+        let (usage, wallets) =
+            (store::side_total(&self.db, tenant, side).await?, store::wallets::side_total(&self.db, tenant, side).await?);
+        usage.checked_add(wallets).ok_or_else(|| MeteringError::CostOverflow(side.to_owned()))
     }
 
     /// The metric of this code: the tenant's own, else the built-in one.

@@ -6,9 +6,11 @@ mod view;
 use std::sync::Arc;
 
 use creto_db::{Db, DbError, Sealed, Step, Write};
+use creto_enablement_common::webhook::Webhooks;
 use creto_kernel::id::LeafId;
 use creto_kernel::{Clock, Digest, Leaf, NhiId, TenantId, canonical};
 use serde::Serialize;
+use serde_json::json;
 
 use crate::error::MeteringError;
 use crate::model::definition::DefinitionError;
@@ -18,6 +20,9 @@ use crate::store::catalog as store;
 
 pub use subscriptions::{Passed, Terms};
 pub use view::{CatalogReader, SubscriptionView};
+
+pub(crate) use subscriptions::check_currency;
+pub(crate) use view::zone_of;
 
 /// Definitions and subscriptions of a database.
 #[derive(Debug, Clone)]
@@ -141,9 +146,13 @@ impl Catalog {
     }
 }
 
-/// Commits, and says in metering's words what did not hold.
+/// Commits, tells whoever asked to be told of such changes, and says in metering's words what did not hold.
 pub(crate) async fn commit(db: &Db, sealed: Sealed) -> Result<(), MeteringError> {
-    db.commit(sealed).await.map(drop).map_err(|error| match error {
+    // What a leaf says is no secret: receivers read the rest where they may.
+    let leaf = sealed.leaf();
+    let data = json!({ "leaf": leaf.id, "resource": leaf.resource, "facts": leaf.facts });
+    let told = Webhooks::message(&leaf.tenant, leaf.action.as_str(), leaf.time, &data);
+    db.commit(sealed.message(told)).await.map(drop).map_err(|error| match error {
         DbError::Conflict { code, message } => MeteringError::Conflict { code, message },
         other => MeteringError::Db(other),
     })

@@ -69,6 +69,14 @@ pub enum MeteringError {
         /// What was asked for.
         found: String,
     },
+    /// There are fewer credits than were to be taken.
+    #[error("{asked} was to be taken, and {available} is there")]
+    InsufficientCredits {
+        /// What was to be taken.
+        asked: creto_kernel::Micros,
+        /// What is there.
+        available: creto_kernel::Micros,
+    },
     /// A requirement did not hold when the change was committed.
     #[error("{message}")]
     Conflict {
@@ -136,6 +144,7 @@ impl Coded for MeteringError {
             Self::AlreadyExists { .. } => ErrorCode::new("metering.already_exists"),
             Self::WrongState(_) => ErrorCode::new("metering.wrong_state"),
             Self::CurrencyMismatch { .. } => ErrorCode::new("metering.currency_mismatch"),
+            Self::InsufficientCredits { .. } => ErrorCode::new("metering.insufficient_credits"),
             Self::Conflict { code, .. } => *code,
             Self::NotRunning { .. } => ErrorCode::new("metering.not_running"),
             Self::UnknownSubscription(_) => ErrorCode::new("metering.unknown_subscription"),
@@ -156,7 +165,7 @@ impl Coded for MeteringError {
             Self::DuplicateConflict { .. } => Kind::Conflict,
             Self::UnknownMetric(_) | Self::UnknownAccount(_) => Kind::NotFound,
             Self::UnknownDefinition { .. } => Kind::NotFound,
-            Self::AlreadyExists { .. } | Self::WrongState(_) | Self::Conflict { .. } => Kind::Conflict,
+            Self::AlreadyExists { .. } | Self::WrongState(_) | Self::InsufficientCredits { .. } | Self::Conflict { .. } => Kind::Conflict,
             Self::CurrencyMismatch { .. } => Kind::Invalid,
             Self::UnknownSubscription(_) | Self::UnknownEvent(_) | Self::NotCharged { .. } => Kind::NotFound,
             Self::NotReporter { .. } => Kind::Denied,

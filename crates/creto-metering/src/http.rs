@@ -1,8 +1,10 @@
 //! Native routes, `/v1/metering/…`.
 
+pub mod billing;
 mod body;
 pub mod catalog;
 mod events;
+pub mod wallets;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};

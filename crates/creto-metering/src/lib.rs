@@ -2,6 +2,8 @@
 //!
 //! - [`Meter`] takes usage events and answers current usage and cost by delegation tree.
 //! - [`Catalog`] holds what is sold and to whom: metrics, plans, taxes, add-ons, coupons, customers, subscriptions.
+//! - [`Billing`] turns what was used and agreed into invoices.
+//! - [`Wallets`] holds prepaid credits in a double-entry ledger.
 //! - [`RateLimits`] is an inline limit of the Gate: so many actions of each agent in a time, counted in memory.
 //! - [`Accounts`] is the Gate's ledger: it holds money along a chain, then posts or voids it.
 //!
@@ -10,6 +12,7 @@
 //! INVARIANT: for every account, spent + held never passes its ceiling at the moment of a hold or a direct posting.
 
 mod accounts;
+mod billing;
 mod catalog;
 pub mod core;
 mod error;
@@ -18,13 +21,18 @@ mod limits;
 pub mod model;
 mod service;
 mod store;
+mod wallets;
 
 pub use accounts::{Accounts, LedgerReport};
+pub use billing::{Billing, ChargeUsage, CreditEstimate, CreditRequest, Export, OneOff, OneOffItem, UsageSource};
 pub use catalog::{Catalog, CatalogReader, Passed, SubscriptionView, Terms};
 pub use error::MeteringError;
 pub use limits::{AGENTS_PER_SHARD_MAX, RateLimits};
 pub use service::{Answered, EventProof, Meter, MetricUsage, Outcome, Receipt, RecordedEvent, Taking};
 pub use store::MIGRATIONS;
+pub use store::billing::{BILLING_MIGRATIONS, InvoiceFilter};
 pub use store::catalog::CATALOG_MIGRATIONS;
 pub use store::events::MIGRATIONS as EVENTS_MIGRATIONS;
 pub use store::subscriptions::SubscriptionFilter;
+pub use store::wallets::{MovementFilter, WALLET_MIGRATIONS};
+pub use wallets::{Filled, Wallets};

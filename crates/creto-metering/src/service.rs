@@ -42,6 +42,10 @@ impl Meter {
         Self { db, gate, accounts, clock }
     }
 
+    pub(crate) const fn db(&self) -> &Db {
+        &self.db
+    }
+
     /// The chain of whoever acts for itself: a human or a service that was authenticated.
     pub fn direct(&self, identity: &NhiId) -> Result<VerifiedChain, MeteringError> {
         Ok(self.gate.direct(identity)?)

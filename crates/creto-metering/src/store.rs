@@ -1,12 +1,14 @@
 //! Queries, and the write steps as values. One SQL text serves both engines.
 
 pub(crate) mod aggregates;
+pub(crate) mod billing;
 pub(crate) mod catalog;
 pub(crate) mod events;
 pub(crate) mod ledger;
 pub(crate) mod recording;
 pub(crate) mod reporters;
 pub(crate) mod subscriptions;
+pub(crate) mod wallets;
 
 use creto_db::{Db, DbError, Migration, MigrationSet, Row, Write, params};
 use creto_kernel::id::HoldId;

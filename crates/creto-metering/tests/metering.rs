@@ -1,6 +1,12 @@
 //! Metering behind the real Gate: what is recorded, what it costs, and that no ceiling is passed.
 #![expect(clippy::unwrap_used, reason = "tests speak by panicking")]
 
+#[path = "metering/billing.rs"]
+mod billing;
+#[path = "metering/billing_crash.rs"]
+mod billing_crash;
+#[path = "metering/billing_metered.rs"]
+mod billing_metered;
 #[path = "metering/budgets.rs"]
 mod budgets;
 #[path = "metering/catalog.rs"]
@@ -22,3 +28,5 @@ mod ledger;
 mod limits;
 #[path = "metering/props.rs"]
 mod props;
+#[path = "metering/wallets.rs"]
+mod wallets;

@@ -53,6 +53,7 @@ impl World {
         let admission_of_event = plant_usage(&owner, &worker, &marker);
         plant_actions(&owner, &worker, &marker, &mut ids);
         plant_policy(&owner, &marker);
+        plant_billing(&owner, tenant, &marker, &mut ids);
         let hook = owner.post("/v1/webhooks", json!({ "url": format!("https://{marker}.example.com/") })).ok();
         ids.insert("webhook", text(&hook["endpoint"], "id").to_owned());
         plant_memory(&worker, &marker, &mut ids);
@@ -77,8 +78,12 @@ impl World {
             "kind" => "agent".to_owned(),
             "name" => self.id("agent"),
             "change" => "revoke".to_owned(),
-            "code" => "pages".to_owned(),
+            "code" if path.starts_with("/v1/metering/metrics") => "pages".to_owned(),
+            "code" => format!("only-{}", self.tenant),
+            "table" => "no-such-table".to_owned(),
+            "transaction" if path.starts_with("/v1/metering/wallet-transactions") => self.id("movement"),
             "transaction" => "shared".to_owned(),
+            "run" if path.starts_with("/v1/metering/billing-runs") => self.id("billing run"),
             "external_id" | "subscription" => format!("only-{}", self.tenant),
             "digest" => self.id("digest"),
             "id" if path.starts_with("/v1/keys") => self.id("key"),
@@ -107,6 +112,21 @@ impl World {
             ("POST", "/v1/oversight/requests/{id}/approve") => json!({ "digest": self.id("digest") }),
             ("POST", "/v1/metering/events") => json!({
                 "transaction_id": "shared", "external_subscription_id": "shared", "code": "pages"
+            }),
+            ("POST", "/v1/metering/subscriptions") => json!({
+                "external_id": "mine", "external_customer_id": format!("only-{}", self.tenant), "plan_code": format!("only-{}", self.tenant)
+            }),
+            ("POST", "/v1/metering/applied-coupons") => json!({
+                "external_customer_id": format!("only-{}", self.tenant), "coupon_code": format!("only-{}", self.tenant)
+            }),
+            ("POST", "/v1/metering/wallets") => json!({
+                "external_customer_id": format!("only-{}", self.tenant), "wallet": { "currency": "EUR", "rate_amount": "1" }
+            }),
+            ("POST", "/v1/metering/wallets/{wallet}/transactions") => json!({ "granted_credits": "1" }),
+            ("PUT", "/v1/metering/wallet-transactions/{transaction}") => json!({ "paid": true }),
+            ("PUT", "/v1/metering/invoices/{invoice}") => json!({ "payment_status": "succeeded" }),
+            ("POST", "/v1/metering/credit-notes" | "/v1/metering/credit-notes/estimate") => json!({
+                "invoice": self.id("invoice"), "items": [{ "fee": self.id("fee"), "amount_cents": 1 }]
             }),
             ("POST", "/v1/memory") => json!({ "text": "mine", "supersedes": self.id("memory") }),
             ("POST", "/v1/messaging/acknowledge") => {
@@ -151,6 +171,13 @@ impl World {
                     "webhooks",
                     "metering/accounts",
                     "metering/costs",
+                    "metering/plans",
+                    "metering/customers",
+                    "metering/subscriptions",
+                    "metering/wallets",
+                    "metering/invoices",
+                    "metering/credit-notes",
+                    "metering/applied-coupons",
                 ],
             ),
             ("approver", vec!["oversight/requests", "runs"]),
@@ -208,6 +235,44 @@ fn plant_actions(owner: &Client, worker: &Client, marker: &str, ids: &mut BTreeM
 fn plant_policy(owner: &Client, marker: &str) {
     let current = owner.get("/v1/policy").ok();
     owner.put("/v1/policy", json!({ "text": format!("// {marker}\n{}", text(&current, "text")) })).ok();
+}
+
+/// One of everything that is sold, with an invoice, a credit note and a wallet.
+fn plant_billing(owner: &Client, tenant: &str, marker: &str, ids: &mut BTreeMap<&'static str, String>) {
+    let code = format!("only-{tenant}");
+    let make = |path: &str, body: Value| owner.post(&format!("/v1/metering/{path}"), body).ok();
+    make("billable-metrics", json!({ "code": code, "name": marker, "aggregation_type": "count" }));
+    make("taxes", json!({ "code": code, "name": marker, "rate": "10" }));
+    make(
+        "plans",
+        json!({
+            "code": code, "name": marker, "interval": "monthly", "amount_cents": 100, "amount_currency": "EUR",
+            "charges": [{ "billable_metric_code": code, "charge_model": "standard", "properties": { "amount": "1" } }]
+        }),
+    );
+    make("add-ons", json!({ "code": code, "name": marker, "amount_cents": 500, "amount_currency": "EUR" }));
+    make("coupons", json!({ "code": code, "name": marker, "coupon_type": "percentage", "percentage_rate": "1", "frequency": "forever" }));
+    make("customers", json!({ "external_id": code, "name": marker }));
+    make("subscriptions", json!({ "external_id": code, "external_customer_id": code, "plan_code": code, "name": marker }));
+    let coupon = make("applied-coupons", json!({ "external_customer_id": code, "coupon_code": code }));
+    let invoice = make("invoices", json!({ "external_customer_id": code, "items": [{ "add_on_code": code }] }));
+    let fee = text(&invoice["fees"][0], "id").to_owned();
+    let note =
+        make("credit-notes", json!({ "invoice": invoice["id"], "items": [{ "fee": fee, "amount_cents": 10 }], "description": marker }));
+    let wallet =
+        make("wallets", json!({ "external_customer_id": code, "wallet": { "name": marker, "currency": "EUR", "rate_amount": "1" } }));
+    let wallet = text(&wallet, "id").to_owned();
+    let moved = make(&format!("wallets/{wallet}/transactions"), json!({ "paid_credits": "5", "name": marker }));
+    let run = owner.post("/v1/metering/billing-runs", json!({})).ok();
+    ids.extend([
+        ("coupon", text(&coupon, "id").to_owned()),
+        ("invoice", text(&invoice, "id").to_owned()),
+        ("fee", fee),
+        ("note", text(&note, "id").to_owned()),
+        ("movement", text(&list(&moved, "transactions")[0], "id").to_owned()),
+        ("wallet", wallet),
+        ("billing run", text(&run, "id").to_owned()),
+    ]);
 }
 
 fn plant_memory(worker: &Client, marker: &str, ids: &mut BTreeMap<&'static str, String>) {

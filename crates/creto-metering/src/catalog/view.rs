@@ -37,6 +37,8 @@ pub struct SubscriptionView {
     pub zone: Zone,
     /// Of every amount.
     pub currency: Currency,
+    /// Whether another plan took over where this one ended: the day of the change is the other one's.
+    pub followed: bool,
 }
 
 impl SubscriptionView {
@@ -141,7 +143,11 @@ impl Catalog {
         }
         let zone = zone_of(&customer.body)?;
         let currency = plan.amount_currency;
-        Ok(SubscriptionView { subscription, plan, metrics, customer, zone, currency })
+        let followed = match subscription.terminated_at {
+            Some(end) => subscriptions::begins_at(&self.db, tenant, &subscription.external_id, end, subscription.id).await?,
+            None => false,
+        };
+        Ok(SubscriptionView { subscription, plan, metrics, customer, zone, currency, followed })
     }
 }
 

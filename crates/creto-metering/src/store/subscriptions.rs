@@ -131,3 +131,15 @@ pub(crate) async fn due(db: &Db, tenant: &TenantId, now: Timestamp, limit: i64) 
                OR (status = 'active' AND ending_at IS NOT NULL AND ending_at <= $2)) ORDER BY begins_at, id LIMIT $3";
     db.query(sql, params![tenant, now, limit]).await?.iter().map(read).collect()
 }
+
+/// Whether another subscription of this identifier began at this moment.
+pub(crate) async fn begins_at(
+    db: &Db,
+    tenant: &TenantId,
+    external_id: &str,
+    at: Timestamp,
+    except: SubscriptionId,
+) -> Result<bool, DbError> {
+    let sql = "SELECT 1 FROM meter_subscription WHERE tenant = $1 AND external_id = $2 AND started_at = $3 AND id <> $4 LIMIT 1";
+    Ok(db.query_optional(sql, params![tenant, external_id, at, except]).await?.is_some())
+}

@@ -120,6 +120,24 @@ async fn every_kind_is_made_changed_listed_and_deleted_and_keeps_its_versions() 
 }
 
 #[tokio::test]
+async fn every_change_is_told_and_nothing_personal_is_in_it() {
+    each_engine(SETS, async |db| {
+        let (_world, catalog) = opened(db.clone()).await;
+        let by = server("default");
+        catalog.create(&by, plan("pro", 1_000, &[])).await.unwrap();
+        catalog.create(&by, Customer { name: "Ada Lovelace".to_owned(), ..Customer::new("c1") }).await.unwrap();
+        catalog.subscribe(&by, subscription("s1", "c1", "pro")).await.unwrap();
+        assert!(catalog.create(&by, plan("pro", 1_000, &[])).await.is_err(), "what did not happen is not told");
+        let rows = db.query("SELECT body FROM outbox ORDER BY position", vec![]).await.unwrap();
+        let bodies: Vec<serde_json::Value> = rows.iter().map(|row| serde_json::from_str(row.text(0).unwrap()).unwrap()).collect();
+        let kinds: Vec<_> = bodies.iter().filter_map(|body| body["type"].as_str()).filter(|kind| kind.starts_with("metering.")).collect();
+        assert_eq!(kinds, ["metering.create_plan", "metering.create_customer", "metering.subscribe"]);
+        assert!(rows.iter().all(|row| !row.text(0).unwrap().contains("Lovelace")));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_is_named_exists_and_what_is_used_stays() {
     each_engine(SETS, async |db| {
         let (_world, catalog) = opened(db).await;
