@@ -10,6 +10,7 @@ mod cluster;
 mod crash;
 mod endings;
 mod humanlayer;
+mod oversight;
 mod own_keys;
 mod privacy;
 mod spine;

@@ -99,6 +99,9 @@ pub(crate) enum Command {
     /// The log of everything: verify it, show an entry, pin it.
     #[command(subcommand)]
     Audit(govern::AuditCommand),
+    /// Oversight: verify a receipt, publish what a rule asks for, stop an agent.
+    #[command(subcommand)]
+    Oversight(govern::OversightCommand),
     /// Erase what was said: arguments, reasons, comments and memory. What was decided, what it cost and the log stay.
     Erase(govern::EraseArgs),
     /// End-to-end messages between agents; run it where the agent runs.

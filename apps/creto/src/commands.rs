@@ -14,6 +14,7 @@ mod keys;
 mod memory;
 mod metering;
 mod msg;
+mod oversight;
 mod own_keys;
 mod policy;
 mod remote;
@@ -25,7 +26,7 @@ mod webhooks;
 use std::process::ExitCode;
 
 use crate::cli::admin::{AgentCommand, BudgetCommand, MeterCommand};
-use crate::cli::govern::AuditCommand;
+use crate::cli::govern::{AuditCommand, OversightCommand};
 use crate::cli::{Cli, Command};
 use crate::client::Client;
 use crate::config::Config;
@@ -52,6 +53,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Memory(args) => memory::memory(args, json).await,
         Command::Agent(AgentCommand::Key(args)) => own_keys::own_keys(data, act_as, args, json).await,
         Command::Meter(MeterCommand::Track(args)) => metering::track(args, json).await,
+        Command::Oversight(OversightCommand::Verify(args)) => oversight::verify(&args, json),
         Command::Audit(AuditCommand::Verify(args)) => audit::verify(&Config::load(data, None, None)?, args, json).await,
         command => {
             let client = Client::open(Config::load(data, None, None)?, act_as).await?;
@@ -76,6 +78,7 @@ async fn with_server(session: &Session, command: Command) -> Result<ExitCode, Fa
         Command::Doubts => doubts::doubts(session).await,
         Command::Resolve(args) => doubts::resolve(session, args).await,
         Command::Erase(args) => erase::erase(session, args).await,
+        Command::Oversight(command) => oversight::oversight(session, command).await,
         Command::Usage { subscription } => metering::usage(session, subscription.as_deref()).await,
         Command::Costs => metering::costs(session).await,
         Command::Budgets => metering::budgets(session).await,

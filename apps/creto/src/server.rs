@@ -11,6 +11,7 @@ mod memory;
 mod messaging;
 mod names;
 pub(crate) mod oidc;
+mod oversight;
 mod own_keys;
 mod passkeys;
 mod policy;
@@ -85,6 +86,7 @@ pub(crate) fn endpoints(house: &Arc<House>, runs: &Runs) -> Endpoints {
         .and(creto_metering::http::billing::endpoints(&house.billing))
         .and(creto_oversight::http::endpoints(&house.desk, &house.actions))
         .and(creto_oversight::http::humanlayer::endpoints())
+        .and(oversight::endpoints(house, runs))
 }
 
 impl Server {
@@ -103,6 +105,11 @@ impl Server {
             let auth = Auth { house: Arc::clone(&house), runs: runs.clone(), names: Arc::clone(&names), channel };
             router.clone().layer(from_fn_with_state(auth, auth::authenticate)).layer(from_fn_with_state(DIALECTS, in_dialect))
         };
+        let (deadlines, following) = (house.deadlines.clone(), stopping.clone());
+        tasks.spawn(async move {
+            deadlines.follow(following).await;
+            Ok(())
+        });
         let (desk, timers) = (house.desk.clone(), stopping.clone());
         tasks.spawn(async move {
             desk.run_timers(timers).await;

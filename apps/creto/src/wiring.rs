@@ -22,7 +22,7 @@ use creto_messaging::Messaging;
 use creto_metering::core::gcra::Rate;
 use creto_metering::{Accounts, Billing, Catalog, Meter, RateLimits, Wallets};
 use creto_nhi::{Authority, Credentials, DelegationChain, NhiError, Role, Status, VerifiedChain};
-use creto_oversight::{Actions, Desk, People};
+use creto_oversight::{Actions, DatabaseClock, Desk, People};
 use creto_runtime::container::runsc::RunscOptions;
 use creto_runtime::container::selection::{self, Isolation};
 use creto_runtime::core::pool::PoolTarget;
@@ -61,6 +61,8 @@ pub(crate) struct House {
     pub(crate) catalog: Catalog,
     pub(crate) wallets: Wallets,
     pub(crate) billing: Billing,
+    /// What deadlines are decided by.
+    pub(crate) deadlines: DatabaseClock,
     pub(crate) desk: Desk,
     pub(crate) actions: Actions,
     pub(crate) messaging: Messaging,
@@ -139,7 +141,8 @@ impl House {
         let epochs = authority.clone();
         let authz = Arc::new(Authorizer::start(db.clone(), Arc::new(move || epochs.revocation_epoch()), Arc::clone(&clock)).await?);
         let accounts = Accounts::new(db.clone());
-        let desk = Desk::new(db.clone(), Arc::clone(&clock), server.clone()).with_people(Arc::new(Active(authority.clone())));
+        let deadlines = DatabaseClock::start(db.clone()).await?;
+        let desk = Desk::new(db.clone(), Arc::new(deadlines.clone()), server.clone()).with_people(Arc::new(Active(authority.clone())));
         let limits = rate_limits(&config.file.rates)?;
         let gate = Gate::new(GateOptions {
             authority: authority.clone(),
@@ -187,6 +190,7 @@ impl House {
             authz,
             gate,
             desk,
+            deadlines,
             sequencer,
             trusted,
             sandboxes,

@@ -21,6 +21,7 @@ use creto_nhi::{Authority, DelegationChain, NhiError, VerifiedChain};
 use actions::Closing;
 pub use actions::{ActionFilter, ActionRow, ActionState, LIST_MAX, MIGRATIONS};
 use asking::Asked;
+pub use asking::Reviewed;
 pub use attempt::{ATTEMPT_BYTES_MAX, AttemptError, AttemptId};
 pub use ownership::{HEARTBEAT, SERVER_LEASE, ServerId};
 use ownership::{Live, Unsettled};

@@ -132,6 +132,11 @@ impl Actions {
         Self { gate, admitted: Arc::default() }
     }
 
+    /// The Gate that admits.
+    pub(crate) fn gate(&self) -> Arc<Gate> {
+        Arc::clone(&self.gate)
+    }
+
     /// Asks. Cancel safe: an open request stays and is found again by its digest.
     pub async fn ask(&self, acting: impl Into<Acting<'_>>, input: ActionInput) -> Result<Admitted, OversightError> {
         let Acting { chain, run } = acting.into();

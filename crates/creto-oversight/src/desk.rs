@@ -5,12 +5,15 @@
 
 mod approvals;
 mod batch;
+mod checkpoints;
 mod glass;
 mod grants;
 mod opening;
+mod originals;
 mod people;
 mod policies;
 mod receipts;
+mod reports;
 mod timers;
 
 use std::collections::HashMap;
@@ -42,11 +45,13 @@ use crate::store::requests::{self, MOVED_ON, Stored, Transition};
 pub use crate::store::grants::Grant;
 pub use crate::store::policies::Published;
 pub use batch::{BATCH_MAX, BatchItem};
+pub use checkpoints::{CHECKPOINT_BYTES_MAX, Checkpoint};
 pub use glass::Revision;
 pub use grants::NewGrant;
 pub use opening::{ACTION_BYTES_MAX, CALL_BYTES_MAX, NewRequest};
 pub use policies::Rehearsed;
 pub use receipts::Decided;
+pub use reports::{Decider, READ_CHARS_PER_SEC};
 
 /// Longest time a waiter goes without reading the database again: what bounds the delay of a decision made through another server.
 const RECHECK_MAX: Duration = Duration::from_secs(2);

@@ -2,6 +2,9 @@
 
 pub mod humanlayer;
 
+pub mod decisions;
+pub mod governance;
+
 use std::convert::Infallible;
 
 use axum::Json;
@@ -24,7 +27,7 @@ use crate::model::request::{Page, Request, RequestFilter, State as RequestState}
 #[must_use]
 pub fn endpoints(desk: &Desk, actions: &Actions) -> Vec<Endpoint> {
     let at_desk = || desk.clone();
-    vec![
+    let mut all = vec![
         Endpoint::new(Method::GET, "/v1/oversight/requests", Access::Approver, "Requests, newest first", list, at_desk()).answers::<Page>(),
         Endpoint::new(Method::GET, "/v1/oversight/requests/{id}", Access::Approver, "One request", get, at_desk()).answers::<Request>(),
         Endpoint::new(
@@ -61,7 +64,10 @@ pub fn endpoints(desk: &Desk, actions: &Actions) -> Vec<Endpoint> {
         Endpoint::new(Method::POST, "/v1/actions/{admission}/outcome", Access::Agent, "Report what came of it", report, actions.clone())
             .takes::<OutcomeInput>()
             .answers::<Reported>(),
-    ]
+    ];
+    all.extend(decisions::endpoints(desk, actions));
+    all.extend(governance::endpoints(desk));
+    all
 }
 
 #[derive(Debug, Deserialize)]

@@ -11,8 +11,10 @@
 //! INVARIANT: running out of time is a refusal. Nothing ever approves by default.
 
 mod actions;
+mod clock;
 pub mod core;
 pub mod desk;
+mod edits;
 mod error;
 pub mod http;
 pub mod model;
@@ -20,6 +22,8 @@ pub mod receipt;
 mod store;
 
 pub use actions::{ADMITTED_PER_AGENT_MAX, ActionInput, Actions, Admitted, OutcomeInput};
+pub use clock::DatabaseClock;
 pub use desk::{Desk, People};
+pub use edits::Edits;
 pub use error::OversightError;
 pub use store::{MIGRATIONS, OPEN_PER_AGENT_MAX};

@@ -25,5 +25,10 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
             sqlite: include_str!("../migrations/sqlite/0002_desk.sql"),
             postgres: include_str!("../migrations/postgres/0002_desk.sql"),
         },
+        Migration {
+            version: 3,
+            sqlite: include_str!("../migrations/sqlite/0003_checkpoint.sql"),
+            postgres: include_str!("../migrations/postgres/0003_checkpoint.sql"),
+        },
     ],
 };

@@ -3,16 +3,26 @@
 
 #[path = "oversight/actions.rs"]
 mod actions;
+#[path = "oversight/cases.rs"]
+mod cases;
 #[path = "oversight/decisions.rs"]
 mod decisions;
+#[path = "oversight/governance.rs"]
+mod governance;
+#[path = "oversight/hazards.rs"]
+mod hazards;
 #[path = "../../creto-enablement-common/tests/support/house.rs"]
 #[expect(dead_code, reason = "the Gate's own tests use the rest")]
 mod house;
 #[path = "oversight/http.rs"]
 mod http;
+#[path = "oversight/kill.rs"]
+mod kill;
 #[path = "oversight/paging.rs"]
 mod paging;
 #[path = "oversight/restart.rs"]
 mod restart;
+#[path = "oversight/simulation.rs"]
+mod simulation;
 #[path = "oversight/waiting.rs"]
 mod waiting;

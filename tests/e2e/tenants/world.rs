@@ -91,6 +91,7 @@ impl World {
             "id" if path.starts_with("/v1/memory") => self.id("memory"),
             "id" if path.starts_with("/v1/webhooks") => self.id("webhook"),
             "credential" => "nobodys-passkey".to_owned(),
+            "rule" => "require_approval".to_owned(),
             known if self.ids.contains_key(known) => self.id(known),
             "run" => self.id("run"),
             unknown => panic!("this test does not know what `{{{unknown}}}` of `{path}` names"),
@@ -110,6 +111,20 @@ impl World {
             ("POST", "/v1/policy/explain") => json!({ "action": "tool.call", "resource": "tool:mail", "chain": self.id("chain") }),
             ("PUT", "/v1/metering/ceilings") => json!({ "account": self.id("account"), "ceiling": "0" }),
             ("POST", "/v1/oversight/requests/{id}/approve") => json!({ "digest": self.id("digest") }),
+            ("POST", "/v1/oversight/requests/{id}/vote") => json!({ "choice": "approve", "digest": self.id("digest"), "revision": 1 }),
+            ("POST", "/v1/oversight/requests/{id}/break-glass") => json!({ "digest": self.id("digest"), "reason": "it burns" }),
+            ("POST", "/v1/oversight/requests/{id}/edit") => json!({ "revision": 1, "arguments": {} }),
+            ("POST", "/v1/oversight/requests/{id}/ask" | "/v1/oversight/requests/{id}/answer" | "/v1/oversight/requests/{id}/reply") => {
+                json!({ "text": "who is it for?" })
+            }
+            ("POST", "/v1/oversight/requests/{id}/reassign") => json!({ "to": ["role:approver"] }),
+            ("POST", "/v1/oversight/requests/{id}/review") => json!({ "justified": true }),
+            ("PUT", "/v1/oversight/requests/{id}/hold") => json!({ "reason": "a matter of law" }),
+            ("POST", "/v1/oversight/batch") => json!({
+                "choice": "approve", "requests": [{ "request": self.id("request"), "digest": self.id("digest"), "revision": 1 }]
+            }),
+            ("POST", "/v1/oversight/grants") => json!({ "request": self.id("request"), "uses_max": 1, "secs": 60 }),
+            ("POST", "/v1/oversight/kill") => json!({ "agent": self.id("agent"), "reason": "it went wild" }),
             ("POST", "/v1/metering/events") => json!({
                 "transaction_id": "shared", "external_subscription_id": "shared", "code": "pages"
             }),

@@ -126,3 +126,48 @@ pub(crate) enum RunsCommand {
         run: String,
     },
 }
+
+/// `creto oversight`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum OversightCommand {
+    /// Verify a receipt offline, with keys you keep.
+    Verify(ReceiptArgs),
+    /// Show the policy documents in force, or publish one.
+    Policy(OversightPolicyArgs),
+    /// Print the receipt of a decided request.
+    Receipt {
+        /// The request.
+        request: String,
+    },
+    /// Suspend an agent and take back its requests, approvals, standing grants and runs.
+    Kill {
+        /// The agent's name.
+        agent: String,
+        /// Why.
+        #[arg(long, value_name = "T")]
+        reason: String,
+    },
+}
+
+/// `creto oversight verify`.
+#[derive(Debug, Args)]
+pub(crate) struct ReceiptArgs {
+    /// The receipt's file.
+    pub(crate) receipt: PathBuf,
+    /// The keys to trust, from `/v1/audit/keys`, kept from an earlier day.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trust: PathBuf,
+}
+
+/// `creto oversight policy`.
+#[derive(Debug, Args)]
+pub(crate) struct OversightPolicyArgs {
+    /// The rule to publish a document for.
+    #[arg(requires = "file")]
+    pub(crate) rule: Option<String>,
+    /// The document, as JSON.
+    pub(crate) file: Option<PathBuf>,
+    /// Say what it would have asked of past requests, and publish nothing.
+    #[arg(long, requires = "rule")]
+    pub(crate) rehearse: bool,
+}

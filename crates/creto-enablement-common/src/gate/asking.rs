@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use creto_authz::RuleId;
+use creto_authz::{Context, RuleId};
 use creto_db::Sealed;
 use creto_kernel::id::{LeafId, RequestId};
-use creto_kernel::{Coded, Kind};
+use creto_kernel::{ActionName, Coded, Digest, Kind, ResourceName, TenantId};
+use creto_nhi::NhiError;
 
 use super::{AdmitRequest, Cleared, Gate, Judgement, attempt, refusal_of, with};
 use crate::ports::{Found, OpenRequest, Verdict};
@@ -17,6 +18,17 @@ const WAIT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Between the rules of one request; no rule's name holds it.
 const RULES_JOINED_BY: &str = "+";
 
+/// What policy says of an action that somebody else asked about before.
+#[derive(Debug)]
+pub enum Reviewed {
+    /// It needs no human.
+    Allowed,
+    /// It is denied.
+    Denied(Refusal),
+    /// These rules ask for a human, joined by `+`.
+    Oversight(String),
+}
+
 /// What asking a human came to.
 pub(super) enum Asked {
     Approved(RequestId),
@@ -24,6 +36,30 @@ pub(super) enum Asked {
 }
 
 impl Gate {
+    /// Asks policy again about an action that was asked about before, under the chain as it was presented then.
+    ///
+    /// Errors: `ChainInvalid` where the chain is not registered, has expired, or was revoked.
+    pub async fn review(
+        &self,
+        tenant: &TenantId,
+        presented: Digest,
+        action: &ActionName,
+        resource: &ResourceName,
+        context: Context,
+    ) -> Result<Reviewed, Refusal> {
+        let invalid = |error: NhiError| Refusal::ChainInvalid { message: error.to_string() };
+        let links = self.options.authority.chain(tenant, presented).await.map_err(invalid)?;
+        let links = links.ok_or_else(|| Refusal::ChainInvalid { message: "the chain is not registered".to_owned() })?;
+        let chain = self.options.authority.verify(&links, self.options.clock.now()).map_err(invalid)?;
+        let mut request = AdmitRequest::new(&chain, action.clone(), resource.clone());
+        request.context = context;
+        Ok(match self.judge(&request, &[]).await? {
+            Judgement::Allow => Reviewed::Allowed,
+            Judgement::Deny(refusal) => Reviewed::Denied(refusal),
+            Judgement::Oversight(rules) => Reviewed::Oversight(rules.iter().map(RuleId::as_str).collect::<Vec<_>>().join(RULES_JOINED_BY)),
+        })
+    }
+
     /// Asks a human and evaluates policy again once approved: what was true when the question was asked may no longer be.
     pub(super) async fn ask(
         &self,

@@ -46,8 +46,9 @@ impl Desk {
 }
 
 impl Approvals for Desk {
-    fn find<'a>(&'a self, tenant: &'a TenantId, lookup: Digest, now: Timestamp) -> BoxFuture<'a, Result<Option<Found>, Refusal>> {
+    fn find<'a>(&'a self, tenant: &'a TenantId, lookup: Digest, _: Timestamp) -> BoxFuture<'a, Result<Option<Found>, Refusal>> {
         Box::pin(async move {
+            let now = self.clock.now();
             let port = |e: DbError| Refusal::port(&e);
             let found = requests::open_for(&self.db, tenant, lookup, earlier(now, DENIAL_KEPT)).await.map_err(port)?;
             let Some(mut stored) = found else { return Ok(None) };

@@ -185,7 +185,8 @@ impl Desk {
         let tenant = &request.action.tenant;
         let (plan, timeout) = self.plan(tenant, &request.rule).await?;
         let grant = self.grant_for(request, &plan).await?;
-        let wait = request.deadline.since(request.now);
+        // The Gate says how long; from when is the desk's clock, which all servers share.
+        let (now, wait) = (self.clock.now(), request.deadline.since(request.now));
         let as_text = |value: &Value| canonical::to_vec(value).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let draft = Draft {
             opened: Opened {
@@ -200,7 +201,7 @@ impl Desk {
                 editable: request.editable,
                 test: self.test_mode,
                 plan,
-                deadline: deadline(request.now, wait, timeout),
+                deadline: deadline(now, wait, timeout),
             },
             action: text_of(&request.action)?,
             salt: request.salt.to_vec(),
@@ -216,9 +217,9 @@ impl Desk {
             extra: None,
             grant: grant.as_ref().map(|grant| grant.id.clone()),
         };
-        let (_, mut change) = self.opening(tenant, draft, request.leaf, request.now).await?;
+        let (_, mut change) = self.opening(tenant, draft, request.leaf, now).await?;
         if let Some(grant) = grant {
-            change.steps.push(Box::new(crate::store::grants::take(tenant, &grant.id, request.now)));
+            change.steps.push(Box::new(crate::store::grants::take(tenant, &grant.id, now)));
         }
         Ok(change)
     }

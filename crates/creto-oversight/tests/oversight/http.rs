@@ -58,3 +58,27 @@ async fn an_approver_sees_the_whole_action_and_decides_what_they_saw() {
     let (status, again) = call(&house, approver("default"), "POST", &format!("{path}/deny"), Some(json!({}))).await;
     assert_eq!((status, again["code"].as_str()), (409, Some("oversight.already_decided")));
 }
+
+#[tokio::test]
+async fn hazard_13_no_get_or_head_decides_anything() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = House::open(Db::open_sqlite(&folder.path().join("http.db"), SETS).unwrap(), Vec::new()).await;
+    let chain = house.chain("default", None, &["planner"]).await;
+    let open = asked(&house, &chain, "pay").await;
+    let actions = Actions::new(Arc::clone(&house.gate));
+    let all = creto_oversight::http::endpoints(&house.desk, &actions);
+    let paths: Vec<&str> =
+        all.iter().map(creto_enablement_common::http::Endpoint::path).filter(|path| !path.ends_with("/events")).collect();
+    assert!(paths.len() > 30, "{paths:?}");
+    for path in paths.into_iter().filter(|path| !path.ends_with("/changes")) {
+        for what in ["", "?approve=true", "?choice=approve&digest=x"] {
+            let path = format!("{}{what}", path.replace("{id}", &open.id).replace("{rule}", "r").replace("{name}", "n"));
+            for method in ["GET", "HEAD"] {
+                call(&house, approver("default"), method, &path.replace("watch", "watch?wait_secs=0"), None).await;
+            }
+        }
+    }
+    let after = house.desk.get(chain.tenant(), open.id.parse().unwrap()).await.unwrap();
+    assert_eq!((after.seq, after.state), (open.seq, creto_oversight::model::request::State::Pending));
+    assert_eq!(house.leaves(&chain).await.len(), 1, "the asking alone is on record");
+}

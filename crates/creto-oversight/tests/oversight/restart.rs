@@ -24,7 +24,7 @@ const TARGET: &str = "CRETO_TEST_OVERSIGHT_RESTART_TARGET";
 /// Where the keys are that outlive the child.
 const KEYS: &str = "CRETO_TEST_OVERSIGHT_RESTART_KEYS";
 
-async fn house(target: &str, keys: &Path) -> House {
+pub(crate) async fn house(target: &str, keys: &Path) -> House {
     let db = match target.strip_prefix("postgres") {
         Some(_) => Db::open_postgres(target, SETS).await.unwrap(),
         None => Db::open_sqlite(Path::new(target), SETS).unwrap(),

@@ -1,0 +1,215 @@
+//! Oversight through the real binary: receipts that outsiders check, input that is no good, the kill switch, a deadline nobody was up for.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::{Cast, Client, Home, Options, Server, list, text};
+
+fn payment(invoice: &str) -> Value {
+    json!({
+        "action": "tool.call_with_approval", "resource": "tool:pay_invoice", "arguments": { "invoice": invoice, "amount": "120.00" },
+        "wait_secs": 0, "timeout_secs": 600
+    })
+}
+
+fn pending(agent: &Client, body: Value) -> (String, String) {
+    let asked = agent.post("/v1/actions", body).ok();
+    assert_eq!(text(&asked, "state"), "pending", "{asked}");
+    (text(&asked, "request").to_owned(), text(&asked, "digest").to_owned())
+}
+
+fn at(request: &str, what: &str) -> String {
+    format!("/v1/oversight/requests/{request}/{what}")
+}
+
+/// What `creto oversight verify` says of this receipt, and whether it believes it.
+fn verified(home: &Home, receipt: &Value, keys: &Path) -> (bool, Value) {
+    let file = home.data().parent().unwrap().join("receipt.json");
+    fs::write(&file, receipt.to_string()).unwrap();
+    let output =
+        home.command(["--json", "oversight", "verify", file.to_str().unwrap(), "--trust", keys.to_str().unwrap()]).output().unwrap();
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
+    assert_eq!(output.status.success(), said["ok"] == json!(true), "{said}");
+    (output.status.success(), said)
+}
+
+fn keys(server: &Server, folder: &Path, name: &str) -> std::path::PathBuf {
+    let file = folder.join(name);
+    fs::write(&file, server.nobody().get("/v1/audit/keys").ok().to_string()).unwrap();
+    file
+}
+
+#[test]
+fn a_receipt_proves_the_decision_offline_and_nothing_that_was_changed_or_signed_by_others() {
+    let home = Home::new();
+    let server = home.serve(&Options::default());
+    let cast = Cast::of(&server, &server.owner());
+    let folder = home.data().parent().unwrap().to_owned();
+    let trusted = keys(&server, &folder, "keys.json");
+    let (request, digest) = pending(&cast.agent, payment("INV-1"));
+    cast.approver.get(&at(&request, "receipt")).refused(422, "oversight.bad_input");
+    cast.approver.post(&at(&request, "approve"), json!({ "digest": digest, "comment": "fine" })).ok();
+    let receipt = cast.agent.get(&at(&request, "receipt")).ok();
+    let (ok, said) = verified(&home, &receipt, &trusted);
+    assert!(ok && said["decision"]["digest"] == json!(digest) && said["decision"]["test"] == json!(false), "{said}");
+    assert_eq!(said["decision"]["votes"][0]["proof"]["method"], "api_key", "how the voter proved who they are");
+
+    let changes: [fn(&mut Value); 6] = [
+        |r| r["decision"]["digest"] = json!("00".repeat(32)),
+        |r| r["decision"]["votes"][0]["comment"] = json!("never"),
+        |r| r["decision"]["votes"][0]["by"] = json!("spiffe://creto.local/tenant/default/human/mallory"),
+        |r| r["decision"]["policy"] = json!("11".repeat(32)),
+        |r| r["salt"] = json!("22".repeat(32)),
+        |r| r["index"] = json!(0),
+    ];
+    for change in changes {
+        let mut other = receipt.clone();
+        change(&mut other);
+        let (ok, said) = verified(&home, &other, &trusted);
+        assert!(!ok && said["code"] == "oversight.bad_receipt", "{said}");
+    }
+    // Signed by another installation's keys, it proves nothing to whoever trusts the first.
+    let elsewhere = Home::new();
+    let other = elsewhere.serve(&Options::default());
+    let theirs = Cast::of(&other, &other.owner());
+    let (request, digest) = pending(&theirs.agent, payment("INV-1"));
+    theirs.approver.post(&at(&request, "approve"), json!({ "digest": digest })).ok();
+    let foreign = theirs.agent.get(&at(&request, "receipt")).ok();
+    assert!(!verified(&home, &foreign, &trusted).0);
+    let own = keys(&other, &folder, "other-keys.json");
+    assert!(verified(&home, &foreign, &own).0 && !verified(&home, &receipt, &own).0);
+}
+
+#[test]
+fn input_that_is_no_good_is_refused_by_its_code_and_changes_nothing() {
+    let home = Home::new();
+    let server = home.serve(&Options::default());
+    let cast = Cast::of(&server, &server.owner());
+    let (request, digest) = pending(&cast.agent, payment("INV-1"));
+    let unknown = "req_01a2060ae855752e8d1500f9ba0210fd";
+    let vote = |change: Value| {
+        let mut body = json!({ "choice": "approve", "digest": digest, "revision": 1 });
+        for (name, value) in change.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        body
+    };
+    let before = cast.approver.get(&format!("/v1/oversight/requests/{request}")).ok();
+    for (path, body, status, code) in [
+        (at(unknown, "vote"), vote(json!({})), 404, "oversight.unknown_request"),
+        (at("req_1", "vote"), vote(json!({})), 404, "oversight.unknown_request"),
+        (at(&request, "vote"), vote(json!({ "revision": 2 })), 409, "oversight.wrong_revision"),
+        (at(&request, "vote"), vote(json!({ "digest": "00".repeat(32) })), 409, "oversight.digest_mismatch"),
+        (at(&request, "vote"), vote(json!({ "digest": null })), 409, "oversight.digest_mismatch"),
+        (at(&request, "vote"), vote(json!({ "choise": "approve" })), 422, "http.bad_body"),
+        (at(&request, "vote"), vote(json!({ "comment": "x".repeat(5_000) })), 422, "oversight.comment_too_long"),
+        (
+            at(&request, "vote"),
+            vote(json!({ "stands_in_for": "spiffe://creto.local/tenant/default/human/olga" })),
+            403,
+            "oversight.not_eligible",
+        ),
+        (at(&request, "answer"), json!({ "text": "yes" }), 409, "oversight.wrong_kind"),
+        (at(&request, "edit"), json!({ "revision": 1, "arguments": {} }), 409, "oversight.not_editable"),
+        (at(&request, "review"), json!({ "justified": true }), 422, "oversight.bad_input"),
+        (at(&request, "break-glass"), json!({ "digest": digest, "reason": "it burns" }), 403, "oversight.not_eligible"),
+        (at(&request, "cancel"), json!({}), 403, "oversight.not_eligible"),
+        ("/v1/oversight/batch".to_owned(), json!({ "choice": "approve", "requests": [] }), 422, "oversight.not_in_batch"),
+        ("/v1/oversight/grants".to_owned(), json!({ "request": request, "uses_max": 1, "secs": 60 }), 409, "oversight.already_decided"),
+    ] {
+        cast.approver.post(&path, body).refused(status, code);
+    }
+    cast.agent.post(&at(&request, "vote"), vote(json!({}))).refused(403, "http.forbidden");
+    // What an agent asks.
+    let deep = (0..64).fold(json!(1), |inner, _| json!({ "a": inner }));
+    let arguments =
+        |value: &str| format!(r#"{{"action":"tool.call_with_approval","resource":"tool:x","arguments":{value},"wait_secs":0}}"#);
+    for (body, status, code) in [
+        (arguments(&format!(r#"{{"a":"{}"}}"#, "x".repeat(10 << 20))), 413, "http.body_too_large"),
+        (arguments(&deep.to_string()), 422, "http.bad_body"),
+        (arguments(r#"{"a":"\ud800"}"#), 422, "http.bad_body"),
+        (arguments(r#"{"a":9007199254740993}"#), 422, "http.bad_body"),
+        (arguments(r#"{"a":1,"a":2}"#), 422, "http.bad_body"),
+    ] {
+        cast.agent.octets("POST", "/v1/actions", body.as_bytes()).refused(status, code);
+    }
+    let after = cast.approver.get(&format!("/v1/oversight/requests/{request}")).ok();
+    assert_eq!(before, after, "nothing changed");
+    assert_eq!(list(&cast.approver.get("/v1/oversight/requests").ok(), "requests").len(), 1);
+
+    // A grant is used once: the same approval a second time is another question.
+    cast.approver.post(&at(&request, "vote"), vote(json!({}))).ok();
+    cast.approver.post(&at(&request, "vote"), vote(json!({}))).refused(409, "oversight.already_decided");
+    let granted = cast.agent.post("/v1/actions", payment("INV-1")).ok();
+    assert_eq!(text(&granted, "state"), "granted");
+    assert_ne!(pending(&cast.agent, payment("INV-1")).0, request);
+}
+
+#[test]
+fn a_rule_asks_for_two_of_a_group_and_the_owner_of_the_agent_is_neither() {
+    let home = Home::new();
+    let server = home.serve(&Options::default());
+    let owner = server.owner();
+    let cast = Cast::of(&server, &owner);
+    let who = |client: &Client| text(&client.get("/v1/whoami").ok(), "identity").to_owned();
+    let second = crate::support::make_key(&owner, json!({ "role": "approver", "name": "second" }));
+    let second = server.bearer(text(&second, "token"));
+    let document = json!({ "requirement": { "at_least": { "count": 2, "of": ["group:finance"] } } });
+    owner.put("/v1/oversight/policies/require_approval", json!({ "policy": document })).ok();
+    owner.put("/v1/oversight/policies/require_approval", json!({ "policy": document, "based_on": 7 })).refused(422, "oversight.bad_policy");
+    owner.put("/v1/oversight/groups/finance", json!({ "members": [who(&cast.approver), who(&second)] })).ok();
+    let (request, digest) = pending(&cast.agent, payment("INV-1"));
+    assert_eq!(list(&second.get("/v1/oversight/inbox").ok(), "requests").len(), 1);
+    let vote = json!({ "choice": "approve", "digest": digest, "revision": 1 });
+    owner.post(&at(&request, "vote"), vote.clone()).refused(403, "oversight.not_eligible");
+    assert_eq!(text(&cast.approver.post(&at(&request, "vote"), vote.clone()).ok(), "state"), "pending");
+    assert_eq!(text(&second.post(&at(&request, "vote"), vote).ok(), "state"), "approved");
+    let watched = cast.agent.get(&at(&request, "watch?seen=0&wait_secs=0")).ok();
+    assert_eq!(list(&watched, "votes").len(), 2);
+    let evidence = server.operator().get(&at(&request, "evidence")).ok();
+    assert!(list(&evidence, "history").len() == 4 && evidence["receipt"].is_object(), "{evidence}");
+}
+
+#[test]
+fn an_agent_that_is_stopped_asks_for_nothing_and_uses_nothing() {
+    let home = Home::new();
+    let server = home.serve(&Options::default());
+    let owner = server.owner();
+    let cast = Cast::of(&server, &owner);
+    let agent = text(&cast.agent.get("/v1/whoami").ok(), "identity").to_owned();
+    let (waiting, _) = pending(&cast.agent, payment("INV-1"));
+    let (approved, digest) = pending(&cast.agent, payment("INV-2"));
+    cast.approver.post(&at(&approved, "approve"), json!({ "digest": digest })).ok();
+    owner.post("/v1/oversight/kill", json!({ "agent": agent, "reason": " " })).refused(422, "oversight.bad_input");
+    let killed = owner.post("/v1/oversight/kill", json!({ "agent": agent, "reason": "it went wild" })).ok();
+    assert_eq!((killed["requests"].as_u64(), text(&killed, "status")), (Some(2), "suspended"));
+    assert!(cast.agent.post("/v1/actions", payment("INV-2")).status >= 400);
+    let state = |request: &str| text(&owner.get(&format!("/v1/oversight/requests/{request}")).ok(), "state").to_owned();
+    assert_eq!((state(&waiting), state(&approved)), ("cancelled".to_owned(), "revoked".to_owned()));
+}
+
+#[test]
+fn a_deadline_that_passes_while_the_server_is_down_is_past_when_it_comes_back() {
+    let home = Home::new();
+    let server = home.serve(&Options::default());
+    let cast = Cast::of(&server, &server.owner());
+    let mut soon = payment("INV-1");
+    soon["timeout_secs"] = json!(1);
+    let (request, digest) = pending(&cast.agent, soon);
+    let asked = Instant::now();
+    server.kill();
+    crate::support::until("the deadline to pass", || asked.elapsed() > Duration::from_millis(1_200));
+    let server = home.serve(&Options::default());
+    let cast = Cast::of(&server, &server.owner());
+    let late = cast.approver.post(&at(&request, "approve"), json!({ "digest": digest }));
+    assert!(late.status == 409 && ["oversight.deadline_passed", "oversight.already_decided"].contains(&late.code().as_str()));
+    crate::support::until("the time-out to be written down", || {
+        text(&cast.approver.get(&format!("/v1/oversight/requests/{request}")).ok(), "state") == "timed_out"
+    });
+    let events = cast.approver.get(&at(&request, "history")).ok();
+    let ends = list(&events, "events").iter().filter(|event| event["event"]["type"] == "timed_out").count();
+    assert_eq!(ends, 1, "{events}");
+}
