@@ -85,7 +85,7 @@ function Frame({ session, signOut }: { session: Session; signOut: () => void }):
   const allowed = PAGES.filter(({ role }) => role === undefined || roles.includes(role));
   // Who may not decide begins elsewhere.
   const route: Route = asked.page === "inbox" && !approver ? { page: allowed[0]?.page ?? "costs" } as Route : asked;
-  const current = route.page === "run" ? "runs" : route.page === "entry" ? "audit" : route.page === "invoice" ? "invoices" : route.page;
+  const current = route.page === "run" ? "runs" : route.page === "entry" ? "audit" : route.page === "invoice" ? "invoices" : route.page === "mail" ? "inbox" : route.page;
   const title = current === "you" ? "You" : (PAGES.find(({ page }) => page === current)?.title ?? "creto");
 
   useEffect(() => {
@@ -174,6 +174,8 @@ function Content({ route, session, requests, approver, operator }: ContentProps)
       return <Invoices />;
     case "invoice":
       return <InvoicePage invoice={route.invoice} />;
+    case "mail":
+      return <Inbox requests={requests} selected={route.request} mail={route.token} approver={approver} />;
     case "you":
       return <You session={session} />;
     case "invite":

@@ -110,12 +110,15 @@ fn call(client: &Client, operation: &Operation, victim: &World) -> Answer {
 }
 
 /// Routes that may answer well although a stranger's identifiers were sent: what they name is then the visitor's own, or nobody's.
-const OWN: [(&str, &str); 7] = [
+const OWN: [(&str, &str); 9] = [
     // Transaction identifiers, subscriptions and memories are each tenant's own.
     ("POST", "/v1/metering/events"),
     // Nothing is acknowledged that is not there; that nothing was is seen afterwards.
     ("POST", "/v1/messaging/acknowledge"),
     ("DELETE", "/v1/session"),
+    // How the visitor itself is told, and its own links.
+    ("PUT", "/v1/oversight/me"),
+    ("DELETE", "/v1/oversight/me/links/{channel}"),
     // A question to whoever wants to sign in, and the same for everybody.
     ("POST", "/v1/session/passkey/options"),
     // Names a tenant may give to its own.

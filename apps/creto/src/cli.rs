@@ -40,7 +40,7 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// List runs, show one as a timeline, or end one that is under way.
     Runs(govern::RunsArgs),
-    /// Show what waits for a human.
+    /// Show what waits for a human; at a terminal, read and decide it there.
     Inbox {
         /// Stay, and show each request as it comes.
         #[arg(long)]

@@ -10,6 +10,7 @@ mod decide;
 mod doctor;
 mod doubts;
 mod erase;
+mod inbox;
 mod keys;
 mod memory;
 mod metering;
@@ -72,6 +73,7 @@ async fn with_server(session: &Session, command: Command) -> Result<ExitCode, Fa
     match command {
         Command::Run(args) => run::run(session, args).await,
         Command::Runs(args) => runs::runs(session, args).await,
+        Command::Inbox { watch: false, before: None } if !session.json && inbox::is_watched() => inbox::open(session).await,
         Command::Inbox { watch, before } => decide::inbox(session, watch, before.as_deref()).await,
         Command::Approve(args) => decide::approve(session, args).await,
         Command::Deny(args) => decide::deny(session, args).await,

@@ -28,6 +28,14 @@ pub struct ConfigFile {
     pub runsc: Option<PathBuf>,
     /// The tools folder.
     pub tools_dir: Option<PathBuf>,
+    /// Mail to approvers.
+    pub email: Option<EmailFile>,
+    /// Slack. The bot's token is `CRETO_SLACK_BOT_TOKEN`, the signing secret `CRETO_SLACK_SIGNING_SECRET`.
+    pub slack: Option<SlackFile>,
+    /// Teams, by a Workflows webhook whose address is `CRETO_TEAMS_URL`.
+    pub teams: bool,
+    /// ServiceNow. The password is `CRETO_SERVICENOW_PASSWORD`.
+    pub servicenow: Option<ServiceNowFile>,
     /// The identity provider people may sign in through.
     pub oidc: Option<OidcFile>,
     /// Sandboxes kept warm.
@@ -52,6 +60,52 @@ pub struct RateEntry {
     pub per_second: u32,
     /// Actions at once.
     pub burst: u32,
+}
+
+/// A mail server.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmailFile {
+    /// `smtps://HOST`, or `smtp://HOST:PORT?tls=required`; without TLS only to places `outbound_allow` names.
+    pub url: String,
+    /// Who mails are from.
+    pub from: String,
+    /// Who we are there; the password is `CRETO_SMTP_PASSWORD`.
+    #[serde(default)]
+    pub user: Option<String>,
+}
+
+/// A Slack application.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlackFile {
+    /// The Web API.
+    #[serde(default = "slack_api")]
+    pub api: String,
+    /// The room every card is posted to.
+    #[serde(default)]
+    pub room: Option<String>,
+}
+
+fn slack_api() -> String {
+    "https://slack.com/api".to_owned()
+}
+
+/// A ServiceNow instance.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceNowFile {
+    /// Such as `https://name.service-now.com`.
+    pub instance: String,
+    /// The table records are made in.
+    #[serde(default = "task")]
+    pub table: String,
+    /// Who we are there.
+    pub user: String,
+}
+
+fn task() -> String {
+    "task".to_owned()
 }
 
 /// An OpenID Connect provider. The client's secret, where it has one, is `CRETO_OIDC_CLIENT_SECRET`.
@@ -104,6 +158,10 @@ impl Default for ConfigFile {
             keys_dir: None,
             runsc: None,
             tools_dir: None,
+            email: None,
+            slack: None,
+            teams: false,
+            servicenow: None,
             oidc: None,
             warm_sandboxes: 0,
             rates: Vec::new(),

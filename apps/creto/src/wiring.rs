@@ -1,4 +1,6 @@
-//! The only file that names concrete adapters: which engine, which runtime, which clock stands behind which port.
+//! With its modules the only file that names concrete adapters: which engine, which runtime, which clock stands behind which port.
+
+mod channels;
 
 use std::fmt;
 use std::fs::{self, File, TryLockError};
@@ -22,7 +24,7 @@ use creto_messaging::Messaging;
 use creto_metering::core::gcra::Rate;
 use creto_metering::{Accounts, Billing, Catalog, Meter, RateLimits, Wallets};
 use creto_nhi::{Authority, Credentials, DelegationChain, NhiError, Role, Status, VerifiedChain};
-use creto_oversight::{Actions, DatabaseClock, Desk, People};
+use creto_oversight::{Actions, Channels, ChannelsOptions, DatabaseClock, Desk, People};
 use creto_runtime::container::runsc::RunscOptions;
 use creto_runtime::container::selection::{self, Isolation};
 use creto_runtime::core::pool::PoolTarget;
@@ -54,7 +56,7 @@ pub(crate) struct House {
     pub(crate) human: NhiId,
     pub(crate) db: Db,
     pub(crate) authority: Authority,
-    pub(crate) credentials: Credentials,
+    pub(crate) credentials: Arc<Credentials>,
     pub(crate) authz: Arc<Authorizer>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) meter: Meter,
@@ -69,6 +71,7 @@ pub(crate) struct House {
     pub(crate) memory: Memory,
     pub(crate) webhooks: Webhooks,
     pub(crate) public: PublicUrl,
+    pub(crate) channels: Channels,
     pub(crate) oidc: Option<Provider>,
     pub(crate) sequencer: Arc<Sequencer>,
     pub(crate) log: LogReader,
@@ -109,6 +112,7 @@ fn migrations() -> Vec<MigrationSet> {
         creto_metering::WALLET_MIGRATIONS,
         creto_metering::BILLING_MIGRATIONS,
         creto_oversight::MIGRATIONS,
+        creto_oversight::CHANNEL_MIGRATIONS,
         creto_messaging::MIGRATIONS,
     ]
 }
@@ -130,7 +134,7 @@ impl House {
         };
         let ring = Arc::new(KeyRing::open(&kept.join("keys"), master, AlgorithmPolicy::default(), &*clock)?);
         let authority = Authority::new(db.clone(), Arc::clone(&ring), Arc::clone(&clock), &config.file.trust_domain).await?;
-        let credentials = Credentials::new(authority.clone());
+        let credentials = Arc::new(Credentials::new(authority.clone()));
         let (tenant, name) = (config.file.tenant.clone(), local_name());
         let server =
             NhiId::new(&config.file.trust_domain, &tenant, NhiKind::Service, SERVER_NAME).map_err(|e| Failure::start(e.to_string()))?;
@@ -160,7 +164,23 @@ impl House {
             authorities: config.file.outbound_authorities.clone(),
         });
         let oidc = config.file.oidc.clone().map(|file| Provider::new(file, secret_of("CRETO_OIDC_CLIENT_SECRET"), outbound.clone()));
-        let webhooks = Webhooks::new(WebhookOptions { db: db.clone(), clock: Arc::clone(&clock), ring: Arc::clone(&ring), outbound });
+        let webhooks = Webhooks::new(WebhookOptions {
+            db: db.clone(),
+            clock: Arc::clone(&clock),
+            ring: Arc::clone(&ring),
+            outbound: outbound.clone(),
+        });
+        let public = PublicUrl::new(config.file.public_url.as_deref());
+        let channels = Channels::new(ChannelsOptions {
+            db: db.clone(),
+            clock: Arc::clone(&clock),
+            desk: desk.clone(),
+            credentials: Arc::clone(&credentials),
+            public: public.clone(),
+            webhooks: webhooks.clone(),
+            tenant: tenant.clone(),
+            channels: channels::configured(&config.file, &outbound)?,
+        });
         let sandboxes = Sandboxes::open(config, &data, &gate);
         let log_files = DirSource::new(&data.join("log"));
         let catalog = Catalog::new(db.clone(), Arc::clone(&clock));
@@ -175,7 +195,8 @@ impl House {
             messaging: Messaging::new(db.clone(), Arc::clone(&gate), Arc::clone(&clock)),
             memory: Memory::new(db.clone(), Arc::clone(&clock)),
             webhooks,
-            public: PublicUrl::new(config.file.public_url.as_deref()),
+            public,
+            channels,
             oidc,
             log: LogReader::new(Arc::new(log_files.clone()), trusted.clone(), db.clone()),
             log_files,
@@ -247,7 +268,9 @@ impl House {
 
     /// Delivers what commits left to be told, until `stop` changes.
     pub(crate) async fn deliver(self: Arc<Self>, stop: watch::Receiver<bool>) {
-        let dispatcher = Dispatcher::new(self.db.clone(), Arc::clone(&self.clock)).on(webhook::TOPIC, self.webhooks.clone());
+        let dispatcher = Dispatcher::new(self.db.clone(), Arc::clone(&self.clock))
+            .on(webhook::TOPIC, self.webhooks.clone())
+            .on(creto_oversight::model::notice::TOPIC, self.channels.clone());
         tokio::join!(dispatcher.run(stop.clone()), self.webhooks.clone().run(stop));
     }
 
@@ -333,7 +356,7 @@ async fn open_runtime(config: &Config, data: &Path, gate: &Arc<Gate>) -> Result<
 }
 
 /// A secret of the environment, where it is set and not empty.
-fn secret_of(name: &str) -> Option<String> {
+pub(crate) fn secret_of(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 

@@ -1,7 +1,7 @@
 /** The server's API. Every failure, also of the network, is a {@link Problem}. */
 
 import type {
-  AccountState, CostNode, EventProof, InvoiceDetail, InvoiceFee, InvoiceRow, LogEntries, LogReport,
+  AccountState, CostNode, EventProof, InvoiceDetail, InvoiceFee, InvoiceRow, LogEntries, LogReport, Me,
   MeteredEvent, OversightRequest, Passkey, ProblemBody, ProvenLeaf, Run, RunDetail, Session, WalletRow,
 } from "./types";
 import { type NewPasskey, type Question, use } from "../core/passkey";
@@ -136,6 +136,18 @@ export const api = {
     call<OversightRequest>("POST", `/v1/oversight/requests/${part(id)}/approve`, comment === "" ? { digest } : { digest, comment }),
   deny: (id: string, comment: string) =>
     call<OversightRequest>("POST", `/v1/oversight/requests/${part(id)}/deny`, comment === "" ? {} : { comment }),
+
+  decideByMail: (id: string, token: string, choice: "approve" | "deny", digest: string, comment: string) =>
+    call<OversightRequest>("POST", `/v1/oversight/requests/${part(id)}/mail`, { token, choice, digest, ...(comment === "" ? {} : { comment }) }),
+  async approveByPasskey(id: string, digest: string, comment: string): Promise<OversightRequest> {
+    const question = await call<Question>("POST", `/v1/oversight/requests/${part(id)}/passkey/options`, { digest });
+    const body = { digest, ...(comment === "" ? {} : { comment }), ...(await use(question)) };
+    return call<OversightRequest>("POST", `/v1/oversight/requests/${part(id)}/passkey`, body);
+  },
+  me: (signal?: AbortSignal) => call<Me>("GET", "/v1/oversight/me", undefined, signal),
+  prefer: (preferences: Me["preferences"]) => call<Me>("PUT", "/v1/oversight/me", preferences),
+  linkCode: (channel: string) => call<{ code: string; say: string }>("POST", `/v1/oversight/me/links/${part(channel)}`, {}),
+  unlink: (channel: string) => call<void>("DELETE", `/v1/oversight/me/links/${part(channel)}`),
 
   runs: async (signal?: AbortSignal) => (await call<{ runs: Run[] }>("GET", "/v1/runs", undefined, signal)).runs,
   run: (id: string, signal?: AbortSignal) => call<RunDetail>("GET", `/v1/runs/${part(id)}`, undefined, signal),

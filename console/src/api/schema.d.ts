@@ -106,6 +106,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/accounts/{name}/invite": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Let somebody back in who lost their way */
+        post: operations["post /v1/accounts/{name}/invite"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/actions": {
         parameters: {
             query?: never;
@@ -243,6 +260,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/channels/{channel}/callback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What a service sends back, signed by it */
+        post: operations["post /v1/channels/{channel}/callback"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/delegations": {
         parameters: {
             query?: never;
@@ -323,6 +357,23 @@ export interface paths {
         put?: never;
         /** Suspend, resume or revoke */
         post: operations["post /v1/identities/{kind}/{name}/{change}"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/invites": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Take an invitation: a new password, and every passkey of before ends */
+        post: operations["post /v1/invites"];
         delete?: never;
         options?: never;
         head?: never;
@@ -605,6 +656,114 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/metering/add-ons": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the definitions of a kind, newest first */
+        get: operations["get /v1/metering/add-ons"];
+        put?: never;
+        /** Make a definition */
+        post: operations["post /v1/metering/add-ons"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/add-ons/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The definition of a code */
+        get: operations["get /v1/metering/add-ons/{code}"];
+        /** Put the next version of a definition in force */
+        put: operations["put /v1/metering/add-ons/{code}"];
+        post?: never;
+        /** Delete a definition that nothing uses */
+        delete: operations["delete /v1/metering/add-ons/{code}"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/add-ons/{code}/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every version of a definition, newest first */
+        get: operations["get /v1/metering/add-ons/{code}/versions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/billable-metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the definitions of a kind, newest first */
+        get: operations["get /v1/metering/billable-metrics"];
+        put?: never;
+        /** Make a definition */
+        post: operations["post /v1/metering/billable-metrics"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/billable-metrics/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The definition of a code */
+        get: operations["get /v1/metering/billable-metrics/{code}"];
+        /** Put the next version of a definition in force */
+        put: operations["put /v1/metering/billable-metrics/{code}"];
+        post?: never;
+        /** Delete a definition that nothing uses */
+        delete: operations["delete /v1/metering/billable-metrics/{code}"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/billable-metrics/{code}/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every version of a definition, newest first */
+        get: operations["get /v1/metering/billable-metrics/{code}/versions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/metering/ceilings": {
         parameters: {
             query?: never;
@@ -656,6 +815,97 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/metering/coupons": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the definitions of a kind, newest first */
+        get: operations["get /v1/metering/coupons"];
+        put?: never;
+        /** Make a definition */
+        post: operations["post /v1/metering/coupons"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/coupons/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The definition of a code */
+        get: operations["get /v1/metering/coupons/{code}"];
+        /** Put the next version of a definition in force */
+        put: operations["put /v1/metering/coupons/{code}"];
+        post?: never;
+        /** Delete a definition that nothing uses */
+        delete: operations["delete /v1/metering/coupons/{code}"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/coupons/{code}/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every version of a definition, newest first */
+        get: operations["get /v1/metering/coupons/{code}/versions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/customers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the definitions of a kind, newest first */
+        get: operations["get /v1/metering/customers"];
+        put?: never;
+        /** Make a definition */
+        post: operations["post /v1/metering/customers"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/customers/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The definition of a code */
+        get: operations["get /v1/metering/customers/{code}"];
+        /** Put the next version of a definition in force */
+        put: operations["put /v1/metering/customers/{code}"];
+        post?: never;
+        /** Delete a definition that nothing uses */
+        delete: operations["delete /v1/metering/customers/{code}"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/metering/events": {
         parameters: {
             query?: never;
@@ -690,6 +940,151 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/metering/plans": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the definitions of a kind, newest first */
+        get: operations["get /v1/metering/plans"];
+        put?: never;
+        /** Make a definition */
+        post: operations["post /v1/metering/plans"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/plans/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The definition of a code */
+        get: operations["get /v1/metering/plans/{code}"];
+        /** Put the next version of a definition in force */
+        put: operations["put /v1/metering/plans/{code}"];
+        post?: never;
+        /** Delete a definition that nothing uses */
+        delete: operations["delete /v1/metering/plans/{code}"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/plans/{code}/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every version of a definition, newest first */
+        get: operations["get /v1/metering/plans/{code}/versions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/subscriptions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List subscriptions, newest first */
+        get: operations["get /v1/metering/subscriptions"];
+        put?: never;
+        /** Begin a subscription, or change the plan of one that runs */
+        post: operations["post /v1/metering/subscriptions"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/subscriptions/{external_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The subscription of an external identifier */
+        get: operations["get /v1/metering/subscriptions/{external_id}"];
+        /** Change the terms of a subscription */
+        put: operations["put /v1/metering/subscriptions/{external_id}"];
+        post?: never;
+        /** End a subscription now */
+        delete: operations["delete /v1/metering/subscriptions/{external_id}"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/taxes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the definitions of a kind, newest first */
+        get: operations["get /v1/metering/taxes"];
+        put?: never;
+        /** Make a definition */
+        post: operations["post /v1/metering/taxes"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/taxes/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The definition of a code */
+        get: operations["get /v1/metering/taxes/{code}"];
+        /** Put the next version of a definition in force */
+        put: operations["put /v1/metering/taxes/{code}"];
+        post?: never;
+        /** Delete a definition that nothing uses */
+        delete: operations["delete /v1/metering/taxes/{code}"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/taxes/{code}/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every version of a definition, newest first */
+        get: operations["get /v1/metering/taxes/{code}/versions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/metering/usage": {
         parameters: {
             query?: never;
@@ -717,6 +1112,59 @@ export interface paths {
         /** Server-sent events: one for each change */
         get: operations["get /v1/oversight/changes"];
         put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/me": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How you are told, and what you linked */
+        get: operations["get /v1/oversight/me"];
+        /** Say how you want to be told */
+        put: operations["put /v1/oversight/me"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/me/links/{channel}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A code that links your account there */
+        post: operations["post /v1/oversight/me/links/{channel}"];
+        /** End your link there */
+        delete: operations["delete /v1/oversight/me/links/{channel}"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/people/{name}/preferences": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Say how somebody is told */
+        put: operations["put /v1/oversight/people/{name}/preferences"];
         post?: never;
         delete?: never;
         options?: never;
@@ -792,6 +1240,57 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/oversight/requests/{id}/mail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Decide from the page of a mail */
+        post: operations["post /v1/oversight/requests/{id}/mail"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/requests/{id}/passkey": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Approve exactly one digest by passkey */
+        post: operations["post /v1/oversight/requests/{id}/passkey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/requests/{id}/passkey/options": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What a browser is asked so that a passkey approves one digest */
+        post: operations["post /v1/oversight/requests/{id}/passkey/options"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/own/keys": {
         parameters: {
             query?: never;
@@ -822,6 +1321,58 @@ export interface paths {
         post?: never;
         /** End a key of yours: nothing it signed counts any more */
         delete: operations["delete /v1/own/keys/{key}"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/passkeys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Your passkeys */
+        get: operations["get /v1/passkeys"];
+        put?: never;
+        /** Register the passkey a browser made */
+        post: operations["post /v1/passkeys"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/passkeys/options": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What a browser is asked for a new passkey */
+        post: operations["post /v1/passkeys/options"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/passkeys/{credential}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Remove a passkey of yours */
+        delete: operations["delete /v1/passkeys/{credential}"];
         options?: never;
         head?: never;
         patch?: never;
@@ -896,6 +1447,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/privacy/erase": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Erase arguments, reasons, comments and memory; the log stays whole */
+        post: operations["post /v1/privacy/erase"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/runs": {
         parameters: {
             query?: never;
@@ -963,6 +1531,91 @@ export interface paths {
         post: operations["post /v1/session"];
         /** Sign out */
         delete: operations["delete /v1/session"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/session/methods": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How people sign in here */
+        get: operations["get /v1/session/methods"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/session/oidc": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Go to the identity provider to sign in */
+        get: operations["get /v1/session/oidc"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/session/oidc/callback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Come back from the identity provider */
+        get: operations["get /v1/session/oidc/callback"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/session/passkey": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Sign in by passkey */
+        post: operations["post /v1/session/passkey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/session/passkey/options": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What a browser is asked to sign in by passkey */
+        post: operations["post /v1/session/passkey/options"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -1135,8 +1788,17 @@ export interface components {
         AcknowledgeInput: {
             messages: Record<string, never>[];
         };
+        /** @description Somebody took care of it. */
+        Acknowledged: {
+            /** @description Who. */
+            by: string;
+            /** @description How long the chain waits for them. */
+            until: string;
+        };
         /** @description An action an agent asks to do. */
         ActionInput: {
+            /** @description Whether the agent does what was approved where a human changed the arguments. */
+            accepts_edits?: boolean;
             /** @description What, such as `tool.call`. */
             action: string;
             /** @description With which arguments, all of them. */
@@ -1154,6 +1816,8 @@ export interface components {
             reserve?: string | null;
             /** @description To what, such as `tool:pay_invoice`. */
             resource: string;
+            /** @description The tool's JSON Schema: its digest is part of the action, and changed arguments are checked against it. */
+            schema?: Record<string, never> | null;
             /**
              * Format: int32
              * @description How long the request may wait for a human, in seconds; a day when absent.
@@ -1165,10 +1829,65 @@ export interface components {
              */
             wait_secs?: number | null;
         };
+        /** @description Something sold once. */
+        AddOn: {
+            /**
+             * Format: int64
+             * @description Price of one, in minor units.
+             */
+            amount_cents: number;
+            /** @description Of the price. */
+            amount_currency: string;
+            /** @description What invoices name it by. */
+            code: string;
+            /** @description What it is. */
+            description?: string;
+            /** @description What the invoice calls it. */
+            invoice_display_name?: string | null;
+            /** @description What people name it by. */
+            name?: string;
+            /** @description Taxes of its fees; the customer's where it has none. */
+            tax_codes?: string[];
+        };
+        /** @description A postal address. */
+        Address: {
+            /**
+             * @description City.
+             * @default
+             */
+            city: string;
+            /**
+             * @description Two letters, ISO 3166-1.
+             * @default
+             */
+            country: string;
+            /**
+             * @description Street and number.
+             * @default
+             */
+            line1: string;
+            /**
+             * @description What does not fit the first line.
+             * @default
+             */
+            line2: string;
+            /**
+             * @description State or region.
+             * @default
+             */
+            state: string;
+            /**
+             * @description Postal code.
+             * @default
+             */
+            zipcode: string;
+        };
         /** @description What asking answers. */
         Admitted: {
             /** @description Ties the outcome to it. */
             admission: string;
+            /** @description The arguments that were approved, where a human changed them: do it with these. */
+            arguments?: Record<string, never> | null;
             /** @description What was admitted. */
             digest: string;
             /** @enum {string} */
@@ -1186,10 +1905,24 @@ export interface components {
          * @enum {string}
          */
         Aggregation: "count" | "sum" | "unique_count" | "max" | "min" | "avg" | "latest" | "weighted_sum" | "custom";
+        /** @description What `navigator.credentials.get` is called with; binary parts are base64url. */
+        ApprovalQuestion: {
+            challenge: string;
+            credentials: string[];
+            rp_id: string;
+            user_handle: string;
+        };
         /** @description An approval names the digest it approves. */
         ApproveInput: {
             comment?: string | null;
             digest: string;
+        };
+        /** @description What the browser gave for a use of a passkey, base64url. */
+        AssertionInput: {
+            authenticator_data: string;
+            client_data: string;
+            credential: string;
+            signature: string;
         };
         /** @description What an envelope's authorization names: the authority it is sent under and the policy in force. */
         Authority: {
@@ -1197,6 +1930,41 @@ export interface components {
             identity: string;
             policy: string;
         };
+        /** @description A metric, checked. */
+        BillableMetric: {
+            /** @description How events become units. */
+            aggregation_type: components["schemas"]["Aggregation"];
+            /** @description What events name it by. */
+            code: string;
+            /** @description What it measures. */
+            description: string;
+            /** @description Arithmetic over the event that gives the field's value (`core/expression.rs`); for CUSTOM, over the metric's other aggregates. */
+            expression?: string | null;
+            /** @description The property that is read; empty for COUNT and CUSTOM. */
+            field_name: string;
+            /** @description Properties that charges may price apart. */
+            filters: components["schemas"]["MetricFilter"][];
+            /** @description What people name it by. */
+            name: string;
+            /** @description Whether the level at the end of a period is the level the next one begins with. */
+            recurring: boolean;
+            rounding_function?: components["schemas"]["RoundingFunction"] | null;
+            /**
+             * Format: int32
+             * @description Decimal places that are kept when units are rounded; none is 0, negative rounds to tens, hundreds, ….
+             */
+            rounding_precision?: number | null;
+        };
+        /**
+         * @description When periods begin.
+         * @enum {string}
+         */
+        BillingTime: "calendar" | "anniversary";
+        /**
+         * @description What the digest of a request covers.
+         * @enum {string}
+         */
+        Binding: "enforced" | "declared";
         CeilingInput: {
             account: string;
             ceiling?: string | null;
@@ -1205,6 +1973,41 @@ export interface components {
         ChainInput: {
             /** @description Its token. */
             chain: string;
+        };
+        /** @description What differs in one charge. */
+        ChargeOverride: {
+            /** @description Which charge of the plan, by its code. */
+            code: string;
+            /** @description The filters with their prices, as in a charge. */
+            filters?: Record<string, never>[] | null;
+            /** @description What the invoice calls it. */
+            invoice_display_name?: string | null;
+            /**
+             * Format: int64
+             * @description Most that a period pays, in minor units.
+             */
+            max_amount_cents?: number | null;
+            /**
+             * Format: int64
+             * @description Least that a period pays, in minor units.
+             */
+            min_amount_cents?: number | null;
+            /** @description The price, as in a charge; its model stays. */
+            properties?: Record<string, never> | null;
+            /** @description Taxes of its fees. */
+            tax_codes?: string[] | null;
+        };
+        /**
+         * @description Yes or no.
+         * @enum {string}
+         */
+        Choice: "approve" | "deny";
+        /** @description A linking code. */
+        Code: {
+            /** @description Good once, for ten minutes. */
+            code: string;
+            /** @description What to type there. */
+            say: string;
         };
         /** @description One hop of the tree. */
         CostNode: {
@@ -1220,6 +2023,8 @@ export interface components {
         Costs: {
             costs: components["schemas"]["CostNode"][];
         };
+        /** @description A coupon: code, coupon_type, its amount or percentage, frequency and limits */
+        Coupon: Record<string, never>;
         /** @description A key that was made. */
         CreatedKey: {
             id: string;
@@ -1228,6 +2033,83 @@ export interface components {
             role: string;
             /** @description Shown once; only its digest is kept. */
             token: string;
+        };
+        /**
+         * @description Who is billed. Everything but the identifier, the currency and the terms may belong to a person: the audit log holds a salted digest
+         *     of it, never the text.
+         */
+        Customer: {
+            /** @description Where it is billed. */
+            address?: components["schemas"]["Address"];
+            /** @description ISO 4217; taken from the first plan or wallet when absent, and never changed once something was billed. */
+            currency?: string | null;
+            /** @description `company` or `individual`, where known. */
+            customer_type?: string | null;
+            /** @description Language of documents, such as `en`. */
+            document_locale?: string | null;
+            /** @description Where invoices are sent. */
+            email?: string;
+            /** @description The seller's own identifier of this customer. */
+            external_id: string;
+            /** @description Whether an invoice of nothing is finalized and numbered; yes when absent. */
+            finalize_zero_amount_invoice?: boolean | null;
+            /** @description First name of a person. */
+            firstname?: string;
+            /**
+             * Format: int32
+             * @description Days an invoice stays a draft, open to late events; 0 when absent.
+             */
+            invoice_grace_period?: number | null;
+            /** @description Last name of a person. */
+            lastname?: string;
+            /** @description The legal name, where it differs. */
+            legal_name?: string;
+            /** @description Number in a company register. */
+            legal_number?: string;
+            /** @description Address of the company's picture. */
+            logo_url?: string;
+            /** @description Further entries of the seller. */
+            metadata?: {
+                [key: string]: components["schemas"]["MetadataEntry"];
+            };
+            /** @description Name of the company or person. */
+            name?: string;
+            /**
+             * Format: int32
+             * @description Days until an invoice is due; 0 when absent.
+             */
+            net_payment_term?: number | null;
+            /** @description Telephone. */
+            phone?: string;
+            /** @description The customer's identifiers at payment providers, by the provider's name. */
+            provider_ids?: {
+                [key: string]: string;
+            };
+            shipping_address?: components["schemas"]["Address"] | null;
+            /** @description Taxes of everything this customer buys; the tenant's own where empty. */
+            tax_codes?: string[];
+            /** @description Tax identifier, such as a VAT number. */
+            tax_identification_number?: string;
+            /** @description IANA time zone; UTC when absent. Days, periods and due dates are counted in it. */
+            timezone?: string | null;
+            /** @description Web site. */
+            url?: string;
+        };
+        /** @description A definition as it is kept. */
+        Defined: components["schemas"]["Customer"] & {
+            /** @description When it was made. */
+            created_at: string;
+            /** @description When it was deleted; such a one is only found by its identifier. */
+            deleted_at?: string | null;
+            /** @description Its identifier. */
+            id: string;
+            /** @description When this version was made. */
+            updated_at: string;
+            /**
+             * Format: int32
+             * @description 1 when it was made, one more with every change.
+             */
+            version: number;
         };
         /** @description A chain with one more link. */
         Delegated: {
@@ -1324,6 +2206,39 @@ export interface components {
          * @enum {string}
          */
         EndpointState: "active" | "gone";
+        /** @description What to erase: exactly one of `request`, `run`, `agent` and `everybody`. */
+        EraseInput: {
+            /** @description Everything this agent did, asked and remembered. */
+            agent?: string | null;
+            /** @description Only what was recorded before this moment; now when absent. */
+            before?: string | null;
+            /** @description The whole tenant. */
+            everybody?: boolean;
+            /** @description One request for approval, and every attempt at the same action. */
+            request?: string | null;
+            /** @description One run. */
+            run?: string | null;
+        };
+        /** @description What lost its words. */
+        Erased: {
+            /**
+             * Format: int64
+             * @description Actions.
+             */
+            actions: number;
+            /** @description The leaf that records it. */
+            leaf: string;
+            /**
+             * Format: int64
+             * @description Items of memory.
+             */
+            memories: number;
+            /**
+             * Format: int64
+             * @description Requests for approval.
+             */
+            requests: number;
+        };
         /** @description An event as it is sent: Lago's five fields. */
         EventInput: {
             /** @description The metric. */
@@ -1344,6 +2259,19 @@ export interface components {
             chain?: string | null;
             context?: Record<string, never>;
             resource: string;
+        };
+        /** @description An approval that went around the requirement. */
+        Glass: {
+            /** @description Who broke it. */
+            by: string;
+            /** @description Whether they found it right. */
+            justified?: boolean | null;
+            /** @description Why. */
+            reason: string;
+            /** @description Until when somebody else must have looked at it. */
+            review_by: string;
+            /** @description Who looked at it. */
+            reviewed_by?: string | null;
         };
         /** @description A delegation that is on record. */
         HandedIn: {
@@ -1396,6 +2324,13 @@ export interface components {
         InvalidateInput: {
             at?: string | null;
         };
+        /** @description A way back in. */
+        Invitation: {
+            /** @description Shown once, good for one use within a day. */
+            token: string;
+            /** @description Where it is used. */
+            url: string;
+        };
         /** @description A key to make. */
         KeyInput: {
             /** @description With role `agent`: the agent, where `name` only labels the key. */
@@ -1429,6 +2364,11 @@ export interface components {
             identity: string;
             keys: components["schemas"]["KeyView"][];
         };
+        /**
+         * @description What is asked of a human.
+         * @enum {string}
+         */
+        Kind: "approval" | "question";
         /** @description What `creto meter check` finds. */
         LedgerReport: {
             /** @description Sum of all credits. */
@@ -1440,18 +2380,66 @@ export interface components {
             /** @description Whether debits equal credits and nothing disagrees. */
             ok: boolean;
         };
-        /** @description One identity. */
+        /** @description An outside identity that a person proved to hold. */
+        Link: {
+            /** @description Since when. */
+            at: string;
+            /** @description The channel. */
+            channel: string;
+            /** @description The identity, in the channel's words. */
+            subject: string;
+        };
+        /** @description One page of rows with its totals. */
         Listed: {
-            custodial: boolean;
-            id: string;
-            kind: string;
-            name: string;
-            status: string;
+            /** @description The rows. */
+            items: components["schemas"]["Subscription"][];
+            /**
+             * Format: int32
+             * @description This page's number.
+             */
+            page: number;
+            /**
+             * Format: int32
+             * @description Its size.
+             */
+            per_page: number;
+            /**
+             * Format: int64
+             * @description Rows on all pages.
+             */
+            total: number;
         };
         /** @description A login. */
         LoginInput: {
             name: string;
             password: string;
+        };
+        /** @description A decision from a mail's page. */
+        MailInput: {
+            choice: components["schemas"]["Choice"];
+            comment?: string | null;
+            /** @description What an approval approves. */
+            digest?: string | null;
+            /** @description The link's secret. */
+            token: string;
+        };
+        /** @description How somebody is told. */
+        Me: {
+            /** @description The channels this server has. */
+            channels: string[];
+            links: components["schemas"]["Link"][];
+            preferences: components["schemas"]["Preferences"];
+        };
+        /** @description One further entry. */
+        MetadataEntry: {
+            /** @description Whether invoices show it. */
+            display_in_invoice?: boolean;
+            /** @description What it says. */
+            value: string;
+        };
+        /** @description How people sign in, besides by password and passkey. */
+        Methods: {
+            oidc: boolean;
         };
         /** @description A metric with its list price: what each event of it costs at once, before any plan. */
         Metric: {
@@ -1461,6 +2449,13 @@ export interface components {
             field?: string;
             /** @description Price of one unit, in units of the currency, as a decimal string. */
             unit_price: string;
+        };
+        /** @description A property whose values tell usage apart, and the values that may be told apart. */
+        MetricFilter: {
+            /** @description The property. */
+            key: string;
+            /** @description Its values. */
+            values: string[];
         };
         /** @description Current usage of one metric. */
         MetricUsage: {
@@ -1476,12 +2471,104 @@ export interface components {
             /** @description How many units, as a decimal string. */
             units: string;
         };
+        /** @description Least that a period pays in all, whatever was used. */
+        MinimumCommitment: {
+            /**
+             * Format: int64
+             * @description In minor units.
+             */
+            amount_cents: number;
+            /** @description What the invoice calls it. */
+            invoice_display_name?: string | null;
+            /** @description Taxes of its fee. */
+            tax_codes?: string[];
+        };
+        /** @description What the browser gave for a new passkey, base64url. */
+        NewPasskey: {
+            attestation: string;
+            client_data: string;
+            /** @description What its holder calls it. */
+            label: string;
+        };
         /** @description No input. */
         Nothing: Record<string, never>;
         /** @description What came of an admitted action, as its agent reports it. */
         OutcomeInput: {
             /** @description Whether it was done. */
             ok: boolean;
+        };
+        /** @description Some requests, newest first. */
+        Page: {
+            /** @description What to ask for `before` to get the older ones; `None` where there are none. */
+            next?: string | null;
+            /** @description The requests. */
+            requests: components["schemas"]["Request"][];
+        };
+        /** @description One passkey. */
+        Passkey: {
+            created_at: string;
+            credential: string;
+            label: string;
+            used_at?: string | null;
+        };
+        /** @description An approval by passkey; binary parts are base64url. */
+        PasskeyInput: {
+            authenticator_data: string;
+            client_data: string;
+            comment?: string | null;
+            credential: string;
+            digest: string;
+            signature: string;
+        };
+        PasskeyOptionsInput: {
+            digest: string;
+        };
+        Passkeys: {
+            passkeys: components["schemas"]["Passkey"][];
+        };
+        /** @description A plan: code, interval, amount_cents, amount_currency, charges and what goes with them */
+        Plan: Record<string, never>;
+        /** @description What differs in a plan. What is absent is the plan's. */
+        PlanOverrides: {
+            /**
+             * Format: int64
+             * @description The flat fee of a period, in minor units.
+             */
+            amount_cents?: number | null;
+            /** @description Charges that differ. */
+            charges?: components["schemas"]["ChargeOverride"][];
+            /** @description What it is for. */
+            description?: string | null;
+            /** @description What the invoice calls it. */
+            invoice_display_name?: string | null;
+            minimum_commitment?: components["schemas"]["MinimumCommitment"] | null;
+            /** @description What people name it by. */
+            name?: string | null;
+            /** @description Taxes of its fees. */
+            tax_codes?: string[] | null;
+            /**
+             * Format: int32
+             * @description Days without the flat fee.
+             */
+            trial_period?: number | null;
+            /** @description Amounts of usage that are billed as soon as they are reached. */
+            usage_thresholds?: components["schemas"]["UsageThreshold"][] | null;
+        };
+        /** @description How a person wants to be told. */
+        Preferences: {
+            /** @description Where mail goes; none is sent without. */
+            email?: string | null;
+            /** @description Channels that tell them nothing. The inbox always has everything. */
+            mute?: string[];
+        };
+        /** @description How somebody proved who they are. */
+        Proof: {
+            /** @description Through which channel: `http`, `slack`, `email`, … */
+            channel: string;
+            /** @description What the channel keeps as evidence, such as a passkey's assertion. */
+            evidence?: string | null;
+            /** @description The word of the method: `session`, `api_key`, `local_socket`, `slack_signature`, `passkey`, … */
+            method: string;
         };
         /** @description A policy to publish. */
         PublishInput: {
@@ -1523,6 +2610,14 @@ export interface components {
             valid_from?: string | null;
             valid_to?: string | null;
         };
+        /** @description What `navigator.credentials` is called with; binary parts are base64url. */
+        Question: {
+            challenge: string;
+            /** @description Excluded at registration, allowed at an approval. */
+            credentials: string[];
+            rp_id: string;
+            user_handle: string;
+        };
         /** @description What ingesting an event answers. */
         Receipt: {
             /** @description The admission that recorded it. */
@@ -1533,6 +2628,11 @@ export interface components {
             duplicate: boolean;
             /** @description The sender's identifier. */
             transaction_id: string;
+        };
+        /** @description The use of an invitation. */
+        Redemption: {
+            password: string;
+            token: string;
         };
         /** @description A key that was registered. */
         Registered: {
@@ -1554,9 +2654,18 @@ export interface components {
         };
         /** @description A request, as approvers see it. */
         Request: {
+            acknowledged?: components["schemas"]["Acknowledged"] | null;
             /** @description The complete action, as RFC 8785 JSON text: the very bytes the digest covers. */
             action: string;
-            /** @description What they said. */
+            /** @description The admission that used it. */
+            admission?: string | null;
+            /** @description A question's answer. */
+            answer?: string | null;
+            /** @description What the digest covers: the action as it is done, or what a client declared. */
+            binding: components["schemas"]["Binding"];
+            /** @description The call it belongs to, where the agent names its calls. */
+            call?: string | null;
+            /** @description What they said, or why nobody decided. */
             comment?: string | null;
             /** @description When it times out. */
             deadline: string;
@@ -1564,27 +2673,67 @@ export interface components {
             decided_at?: string | null;
             /** @description Who decided. */
             decided_by?: string | null;
+            /**
+             * Format: int32
+             * @description How many people's no ends it.
+             */
+            deny_threshold: number;
             /** @description SHA-256 over `action`: what a decision must name. */
             digest: string;
+            /** @description Whether it may be edited. */
+            editable: boolean;
+            /** @description What a client's own API keeps with it, as JSON text: channel, options, state. Untrusted. */
+            extra?: string | null;
+            glass?: components["schemas"]["Glass"] | null;
+            /** @description The standing grant that approved it. */
+            grant?: string | null;
             /** @description The delegation chain, root first, as SPIFFE IDs. */
             hops: string[];
             /** @description How the decider had proved who they are. */
             how?: string | null;
             /** @description Which. */
             id: string;
+            /** @description Whether an action or an answer is asked for. */
+            kind: components["schemas"]["Kind"];
             /** @description When it was opened. */
             opened_at: string;
+            /** @description The named option of an answer or a refusal. */
+            option?: string | null;
+            /** @description Digest of the policy documents it is decided by. */
+            policy: string;
             /** @description What the agent says about why. Untrusted. */
             reason?: string | null;
-            /** @description The policy rule that asked. */
+            /** @description Names of arguments that were left out of `action` because the viewer may not see them; the digest covers them. */
+            redacted: string[];
+            /** @description What must be agreed now. */
+            requirement: Record<string, never>;
+            /**
+             * Format: int32
+             * @description Counts the edits; the first is 1.
+             */
+            revision: number;
+            /** @description What is at stake. */
+            risk: components["schemas"]["Risk"];
+            /** @description The policy rules that asked, joined by `+`. */
             rule: string;
             /** @description The run it belongs to. */
             run?: string | null;
+            /**
+             * Format: int64
+             * @description The position of its latest event.
+             */
+            seq: number;
             /** @description Where it stands. */
             state: components["schemas"]["State"];
-        };
-        Requests: {
-            requests: components["schemas"]["Request"][];
+            /**
+             * Format: int32
+             * @description The step of the escalation chain, over all rounds; the first is 0.
+             */
+            step: number;
+            /** @description What approver and agent said to each other. */
+            thread: components["schemas"]["Said"][];
+            /** @description The votes on this revision. */
+            votes: components["schemas"]["Vote"][];
         };
         /** @description What came of an action in doubt. */
         ResolveInput: {
@@ -1594,6 +2743,11 @@ export interface components {
         Revoked: {
             key: string;
         };
+        /**
+         * @description How much is at stake.
+         * @enum {string}
+         */
+        Risk: "low" | "medium" | "high" | "critical";
         /** @description A rotation. */
         RotateInput: {
             /**
@@ -1602,6 +2756,11 @@ export interface components {
              */
             overlap_secs?: number | null;
         };
+        /**
+         * @description How a metric's units are rounded.
+         * @enum {string}
+         */
+        RoundingFunction: "round" | "ceil" | "floor";
         /** @description What to run. */
         RunInput: {
             /** @description The agent; made on first use. */
@@ -1634,6 +2793,15 @@ export interface components {
              */
             timeout_secs?: number | null;
         };
+        /** @description One word between an approver and the agent, while the request waits. */
+        Said: {
+            /** @description When. */
+            at: string;
+            /** @description Who. */
+            by: string;
+            /** @description What. An agent's words are untrusted. */
+            text: string;
+        };
         /** @description What is on its way. */
         Sent: {
             /** @description The message: `webhook-id`. */
@@ -1649,9 +2817,155 @@ export interface components {
          * @description Where a request stands.
          * @enum {string}
          */
-        State: "pending" | "approved" | "denied" | "timed_out" | "cancelled" | "consumed" | "executed" | "failed";
+        State: "pending" | "approved" | "denied" | "timed_out" | "cancelled" | "superseded" | "answered" | "expired" | "revoked" | "consumed" | "executed" | "failed" | "in_doubt";
+        /** @description A subscription as it is kept. */
+        Subscription: {
+            /** @description When it began, or will. */
+            begins_at: string;
+            /** @description Where periods begin. */
+            billing_time: components["schemas"]["BillingTime"];
+            /** @description When it was canceled. */
+            canceled_at?: string | null;
+            /** @description When it was made. */
+            created_at: string;
+            /** @description Who pays. */
+            customer: string;
+            /** @description When it ends by itself. */
+            ending_at?: string | null;
+            /** @description The customer's own identifier. */
+            external_customer_id: string;
+            /** @description The seller's identifier; the rows of one identifier follow each other. */
+            external_id: string;
+            /** @description Its identifier. */
+            id: string;
+            /** @description Whether a cheaper plan waits for the end of the period of the one before it. */
+            is_downgrade: boolean;
+            /** @description A name that invoices show instead of the plan's. */
+            name?: string;
+            overrides?: components["schemas"]["PlanOverrides"] | null;
+            /** @description Which plan. */
+            plan: string;
+            /** @description Its code when the subscription was made. */
+            plan_code: string;
+            /**
+             * Format: int32
+             * @description Its version; kept until the subscription is moved.
+             */
+            plan_version: number;
+            /** @description The one it followed, where the plan was changed. */
+            previous?: string | null;
+            /** @description The plan of the one it followed. */
+            previous_plan_code?: string | null;
+            /**
+             * Format: int32
+             * @description One more with every change.
+             */
+            revision: number;
+            /** @description When it became active. */
+            started_at?: string | null;
+            /** @description Where in its life it is. */
+            status: components["schemas"]["SubscriptionStatus"];
+            /** @description The day periods are anchored to: the first plan's start, kept over changes of plan. */
+            subscription_at: string;
+            /** @description When it ended. */
+            terminated_at?: string | null;
+            /** @description When it last changed. */
+            updated_at: string;
+        };
+        /** @description What is asked for: a new subscription, or another plan for one that runs. */
+        SubscriptionInput: {
+            /** @description Where periods begin. */
+            billing_time?: components["schemas"]["BillingTime"];
+            /** @description When it ends by itself. */
+            ending_at?: string | null;
+            /** @description Who pays. */
+            external_customer_id: string;
+            /** @description The seller's own identifier; events name it. */
+            external_id: string;
+            /** @description A name that invoices show instead of the plan's. */
+            name?: string;
+            overrides?: components["schemas"]["PlanOverrides"] | null;
+            /** @description Which plan. */
+            plan_code: string;
+            /**
+             * Format: int32
+             * @description Which version of it; the one in force when absent.
+             */
+            plan_version?: number | null;
+            /** @description When it begins; now when absent. A past moment is taken as it is, a future one makes it pending. */
+            subscription_at?: string | null;
+        };
+        /**
+         * @description Where in its life a subscription is.
+         * @enum {string}
+         */
+        SubscriptionStatus: "pending" | "active" | "terminated" | "canceled";
+        /** @description A tax, checked. */
+        Tax: {
+            /** @description Whether it applies where nothing else names a tax. */
+            applied_to_organization: boolean;
+            /** @description What plans and customers name it by. */
+            code: string;
+            /** @description What it is. */
+            description: string;
+            /** @description What the invoice calls it. */
+            name: string;
+            /** @description Percent. */
+            rate: string;
+        };
+        /** @description What of a subscription can be changed in place. What is absent stays. */
+        Terms: {
+            /** @description When it ends by itself. */
+            ending_at?: string | null;
+            /** @description A name that invoices show instead of the plan's. */
+            name?: string | null;
+            overrides?: components["schemas"]["PlanOverrides"] | null;
+            /**
+             * Format: int32
+             * @description The plan's version it moves to; usage of the running period is priced by it.
+             */
+            plan_version?: number | null;
+            /** @description When it begins; of a pending one only. */
+            subscription_at?: string | null;
+        };
+        /** @description An amount of usage that is billed as soon as it is reached. */
+        UsageThreshold: {
+            /**
+             * Format: int64
+             * @description In minor units, from the period's start.
+             */
+            amount_cents: number;
+            /** @description Whether it comes again each time as much is used once more, after the last of the others. */
+            recurring?: boolean;
+            /** @description What the invoice calls it. */
+            threshold_display_name?: string | null;
+        };
         Usages: {
             usage: components["schemas"]["MetricUsage"][];
+        };
+        /** @description One human's vote on one revision. */
+        Vote: {
+            /** @description When. */
+            at: string;
+            /** @description Who decided. */
+            by: string;
+            /** @description Yes or no. */
+            choice: components["schemas"]["Choice"];
+            /** @description What they said. */
+            comment?: string | null;
+            /** @description The digest it was made for. */
+            digest: string;
+            /** @description How they proved who they are. */
+            proof: components["schemas"]["Proof"];
+            /**
+             * Format: int32
+             * @description The revision it was made for.
+             */
+            revision: number;
+            /** @description Their roles then. */
+            roles: string;
+            /** @description For whom: somebody else where they stand in, else themselves. */
+            seat: string;
         };
         /** @description A message that waits. */
         WaitingView: {
@@ -1844,6 +3158,41 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/accounts/{name}/invite": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Nothing"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Invitation"];
+                };
             };
             /** @description a problem (RFC 9457) */
             default: {
@@ -2127,6 +3476,35 @@ export interface operations {
             };
         };
     };
+    "post /v1/channels/{channel}/callback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                channel: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
     "post /v1/delegations": {
         parameters: {
             query?: never;
@@ -2297,6 +3675,37 @@ export interface operations {
             cookie?: never;
         };
         requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/invites": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Redemption"];
+            };
+        };
         responses: {
             /** @description done */
             200: {
@@ -2903,6 +4312,386 @@ export interface operations {
             };
         };
     };
+    "get /v1/metering/add-ons": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Listed"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/metering/add-ons": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AddOn"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Defined"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/add-ons/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Defined"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "put /v1/metering/add-ons/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AddOn"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Defined"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "delete /v1/metering/add-ons/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Defined"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/add-ons/{code}/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Listed"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/billable-metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Listed"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/metering/billable-metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BillableMetric"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Defined"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/billable-metrics/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Defined"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "put /v1/metering/billable-metrics/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BillableMetric"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Defined"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "delete /v1/metering/billable-metrics/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Defined"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/billable-metrics/{code}/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Listed"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
     "put /v1/metering/ceilings": {
         parameters: {
             query?: never;
@@ -2992,6 +4781,355 @@ export interface operations {
             };
         };
     };
+    "get /v1/metering/coupons": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Listed"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/metering/coupons": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Coupon"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Defined"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/coupons/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Defined"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "put /v1/metering/coupons/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Coupon"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Defined"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "delete /v1/metering/coupons/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Defined"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/coupons/{code}/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Listed"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/customers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Listed"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/metering/customers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Customer"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Defined"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/customers/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Defined"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "put /v1/metering/customers/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Customer"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Defined"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "delete /v1/metering/customers/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Defined"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
     "post /v1/metering/events": {
         parameters: {
             query?: never;
@@ -3046,6 +5184,545 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/plans": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Listed"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/metering/plans": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Plan"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Defined"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/plans/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Defined"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "put /v1/metering/plans/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Plan"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Defined"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "delete /v1/metering/plans/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Defined"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/plans/{code}/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Listed"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/subscriptions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Listed"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/metering/subscriptions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SubscriptionInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Subscription"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/subscriptions/{external_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                external_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Subscription"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "put /v1/metering/subscriptions/{external_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                external_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Terms"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Subscription"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "delete /v1/metering/subscriptions/{external_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                external_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Subscription"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/taxes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Listed"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/metering/taxes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Tax"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Defined"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/taxes/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Defined"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "put /v1/metering/taxes/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Tax"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Defined"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "delete /v1/metering/taxes/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Defined"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/taxes/{code}/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Listed"];
+                };
             };
             /** @description a problem (RFC 9457) */
             default: {
@@ -3114,6 +5791,165 @@ export interface operations {
             };
         };
     };
+    "get /v1/oversight/me": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Me"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "put /v1/oversight/me": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Preferences"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Me"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/oversight/me/links/{channel}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                channel: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Nothing"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Code"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "delete /v1/oversight/me/links/{channel}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                channel: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "put /v1/oversight/people/{name}/preferences": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Preferences"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
     "get /v1/oversight/requests": {
         parameters: {
             query?: never;
@@ -3129,7 +5965,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Requests"];
+                    "application/json": components["schemas"]["Page"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -3244,6 +6080,111 @@ export interface operations {
             };
         };
     };
+    "post /v1/oversight/requests/{id}/mail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MailInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Request"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/oversight/requests/{id}/passkey": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PasskeyInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Request"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/oversight/requests/{id}/passkey/options": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PasskeyOptionsInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApprovalQuestion"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
     "get /v1/own/keys": {
         parameters: {
             query?: never;
@@ -3325,6 +6266,130 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Revoked"];
                 };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/passkeys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Passkeys"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/passkeys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewPasskey"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Passkey"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/passkeys/options": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Nothing"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Question"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "delete /v1/passkeys/{credential}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                credential: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description a problem (RFC 9457) */
             default: {
@@ -3472,6 +6537,39 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/privacy/erase": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EraseInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Erased"];
+                };
             };
             /** @description a problem (RFC 9457) */
             default: {
@@ -3706,6 +6804,155 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/session/methods": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Methods"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/session/oidc": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/session/oidc/callback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/session/passkey": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AssertionInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Session"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/session/passkey/options": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Nothing"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Question"];
+                };
             };
             /** @description a problem (RFC 9457) */
             default: {

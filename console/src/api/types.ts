@@ -23,6 +23,14 @@ export interface Passkey {
   used_at?: string | null;
 }
 
+/** How somebody is told of requests. */
+export interface Me {
+  preferences: { email?: string | null; mute?: string[] };
+  links: { channel: string; subject: string; at: string }[];
+  /** The channels this server has. */
+  channels: string[];
+}
+
 export type ActionState = "intent" | "done" | "failed" | "refused" | "in_doubt";
 
 export interface Action {

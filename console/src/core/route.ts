@@ -11,12 +11,14 @@ export type Route =
   | { readonly page: "invoices" }
   | { readonly page: "invoice"; readonly invoice: string }
   | { readonly page: "you" }
+  /** A mail's link: the request, and a secret that is good for its recipient only. */
+  | { readonly page: "mail"; readonly request: string; readonly token: string }
   | { readonly page: "invite"; readonly token: string }
   | { readonly page: "lost"; readonly path: string };
 
 export function parseRoute(hash: string): Route {
   const path = hash.replace(/^#?\/?/, "");
-  const [page = "", argument] = path.split("/").map(decoded);
+  const [page = "", argument, second] = path.split("/").map(decoded);
   switch (page) {
     case "":
     case "inbox":
@@ -34,6 +36,8 @@ export function parseRoute(hash: string): Route {
       return { page };
     case "invite":
       return { page, token: argument ?? "" };
+    case "mail":
+      return argument && second ? { page, request: argument, token: second } : { page: "lost", path };
     default:
       return { page: "lost", path };
   }
@@ -57,6 +61,8 @@ export function href(route: Exclude<Route, { page: "lost" }>): string {
       return `#/invoices/${encodeURIComponent(route.invoice)}`;
     case "entry":
       return `#/audit/${encodeURIComponent(route.leaf)}`;
+    case "mail":
+      return `#/mail/${encodeURIComponent(route.request)}/${encodeURIComponent(route.token)}`;
     case "invite":
       return `#/invite/${encodeURIComponent(route.token)}`;
     case "audit":

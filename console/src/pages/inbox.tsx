@@ -16,7 +16,15 @@ import { RequestDetail } from "./request";
 /** Older ones are in the audit log. */
 const PAST_MAX = 50;
 
-export function Inbox({ requests, selected, approver }: { requests: Requests; selected: string | undefined; approver: boolean }): ReactNode {
+interface Props {
+  requests: Requests;
+  selected: string | undefined;
+  approver: boolean;
+  /** The secret of the mail this page was opened from. */
+  mail?: string;
+}
+
+export function Inbox({ requests, selected, approver, mail }: Props): ReactNode {
   const now = useNow();
   const { waiting, past } = inbox(requests.value ?? [], now);
   const all = [...waiting, ...past.slice(0, PAST_MAX)];
@@ -62,7 +70,16 @@ export function Inbox({ requests, selected, approver }: { requests: Requests; se
             <p className="soft"><kbd>?</kbd> shows all keys.</p>
           </div>
         ) : (
-          <RequestDetail key={selected} id={selected} listed={current} changed={requests.reload} approver={approver} now={now} />
+          <RequestDetail
+            key={selected}
+            id={selected}
+            listed={current}
+            others={requests.value ?? []}
+            changed={requests.reload}
+            approver={approver}
+            now={now}
+            mail={mail}
+          />
         )}
       </section>
     </div>

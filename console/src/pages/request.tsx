@@ -5,13 +5,16 @@ import { Problem, api } from "../api/client";
 import type { OversightRequest } from "../api/types";
 import { canHash, sha256, toHex, utf8 } from "../core/bytes";
 import { stateAt } from "../core/inbox";
+import { fromMicros, micros, money } from "../core/money";
 import { href } from "../core/route";
 import { countdown, duration, millis, moment } from "../core/time";
 import { named } from "../core/timeline";
+import { unavailable } from "../core/passkey";
 import { Canonical } from "../ui/canonical";
 import { Icon } from "../ui/icons";
 import { useKeys } from "../ui/keys";
 import { useLoad, usePoll } from "../ui/load";
+import { failed } from "./you";
 import { Hash, Path, ProblemBox, Skeleton, State, Visible, Who } from "../ui/parts";
 
 /** The server's limit, in bytes. */
@@ -21,17 +24,21 @@ interface Props {
   id: string;
   /** What the list knows; the list may not reach back far enough. */
   listed: OversightRequest | undefined;
+  /** Every request the list knows, for what was decided before. */
+  others: readonly OversightRequest[];
   changed: () => void;
   approver: boolean;
   now: number;
+  /** The secret of the mail this page was opened from. */
+  mail?: string | undefined;
 }
 
-export function RequestDetail({ id, listed, changed, approver, now }: Props): ReactNode {
+export function RequestDetail({ id, listed, others, changed, approver, now, mail }: Props): ReactNode {
   const stamp = listed ? `${listed.state} ${listed.decided_at ?? ""}` : "";
   const loaded = useLoad(`${id} ${stamp}`, (signal) => (listed ? Promise.resolve(listed) : api.request(id, signal)));
   const request = loaded.value ?? listed;
   if (!request) return loaded.problem ? <ProblemBox problem={loaded.problem} retry={loaded.reload} /> : <Skeleton rows={8} />;
-  return <Detail request={request} changed={changed} approver={approver} now={now} />;
+  return <Detail request={request} others={others} changed={changed} approver={approver} now={now} mail={mail} />;
 }
 
 /** What hashing the shown bytes in this browser gave. */
@@ -53,7 +60,7 @@ function useDigest(request: OversightRequest): Check {
   return check;
 }
 
-function Detail({ request, changed, approver, now }: Omit<Props, "id" | "listed"> & { request: OversightRequest }): ReactNode {
+function Detail({ request, others, changed, approver, now, mail }: Omit<Props, "id" | "listed"> & { request: OversightRequest }): ReactNode {
   const { action, resource } = named(request.action);
   const check = useDigest(request);
   const [lost, setLost] = useState<Problem>();
@@ -76,6 +83,8 @@ function Detail({ request, changed, approver, now }: Omit<Props, "id" | "listed"
           <code><Visible text={action} /></code>
           <span title={moment(request.opened_at)}>asked {moment(request.opened_at)}</span>
           <span>rule <code><Visible text={request.rule} /></code></span>
+          <span className={`risk risk-${request.risk}`}>risk {request.risk}</span>
+          {request.revision > 1 && <span>revision {request.revision}: edited since it was asked</span>}
           {request.run && <a href={href({ page: "run", run: request.run })}>run</a>}
         </p>
       </header>
@@ -96,6 +105,8 @@ function Detail({ request, changed, approver, now }: Omit<Props, "id" | "listed"
 
       <h2>On whose authority</h2>
       <Path hops={request.hops} />
+      {request.run && <RunCost run={request.run} />}
+      <Votes request={request} />
 
       {request.reason && (
         <>
@@ -118,6 +129,8 @@ function Detail({ request, changed, approver, now }: Omit<Props, "id" | "listed"
         <ProblemBox problem={new Problem(0, `the server names another digest: ${request.digest}`, "console.digest_mismatch", "do not approve: report this to whoever runs the server")} />
       )}
 
+      {pending && <Before request={request} others={others} />}
+
       {pending && approver && (
         <Decision
           request={request}
@@ -125,9 +138,69 @@ function Detail({ request, changed, approver, now }: Omit<Props, "id" | "listed"
           may={check.is === "cannot" || (check.is === "done" && check.same)}
           changed={changed}
           tooLate={setLost}
+          mail={mail}
         />
       )}
     </article>
+  );
+}
+
+/** What the run has cost until now. */
+function RunCost({ run }: { run: string }): ReactNode {
+  const loaded = useLoad(`cost ${run}`, (signal) => api.run(run, signal));
+  if (!loaded.value) return null;
+  const cost = loaded.value.actions.reduce((sum, action) => sum + (micros(action.cost ?? "0") ?? 0n), 0n);
+  return (
+    <p className="soft">
+      The run has cost {money(fromMicros(cost))} so far, in {loaded.value.actions.length} actions.
+    </p>
+  );
+}
+
+/** Who voted on this revision, and what was said between approver and agent. */
+function Votes({ request }: { request: OversightRequest }): ReactNode {
+  if (request.votes.length === 0 && request.thread.length === 0) return null;
+  return (
+    <section aria-label="votes and words">
+      <h2>What people said</h2>
+      <ul className="votes">
+        {request.votes.map((vote) => (
+          <li key={`${vote.by} ${vote.at}`}>
+            <strong>{vote.choice === "approve" ? "yes" : "no"}</strong> <Who id={vote.by} /> <span className="soft">{moment(vote.at)}, proved by {vote.proof.method.replaceAll("_", " ")}</span>
+            {vote.comment && <blockquote><Visible text={vote.comment} /></blockquote>}
+          </li>
+        ))}
+        {request.thread.map((said) => (
+          <li key={said.at}>
+            <Who id={said.by} /> <span className="soft">{moment(said.at)}</span>
+            <blockquote><Visible text={said.text} /></blockquote>
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+/** How the same agent's requests for the same thing were decided. */
+function Before({ request, others }: { request: OversightRequest; others: readonly OversightRequest[] }): ReactNode {
+  const wanted = named(request.action);
+  const same = others.filter((other) => {
+    const { action, resource } = named(other.action);
+    return other.id !== request.id && other.decided_at && action === wanted.action && resource === wanted.resource && other.hops.at(-1) === request.hops.at(-1);
+  });
+  if (same.length === 0) return null;
+  return (
+    <section aria-label="similar past decisions">
+      <h2>Decided before, for the same agent and tool</h2>
+      <ul className="votes">
+        {same.slice(0, 5).map((other) => (
+          <li key={other.id}>
+            <State state={other.state} /> <a href={href({ page: "inbox", request: other.id })}>{moment(other.decided_at ?? other.opened_at)}</a>
+            {other.comment && <> “<Visible text={other.comment} />”</>}
+          </li>
+        ))}
+      </ul>
+    </section>
   );
 }
 
@@ -170,31 +243,42 @@ interface DecisionProps {
   may: boolean;
   changed: () => void;
   tooLate: (problem: Problem) => void;
+  mail?: string | undefined;
 }
 
-function Decision({ request, digest, may, changed, tooLate }: DecisionProps): ReactNode {
-  const [asking, setAsking] = useState<"approve" | "deny">();
+/** Sends the decision the way it was taken: with a mail's secret, by passkey, or by a click. */
+function decide(id: string, how: "approve" | "passkey" | "deny", digest: string, comment: string, mail: string | undefined) {
+  if (mail !== undefined && how !== "passkey") return api.decideByMail(id, mail, how, digest, comment);
+  if (how === "passkey") return api.approveByPasskey(id, digest, comment);
+  return how === "approve" ? api.approve(id, digest, comment) : api.deny(id, comment);
+}
+
+function Decision({ request, digest, may, changed, tooLate, mail }: DecisionProps): ReactNode {
+  const [asking, setAsking] = useState<"approve" | "passkey" | "deny">();
   const [comment, setComment] = useState("");
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState<Problem>();
   const field = useRef<HTMLTextAreaElement>(null);
+  // What is at stake here needs a key that the human alone holds; elsewhere it is a choice.
+  const strong = request.risk === "critical";
+  const passkeys = unavailable() === undefined && mail === undefined;
   const tooLong = utf8(comment).length > COMMENT_BYTES_MAX;
 
   useEffect(() => {
     if (asking) field.current?.focus();
   }, [asking]);
   const confirm = () => {
-    if (!asking || busy || tooLong || (asking === "approve" && !may)) return;
+    if (!asking || busy || tooLong || (asking !== "deny" && !may)) return;
     setBusy(true);
     setProblem(undefined);
-    const decided = asking === "approve" ? api.approve(request.id, digest, comment.trim()) : api.deny(request.id, comment.trim());
+    const decided = decide(request.id, asking, digest, comment.trim(), mail);
     decided
       .then(
         () => setAsking(undefined),
         (cause: unknown) => {
-          const failed = Problem.of(cause);
-          if (failed.status === 409) tooLate(failed);
-          else setProblem(failed);
+          const problem = failed(cause);
+          if (problem.status === 409) tooLate(problem);
+          else setProblem(problem);
         },
       )
       .finally(() => {
@@ -205,7 +289,8 @@ function Decision({ request, digest, may, changed, tooLate }: DecisionProps): Re
   };
   useKeys(
     {
-      ...(may ? { a: () => setAsking("approve") } : {}),
+      ...(may && !strong ? { a: () => setAsking("approve") } : {}),
+      ...(may && passkeys ? { p: () => setAsking("passkey") } : {}),
       d: () => setAsking("deny"),
       ...(asking ? { Escape: () => setAsking(undefined), Enter: confirm } : {}),
     },
@@ -226,9 +311,17 @@ function Decision({ request, digest, may, changed, tooLate }: DecisionProps): Re
       {problem && <ProblemBox problem={problem} />}
       {asking === undefined ? (
         <div className="decision-buttons">
-          <button type="button" className="approve" disabled={!may} onClick={() => setAsking("approve")}>
-            Approve <kbd>a</kbd>
-          </button>
+          {!strong && (
+            <button type="button" className="approve" disabled={!may} onClick={() => setAsking("approve")}>
+              Approve <kbd>a</kbd>
+            </button>
+          )}
+          {passkeys && (
+            <button type="button" className={strong ? "approve" : "quiet"} disabled={!may} onClick={() => setAsking("passkey")}>
+              {strong ? "Approve with a passkey" : "with a passkey"} <kbd>p</kbd>
+            </button>
+          )}
+          {strong && !passkeys && <span className="note-warn">Approving this needs a passkey: {unavailable() ?? "open it in the inbox"}</span>}
           <button type="button" className="deny" onClick={() => setAsking("deny")}>
             Deny <kbd>d</kbd>
           </button>
@@ -237,13 +330,13 @@ function Decision({ request, digest, may, changed, tooLate }: DecisionProps): Re
       ) : (
         <div className="decision-ask">
           <label>
-            {asking === "approve" ? "Approve this action, once." : "Deny this action."} <span className="soft">A comment, if you like: the agent reads it.</span>
+            {asking === "deny" ? "Deny this action." : "Approve this action, once."} <span className="soft">A comment, if you like: the agent reads it.</span>
             <textarea ref={field} rows={2} value={comment} onChange={(event) => setComment(event.target.value)} onKeyDown={typed} aria-invalid={tooLong} />
           </label>
           {tooLong && <p className="note-bad">The comment is longer than {COMMENT_BYTES_MAX} bytes.</p>}
           <div className="decision-buttons">
-            <button type="button" className={asking} disabled={busy || tooLong} onClick={confirm}>
-              {busy ? "Sending…" : asking === "approve" ? "Confirm approval" : "Confirm denial"} <kbd>Enter</kbd>
+            <button type="button" className={asking === "deny" ? "deny" : "approve"} disabled={busy || tooLong} onClick={confirm}>
+              {busy ? "Sending…" : asking === "approve" ? "Confirm approval" : asking === "passkey" ? "Sign with your passkey" : "Confirm denial"} <kbd>Enter</kbd>
             </button>
             <button type="button" className="quiet" onClick={() => setAsking(undefined)}>
               Cancel <kbd>Esc</kbd>

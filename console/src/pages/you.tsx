@@ -2,7 +2,7 @@
 
 import { type FormEvent, type ReactNode, useState } from "react";
 import { Problem, api } from "../api/client";
-import type { Session } from "../api/types";
+import type { Me, Session } from "../api/types";
 import { identity } from "../core/identity";
 import { create, unavailable } from "../core/passkey";
 import { moment } from "../core/time";
@@ -80,7 +80,89 @@ export function You({ session }: { session: Session }): ReactNode {
           </form>
         )}
       </section>
+      {session.roles.includes("approver") && <Told />}
     </>
+  );
+}
+
+/** How this person hears of requests. */
+function Told(): ReactNode {
+  const loaded = useLoad("me", api.me);
+  const [problem, setProblem] = useState<Problem>();
+  const [say, setSay] = useState<{ channel: string; say: string }>();
+  const work = (done: Promise<unknown>) => {
+    setProblem(undefined);
+    done.then(() => loaded.reload(), (cause: unknown) => setProblem(Problem.of(cause)));
+  };
+  return (
+    <section aria-labelledby="told-title" className="told">
+      <h2 id="told-title">How you are told</h2>
+      <p className="soft">The inbox always has everything. What these cannot deliver is tried again, and decides nothing.</p>
+      {problem && <ProblemBox problem={problem} />}
+      <Await loaded={loaded} rows={2}>
+        {({ preferences, links, channels }) => {
+          const mute = preferences.mute ?? [];
+          const save = (changed: Me["preferences"]) => work(api.prefer({ ...preferences, ...changed }));
+          return channels.length === 0 ? (
+            <Empty title="This server has no other channel" />
+          ) : (
+            <ul>
+              {channels.map((channel) => {
+                const link = links.find((found) => found.channel === channel);
+                return (
+                  <li key={channel}>
+                    <label className="check">
+                      <input
+                        type="checkbox"
+                        checked={!mute.includes(channel)}
+                        onChange={(event) => save({ mute: event.target.checked ? mute.filter((name) => name !== channel) : [...mute, channel] })}
+                      />
+                      {channel}
+                    </label>
+                    {channel === "email" && (
+                      <form
+                        className="inline-form"
+                        onSubmit={(event) => {
+                          event.preventDefault();
+                          const email = String(new FormData(event.currentTarget).get("email") ?? "").trim();
+                          save({ email: email === "" ? null : email });
+                        }}
+                      >
+                        <label>
+                          Address
+                          <input name="email" type="email" defaultValue={preferences.email ?? ""} />
+                        </label>
+                        <button type="submit" className="quiet">save</button>
+                      </form>
+                    )}
+                    {channel === "slack" &&
+                      (link ? (
+                        <span>
+                          linked as <code>{link.subject}</code>{" "}
+                          <button type="button" className="quiet" onClick={() => work(api.unlink(channel))}>end</button>
+                        </span>
+                      ) : (
+                        <button
+                          type="button"
+                          className="quiet"
+                          onClick={() => work(api.linkCode(channel).then((made) => setSay({ channel, say: made.say })))}
+                        >
+                          link your account
+                        </button>
+                      ))}
+                    {say?.channel === channel && !link && (
+                      <p>
+                        Type this there within ten minutes: <code>{say.say}</code>
+                      </p>
+                    )}
+                  </li>
+                );
+              })}
+            </ul>
+          );
+        }}
+      </Await>
+    </section>
   );
 }
 

@@ -1,6 +1,6 @@
 // The console in Debian's Chromium against the real binary: what a person sees and types, and what the server and the agent then know.
 import assert from "node:assert/strict";
-import { randomUUID } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { NAME, PASSWORD, PATIENCE_MS, Server, Skipped, launch, run } from "./harness.mjs";
 
 /** A page of its own, with what it complains about. */
@@ -28,6 +28,17 @@ async function authenticator(context, page) {
   const options = { protocol: "ctap2", transport: "internal", hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true };
   const { authenticatorId } = await devtools.send("WebAuthn.addVirtualAuthenticator", { options });
   return { devtools, authenticatorId };
+}
+
+/** An ECDSA signature as WebCrypto has it, from ASN.1 DER. */
+function fixed(der) {
+  const parts = [];
+  for (let at = 2; at < der.length; ) {
+    const length = der[at + 1];
+    parts.push(der.subarray(at + 2, at + 2 + length));
+    at += 2 + length;
+  }
+  return Buffer.concat(parts.map((part) => Buffer.concat([Buffer.alloc(32), part]).subarray(-32)));
 }
 
 async function signIn(page) {
@@ -375,6 +386,46 @@ const tests = {
     await page.getByRole("button", { name: /sign out/ }).click();
     await page.getByRole("button", { name: "Sign in with a passkey" }).click();
     await sees(page.getByRole("alert"), "nhi.login_failed");
+    assert.deepEqual(complaints, []);
+    await context.close();
+  },
+
+  async "an approval by passkey signs the very action, and anybody can check it"(fixture) {
+    const { page, context, complaints } = await open(fixture, {}, byName(fixture.server));
+    await authenticator(context, page);
+    await signIn(page);
+    await goto(page, "#/you");
+    await page.getByLabel("Name of the device").fill("approving device");
+    await page.getByRole("button", { name: "Add a passkey" }).click();
+    await page.locator("tr", { hasText: "approving device" }).waitFor();
+    const asked = await ask(fixture, { arguments: { amount: "9000.00" } });
+    await goto(page, `#/inbox/${asked.id}`);
+    await sees(page, "computed here from the text above");
+    await page.keyboard.press("p");
+    await page.locator("textarea").fill("signed by me");
+    await page.getByRole("button", { name: /Sign with your passkey/ }).click();
+    await sees(page.locator(".decided"), "Approved");
+    await sees(page.locator(".decided"), "proved by passkey");
+
+    const { votes } = await fixture.server.owner("GET", `/v1/oversight/requests/${asked.id}`);
+    assert.equal(votes[0].proof.method, "passkey");
+    const evidence = JSON.parse(votes[0].proof.evidence);
+    const bytes = (text) => Buffer.from(text, "base64url");
+    const client = JSON.parse(bytes(evidence.assertion.client_data).toString());
+    const challenge = createHash("sha256").update(Buffer.from(asked.digest, "hex")).update(bytes(evidence.nonce)).digest("base64url");
+    assert.deepEqual([client.type, client.challenge, client.origin], ["webauthn.get", challenge, byName(fixture.server)]);
+    // Checked by another library than the one that accepted it.
+    const xy = bytes(evidence.key.xy);
+    const key = await crypto.subtle.importKey(
+      "jwk",
+      { kty: "EC", crv: "P-256", x: xy.subarray(0, 32).toString("base64url"), y: xy.subarray(32).toString("base64url") },
+      { name: "ECDSA", namedCurve: "P-256" },
+      false,
+      ["verify"],
+    );
+    const signed = Buffer.concat([bytes(evidence.assertion.authenticator_data), createHash("sha256").update(bytes(evidence.assertion.client_data)).digest()]);
+    const signature = fixed(bytes(evidence.assertion.signature));
+    assert.ok(await crypto.subtle.verify({ name: "ECDSA", hash: "SHA-256" }, key, signature, signed));
     assert.deepEqual(complaints, []);
     await context.close();
   },

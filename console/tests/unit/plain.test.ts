@@ -84,9 +84,9 @@ describe("costs", () => {
 });
 
 describe("inbox", () => {
-  const request = (id: string, state: OversightRequest["state"], deadline: number, decided?: number): OversightRequest => ({
+  const request = (id: string, state: OversightRequest["state"], deadline: number, decided?: number) => ({
     id, state, deadline: at(deadline), opened_at: at(0), digest: id, action: "{}", rule: "r", hops: [], decided_at: decided === undefined ? null : at(decided),
-  });
+  }) as unknown as OversightRequest;
   const all = [request("late", "pending", 90), request("old", "denied", 50, 10), request("soon", "pending", 20), request("new", "executed", 99, 30), request("gone", "timed_out", 15)];
 
   it("puts the nearest deadline first, and the newest decision first", () => {

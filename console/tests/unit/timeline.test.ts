@@ -10,10 +10,10 @@ const action = (name: string, changes: Partial<Action>): Action => ({
   admission: name, agent: "a", action: "tool.call", resource: `tool:${name}`, digest: name, state: "done",
   opened_at: at(0), closed_at: at(1), opened_leaf: `${name}-intent`, closed_leaf: `${name}-outcome`, ...changes,
 });
-const request = (name: string, changes: Partial<OversightRequest>): OversightRequest => ({
+const request = (name: string, changes: Partial<OversightRequest>) => ({
   id: name, digest: name, action: JSON.stringify({ action: "tool.call_with_approval", resource: `tool:${name}` }), rule: "r", hops: [],
   state: "executed", opened_at: at(0), deadline: at(1000), ...changes,
-});
+}) as unknown as OversightRequest;
 
 describe("timeline", () => {
   it("orders moments by when they began, which is when a human was asked", () => {

@@ -3,6 +3,7 @@
 use creto_db::DbError;
 use creto_enablement_common::Refusal;
 use creto_kernel::{Coded, ErrorCode, Kind};
+use creto_nhi::NhiError;
 
 use crate::model::request::State;
 
@@ -128,6 +129,24 @@ pub enum OversightError {
     /// What is stored cannot be read.
     #[error("an oversight request cannot be read")]
     Unreadable,
+    /// There is no such channel.
+    #[error("this server has no channel `{0}`")]
+    NoChannel(String),
+    /// A callback that is not proved to come from the service.
+    #[error("the callback was refused: {0}")]
+    ForgedCallback(&'static str),
+    /// Nobody here linked the account there, or who did may not decide any more.
+    #[error("no approver of this server is linked to that account")]
+    NotLinked,
+    /// A linking code that is unknown, used or old.
+    #[error("the code is not good: codes are for one use within ten minutes")]
+    LinkCode,
+    /// A mail's link that is for another person, request or revision, or too old.
+    #[error("the mail's link is not good here: it is for another person, another request or an earlier revision, or too old")]
+    MailToken,
+    /// Who somebody is could not be established.
+    #[error(transparent)]
+    Person(#[from] NhiError),
     /// The Gate said no.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -172,6 +191,12 @@ impl Coded for OversightError {
             Self::BadAction(_) => ErrorCode::new("oversight.bad_action"),
             Self::Busy => ErrorCode::new("oversight.busy"),
             Self::Unreadable => ErrorCode::new("oversight.unreadable"),
+            Self::NoChannel(_) => ErrorCode::new("oversight.no_channel"),
+            Self::ForgedCallback(_) => ErrorCode::new("oversight.forged_callback"),
+            Self::NotLinked => ErrorCode::new("oversight.not_linked"),
+            Self::LinkCode => ErrorCode::new("oversight.link_code"),
+            Self::MailToken => ErrorCode::new("oversight.mail_token"),
+            Self::Person(error) => error.code(),
             Self::Refused(refusal) => refusal.code(),
             Self::Db(error) => error.code(),
         }
@@ -207,6 +232,10 @@ impl Coded for OversightError {
             Self::TooLarge { .. } => Kind::TooLarge,
             Self::Busy => Kind::Unavailable,
             Self::Unreadable => Kind::Internal,
+            Self::NoChannel(_) => Kind::NotFound,
+            Self::ForgedCallback(_) => Kind::Unauthenticated,
+            Self::NotLinked | Self::LinkCode | Self::MailToken => Kind::Denied,
+            Self::Person(error) => error.kind(),
             Self::Refused(refusal) => refusal.kind(),
             Self::Db(error) => error.kind(),
         }

@@ -11,6 +11,7 @@
 //! INVARIANT: running out of time is a refusal. Nothing ever approves by default.
 
 mod actions;
+pub mod channels;
 mod clock;
 pub mod core;
 pub mod desk;
@@ -22,8 +23,10 @@ pub mod receipt;
 mod store;
 
 pub use actions::{ADMITTED_PER_AGENT_MAX, ActionInput, Actions, Admitted, OutcomeInput};
+pub use channels::{Channel, Channels, ChannelsOptions};
 pub use clock::DatabaseClock;
 pub use desk::{Desk, People};
 pub use edits::Edits;
 pub use error::OversightError;
+pub use store::channels::CHANNEL_MIGRATIONS;
 pub use store::{MIGRATIONS, OPEN_PER_AGENT_MAX};

@@ -1,5 +1,6 @@
 //! Queries, and the write steps as values. One SQL text serves both engines.
 
+pub(crate) mod channels;
 pub(crate) mod erasing;
 pub(crate) mod grants;
 pub(crate) mod people;

@@ -90,6 +90,7 @@ impl World {
             "id" if path.starts_with("/v1/oversight") => self.id("request"),
             "id" if path.starts_with("/v1/memory") => self.id("memory"),
             "id" if path.starts_with("/v1/webhooks") => self.id("webhook"),
+            "channel" => "slack".to_owned(),
             "credential" => "nobodys-passkey".to_owned(),
             "rule" => "require_approval".to_owned(),
             known if self.ids.contains_key(known) => self.id(known),
@@ -110,7 +111,12 @@ impl World {
             ("POST", "/v1/runs") => json!({ "argv": ["true"], "chain": self.id("chain") }),
             ("POST", "/v1/policy/explain") => json!({ "action": "tool.call", "resource": "tool:mail", "chain": self.id("chain") }),
             ("PUT", "/v1/metering/ceilings") => json!({ "account": self.id("account"), "ceiling": "0" }),
-            ("POST", "/v1/oversight/requests/{id}/approve") => json!({ "digest": self.id("digest") }),
+            ("POST", "/v1/oversight/requests/{id}/approve" | "/v1/oversight/requests/{id}/passkey/options") => {
+                json!({ "digest": self.id("digest") })
+            }
+            ("POST", "/v1/oversight/requests/{id}/mail") => {
+                json!({ "token": "0".repeat(64), "choice": "approve", "digest": self.id("digest") })
+            }
             ("POST", "/v1/oversight/requests/{id}/vote") => json!({ "choice": "approve", "digest": self.id("digest"), "revision": 1 }),
             ("POST", "/v1/oversight/requests/{id}/break-glass") => json!({ "digest": self.id("digest"), "reason": "it burns" }),
             ("POST", "/v1/oversight/requests/{id}/edit") => json!({ "revision": 1, "arguments": {} }),

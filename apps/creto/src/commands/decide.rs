@@ -15,7 +15,7 @@ use crate::commands::Session;
 use crate::commands::answer::{encode, moment, path, plain, print, rows, safe, short, text};
 use crate::failure::Failure;
 
-const PENDING: &str = "/v1/oversight/requests?state=pending";
+pub(super) const PENDING: &str = "/v1/oversight/requests?state=pending";
 /// Longest line of the event stream: an event name or a number.
 const EVENT_LINE_BYTES_MAX: usize = 64 << 10;
 
@@ -115,7 +115,7 @@ pub(super) async fn deny(session: &Session, args: DenyArgs) -> Result<ExitCode, 
 }
 
 /// The digest of what the reader is shown, computed here: what is approved is what was read, whatever the server says its digest is.
-fn digest_shown(request: &Value) -> Result<String, Failure> {
+pub(super) fn digest_shown(request: &Value) -> Result<String, Failure> {
     let action = request.get("action").and_then(Value::as_str).ok_or_else(|| Failure::protocol("the request shows no action"))?;
     let digest = Digest::of(action.as_bytes()).to_string();
     if request.get("digest").and_then(Value::as_str) == Some(digest.as_str()) {
@@ -126,7 +126,7 @@ fn digest_shown(request: &Value) -> Result<String, Failure> {
 }
 
 /// A request as a person reads it. Whatever the agent wrote is escaped.
-fn describe(request: &Value) -> String {
+pub(super) fn describe(request: &Value) -> String {
     let action: Value = request.get("action").and_then(Value::as_str).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let mut out = format!("{}  {}  ({})\n", text(request, "id"), text(&action, "action"), text(request, "state"));
     let mut line = |name: &str, value: &str| out.push_str(&format!("  {name:>9}  {value}\n"));

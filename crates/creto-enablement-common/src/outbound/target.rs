@@ -35,6 +35,12 @@ impl Target {
         self.port
     }
 
+    /// The path, with its query.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// The same place under another path; `path` begins with `/`.
     pub fn at(&self, path: &str) -> Result<Self, OutboundError> {
         format!("{}://{}{path}", if self.tls { "https" } else { "http" }, self.authority()).parse()

@@ -1,0 +1,194 @@
+"""Mail as a channel: a real SMTP server on loopback, and every link opened by programs that open links."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import threading
+from email import message_from_bytes, policy
+from pathlib import Path
+
+import httpx
+import pytest
+from aiosmtpd.controller import Controller
+from channels import PATIENCE_SECS, payment
+
+from conftest import Server, skip
+
+PASSWORD = "correct horse battery"
+LINK = re.compile(r"http://localhost:\d+/#/mail/(req_[0-9a-f]{32})/([0-9a-f]{64})")
+
+
+class Mailboxes:
+    def __init__(self):
+        self.mails, self.arrived, self.busy = [], threading.Condition(), False
+
+    async def handle_DATA(self, server, session, envelope):
+        with self.arrived:
+            if self.busy:
+                self.arrived.notify_all()
+                return "451 try again later"
+            self.mails.append((envelope.rcpt_tos, message_from_bytes(envelope.content, policy=policy.default)))
+            self.arrived.notify_all()
+        return "250 kept"
+
+    def about(self, request, to):
+        """The mails about a request to somebody, once there is one."""
+
+        def found():
+            return [mail for rcpt, mail in self.mails if rcpt == [to] and request in mail["message-id"]]
+
+        with self.arrived:
+            assert self.arrived.wait_for(found, PATIENCE_SECS), f"no mail about {request} to {to}"
+            return found()
+
+
+@pytest.fixture(scope="module")
+def post():
+    boxes = Mailboxes()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        boxes.port = free.getsockname()[1]
+    controller = Controller(boxes, hostname="127.0.0.1", port=boxes.port)
+    controller.start()
+    yield boxes
+    controller.stop()
+
+
+@pytest.fixture(scope="module")
+def server(binary, tmp_path_factory, post):
+    data = tmp_path_factory.mktemp("mail") / "data"
+    data.mkdir(mode=0o700)
+    (data / "config.toml").write_text(
+        f'outbound_allow = ["127.0.0.1:{post.port}"]\n[email]\nurl = "smtp://127.0.0.1:{post.port}"\nfrom = "creto <creto@example.org>"\n'
+    )
+    server = Server(binary, data)
+    for name in ("ada", "bob"):
+        server.operator.call("POST", "/v1/accounts", {"name": name, "password": PASSWORD})
+        server.operator.call("PUT", f"/v1/oversight/people/{name}/preferences", {"email": f"{name}@example.org"})
+    yield server
+    server.stop()
+
+
+def signed_in(server, name):
+    client = httpx.Client(base_url=server.url.replace("127.0.0.1", "localhost"))
+    session = client.post("/v1/session", json={"name": name, "password": PASSWORD}).json()
+    client.headers["x-csrf-token"] = session["csrf"]
+    return client
+
+
+def ask(server, tool, **more):
+    return server.agent().call("POST", "/v1/actions", payment(tool, **more))
+
+
+def state(server, request):
+    return server.operator.call("GET", f"/v1/oversight/requests/{request}")["state"]
+
+
+def link_of(mail):
+    text = mail.get_body(("plain",)).get_content()
+    found = LINK.search(text)
+    assert found, text
+    return found.group(0), found.group(1), found.group(2)
+
+
+def test_a_mail_goes_to_each_approver_and_says_the_whole_action(server, post, tool):
+    asked = ask(server, tool, arguments={"to": "<b>bob</b>", "hidden": "a\u202eb"}, reason="<script>alert(1)</script>\nBcc: eve@example.com")
+    for name in ("ada", "bob"):
+        (mail,) = post.about(asked["request"], f"{name}@example.org")
+        assert mail["to"] == f"{name}@example.org" and mail["bcc"] is None and mail["auto-submitted"] == "auto-generated"
+        plain, page = mail.get_body(("plain",)).get_content(), mail.get_body(("html",)).get_content()
+        assert "⟦U+202E⟧" in plain and "\u202e" not in plain + page
+        assert "<script>" not in page and "<b>bob" not in page and "Untrusted" in page
+        assert asked["digest"] in plain and link_of(mail)[1] == asked["request"]
+    tokens = {link_of(post.about(asked["request"], f"{name}@example.org")[0])[2] for name in ("ada", "bob")}
+    assert len(tokens) == 2, "each recipient has a secret of their own"
+
+
+def test_a_mail_that_is_sent_again_has_the_same_message_id(server, post, tool):
+    post.busy = True
+    asked = ask(server, tool)
+    with post.arrived:
+        assert post.arrived.wait(PATIENCE_SECS), "it was tried"
+    assert state(server, asked["request"]) == "pending", "a mail server that is down decides nothing"
+    post.busy = False
+    mails = post.about(asked["request"], "ada@example.org")
+    assert len({mail["message-id"] for mail in mails}) == 1
+
+
+def test_opening_a_link_by_whatever_opens_links_decides_nothing(server, post, tool, tmp_path):
+    asked = ask(server, tool)
+    (mail,) = post.about(asked["request"], "ada@example.org")
+    link, request, token = link_of(mail)
+    ada = signed_in(server, "ada")
+    cookie = ada.cookies["creto_session"]
+    for client in (httpx.Client(), ada):
+        for method in ("GET", "HEAD"):
+            for _ in range(2):
+                assert client.request(method, link).status_code == 200
+    chromium = os.environ.get("CRETO_CHROMIUM") or shutil.which("chromium")
+    console = Path(__file__).parents[3] / "console"
+    if not chromium or not (console / "node_modules/playwright-core").is_dir():
+        skip("a browser that runs the page", "there is no Chromium, or no Playwright in console/node_modules")
+    script = tmp_path / "open.mjs"
+    script.write_text(
+        f"""
+        import {{ chromium }} from "{console}/node_modules/playwright-core/index.mjs";
+        const browser = await chromium.launch({{ executablePath: "{chromium}", args: ["--headless", "--no-sandbox", "--disable-gpu"] }});
+        const context = await browser.newContext();
+        await context.addCookies([{{ name: "creto_session", value: "{cookie}", domain: "localhost", path: "/", httpOnly: true, sameSite: "Strict" }}]);
+        const page = await context.newPage();
+        const sent = [];
+        page.on("request", (request) => {{ if (request.method() !== "GET") sent.push(request.method() + " " + request.url()); }});
+        await page.goto("{link}");
+        await page.getByRole("button", {{ name: /^Approve/ }}).waitFor();
+        await page.waitForLoadState("load");
+        console.log(JSON.stringify(sent));
+        await browser.close();
+        """
+    )
+    done = subprocess.run(["node", str(script)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [], "the page itself sends nothing but questions"
+    assert state(server, request) == "pending"
+    history = server.operator.call("GET", f"/v1/oversight/requests/{request}")
+    assert history["votes"] == []
+    answer = ada.post(f"/v1/oversight/requests/{request}/mail", json={"token": token, "choice": "approve", "digest": asked["digest"]})
+    assert answer.json()["state"] == "approved", "and the link still works for its recipient"
+
+
+def test_a_mails_secret_decides_only_with_its_recipient_signed_in(server, post, tool):
+    asked = ask(server, tool)
+    request, digest = asked["request"], asked["digest"]
+    _, _, token = link_of(post.about(request, "ada@example.org")[0])
+    other = ask(server, tool, arguments={"amount": "1"})
+    ada, bob = signed_in(server, "ada"), signed_in(server, "bob")
+    body = {"token": token, "choice": "approve", "digest": digest}
+    path = f"/v1/oversight/requests/{request}/mail"
+    nobody = httpx.post(f"{server.url}{path}", json=body)
+    assert (nobody.status_code, nobody.json()["code"]) == (401, "http.unauthenticated")
+    without = httpx.post(f"{server.url}{path}", json=body, cookies=dict(ada.cookies))
+    assert without.json()["code"] == "nhi.csrf_refused"
+    for client, at, sent, code in (
+        (bob, path, body, "oversight.mail_token"),
+        (ada, path, {**body, "token": "0" * 64}, "oversight.mail_token"),
+        (ada, f"/v1/oversight/requests/{other['request']}/mail", {**body, "digest": other["digest"]}, "oversight.mail_token"),
+        (ada, path, {**body, "digest": other["digest"]}, "oversight.digest_mismatch"),
+    ):
+        assert client.post(at, json=sent).json()["code"] == code
+    assert state(server, request) == "pending"
+    stored = (server.data / "creto.db").read_bytes() + (server.data / "creto.db-wal").read_bytes()
+    assert token.encode() not in stored, "the secret is kept as a digest"
+    assert ada.post(path, json={**body, "choice": "deny", "comment": "not today"}).json()["state"] == "denied"
+
+
+def test_who_muted_mail_or_has_no_address_is_sent_none(server, post, tool):
+    bob = signed_in(server, "bob")
+    assert bob.put("/v1/oversight/me", json={"email": "bob@example.org", "mute": ["email"]}).status_code == 200
+    asked = ask(server, tool)
+    post.about(asked["request"], "ada@example.org")
+    assert not [mail for rcpt, mail in post.mails if rcpt == ["bob@example.org"] and asked["request"] in mail["message-id"]]
+    for wrong in ({"email": "bob@example.org\r\nBcc: eve@example.com"}, {"email": "a@b, c@d"}, {"mute": ["pigeon"]}):
+        assert bob.put("/v1/oversight/me", json=wrong).json()["code"] == "oversight.bad_input"
+    assert bob.put("/v1/oversight/me", json={"email": "bob@example.org"}).status_code == 200
