@@ -3,6 +3,7 @@
 pub mod aggregate;
 pub mod allocate;
 pub mod batch_tree;
+pub mod bill;
 pub mod charging;
 pub mod credits;
 pub mod dedupe;
@@ -21,6 +22,7 @@ pub mod purse;
 pub mod rate;
 pub mod reading;
 pub mod recording;
+pub mod replay;
 pub mod reporting;
 pub mod rounding;
 pub mod sheet;

@@ -132,6 +132,13 @@ pub struct Ordered {
     pub tax: Exact,
     /// With tax.
     pub subtotal_incl: Exact,
+    /// What is left of it.
+    pub settled: Settled,
+}
+
+/// What is left to be paid of an invoice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
     /// Credit notes that were used.
     pub credit_notes_used: Exact,
     /// Prepaid credits that were used.
@@ -140,15 +147,21 @@ pub struct Ordered {
     pub total: Exact,
 }
 
+/// Takes credit notes off what is owed, then prepaid credits; never more of them than is owed.
+#[must_use]
+pub fn settle(owed: &Exact, credit_notes: &Exact, prepaid: &Exact) -> Settled {
+    let credit_notes_used = credit_notes.clone().min(owed.clone()).floor_zero();
+    let after_notes = owed - &credit_notes_used;
+    let prepaid_used = prepaid.clone().min(after_notes.clone()).floor_zero();
+    Settled { total: &after_notes - &prepaid_used, credit_notes_used, prepaid_used }
+}
+
 /// Takes off in order; never below nothing, and never more than was owed.
 #[must_use]
 pub fn order(order: &Order) -> Ordered {
     let subtotal_excl = (&order.subscription + &order.usage - &order.coupons).floor_zero();
     let tax = ORDER_TAX.whole(&(&subtotal_excl * &order.tax_rate.percent()));
     let subtotal_incl = &subtotal_excl + &tax;
-    let credit_notes_used = order.credit_notes.clone().min(subtotal_incl.clone());
-    let after_notes = &subtotal_incl - &credit_notes_used;
-    let prepaid_used = order.prepaid.clone().min(after_notes.clone());
-    let total = &after_notes - &prepaid_used;
-    Ordered { subtotal_excl, tax, subtotal_incl, credit_notes_used, prepaid_used, total }
+    let settled = settle(&subtotal_incl, &order.credit_notes, &order.prepaid);
+    Ordered { subtotal_excl, tax, subtotal_incl, settled }
 }

@@ -360,6 +360,6 @@ pub(super) fn invoice_order(input: Value) -> Result<Outputs, String> {
         ("subtotal_excl", ordered.subtotal_excl.into()),
         ("tax", ordered.tax.into()),
         ("subtotal_incl", ordered.subtotal_incl.into()),
-        ("total", ordered.total.into()),
+        ("total", ordered.settled.total.into()),
     ]))
 }
