@@ -14,6 +14,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use creto_enablement_common::http::{Access, Caller, Endpoint, Problem, StrictJson};
 use creto_kernel::Digest;
 use creto_kernel::id::{AdmissionId, RequestId};
+use creto_nhi::Role;
 use futures::stream::{self, Stream};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -112,6 +113,16 @@ fn request_id(text: &str) -> Result<RequestId, OversightError> {
     text.parse().map_err(|_| OversightError::UnknownRequest(text.chars().take(80).collect()))
 }
 
+/// The request as this caller may see it: secret arguments in clear for operators and the agent itself only.
+fn request_for(caller: &Caller, request: Request) -> Request {
+    let own = request.agent().as_ref() == Some(&caller.0.identity);
+    if own || caller.0.roles.has(Role::Operator) { request } else { request.redacted() }
+}
+
+fn page_for(caller: &Caller, page: Page) -> Page {
+    Page { requests: page.requests.into_iter().map(|request| request_for(caller, request)).collect(), next: page.next }
+}
+
 async fn list(State(desk): State<Desk>, caller: Caller, Query(filter): Query<Filter>) -> Result<Json<Page>, Problem> {
     let filter = RequestFilter {
         state: filter.state,
@@ -120,11 +131,11 @@ async fn list(State(desk): State<Desk>, caller: Caller, Query(filter): Query<Fil
         limit: filter.limit,
         ..RequestFilter::default()
     };
-    Ok(Json(desk.page(caller.0.tenant(), &filter).await?))
+    Ok(Json(page_for(&caller, desk.page(caller.0.tenant(), &filter).await?)))
 }
 
 async fn get(State(desk): State<Desk>, caller: Caller, Path(id): Path<String>) -> Result<Json<Request>, Problem> {
-    Ok(Json(desk.get(caller.0.tenant(), request_id(&id)?).await?))
+    Ok(Json(request_for(&caller, desk.get(caller.0.tenant(), request_id(&id)?).await?)))
 }
 
 async fn approve(
@@ -133,7 +144,7 @@ async fn approve(
     Path(id): Path<String>,
     StrictJson(input): StrictJson<ApproveInput>,
 ) -> Result<Json<Request>, Problem> {
-    Ok(Json(desk.decide(&caller.0, request_id(&id)?, Some(input.digest), input.comment.as_deref()).await?))
+    Ok(Json(request_for(&caller, desk.decide(&caller.0, request_id(&id)?, Some(input.digest), input.comment.as_deref()).await?)))
 }
 
 async fn deny(
@@ -142,7 +153,7 @@ async fn deny(
     Path(id): Path<String>,
     StrictJson(input): StrictJson<DenyInput>,
 ) -> Result<Json<Request>, Problem> {
-    Ok(Json(desk.decide(&caller.0, request_id(&id)?, None, input.comment.as_deref()).await?))
+    Ok(Json(request_for(&caller, desk.decide(&caller.0, request_id(&id)?, None, input.comment.as_deref()).await?)))
 }
 
 async fn changes(State(desk): State<Desk>, _: Caller) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {

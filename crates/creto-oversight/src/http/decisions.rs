@@ -16,14 +16,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::request_id;
+use super::{page_for, request_for, request_id};
 use crate::actions::Actions;
 use crate::desk::{BatchItem, Desk, Revision};
 use crate::edits::Edits;
 use crate::error::OversightError;
 use crate::model::case::Choice;
 use crate::model::command::{Ballot, Command};
-use crate::model::request::{Page, Request, RequestFilter};
+use crate::model::request::{Page, Request, RequestFilter, redact};
 use crate::model::requirement::Selector;
 use crate::model::voter::Voter;
 
@@ -249,7 +249,7 @@ async fn visible(desk: &Desk, caller: &Caller, id: &str) -> Result<(RequestId, R
 async fn inbox(State(desk): State<Desk>, caller: Caller, Query(query): Query<InboxQuery>) -> Result<Json<Page>, Problem> {
     let before = query.before.as_deref().map(request_id).transpose()?;
     let filter = RequestFilter { before, limit: query.limit, ..RequestFilter::default() };
-    Ok(Json(desk.inbox(&Voter::of(&caller.0)?, &filter).await?))
+    Ok(Json(page_for(&caller, desk.inbox(&Voter::of(&caller.0)?, &filter).await?)))
 }
 
 async fn history(State(desk): State<Desk>, caller: Caller, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
@@ -258,13 +258,21 @@ async fn history(State(desk): State<Desk>, caller: Caller, Path(id): Path<String
 }
 
 async fn revisions(State(desk): State<Desk>, caller: Caller, Path(id): Path<String>) -> Result<Json<Revisions>, Problem> {
-    Ok(Json(Revisions { revisions: desk.revisions(caller.0.tenant(), request_id(&id)?).await? }))
+    let id = request_id(&id)?;
+    let secrets = desk.get(caller.0.tenant(), id).await?.secrets;
+    let mut revisions = desk.revisions(caller.0.tenant(), id).await?;
+    if !caller.0.roles.has(Role::Operator) {
+        for revision in &mut revisions {
+            revision.action = redact(&revision.action, &secrets).0;
+        }
+    }
+    Ok(Json(Revisions { revisions }))
 }
 
 async fn watch(State(desk): State<Desk>, caller: Caller, Path(id): Path<String>, Query(query): Query<WatchQuery>) -> Answered {
     let (id, _) = visible(&desk, &caller, &id).await?;
     let wait = query.wait_secs.map_or(WAIT_MAX, |secs| Duration::from_secs(secs.into())).min(WAIT_MAX);
-    Ok(Json(desk.watch(caller.0.tenant(), id, query.seen, wait).await?))
+    Ok(Json(request_for(&caller, desk.watch(caller.0.tenant(), id, query.seen, wait).await?)))
 }
 
 async fn events(
@@ -276,17 +284,18 @@ async fn events(
     let (id, _) = visible(&desk, &caller, &id).await?;
     let wait = query.wait_secs.map_or(WAIT_MAX, |secs| Duration::from_secs(secs.into())).min(WAIT_MAX);
     let ends = tokio::time::Instant::now() + wait;
-    let tenant = caller.0.tenant().clone();
+    let (tenant, viewer) = (caller.0.tenant().clone(), caller);
     // Whoever comes back with the last event they saw misses none: `seen` is a position, not a moment.
     let events = stream::unfold((desk, query.seen), move |(desk, seen)| {
-        let tenant = tenant.clone();
+        let (tenant, viewer) = (tenant.clone(), viewer.clone());
         async move {
             let left = ends.saturating_duration_since(tokio::time::Instant::now());
             let request = desk.watch(&tenant, id, seen, left).await.ok()?;
             if request.seq <= seen {
                 return None;
             }
-            let event = Event::default().event("request").id(request.seq.to_string()).json_data(&request).ok()?;
+            let event =
+                Event::default().event("request").id(request.seq.to_string()).json_data(request_for(&viewer, request.clone())).ok()?;
             Some((Ok(event), (desk, request.seq)))
         }
     });
@@ -303,32 +312,32 @@ async fn vote(State(desk): State<Desk>, caller: Caller, Path(id): Path<String>, 
         comment: input.comment,
         option: input.option,
     };
-    Ok(Json(desk.vote(request_id(&id)?, ballot).await?))
+    Ok(Json(request_for(&caller, desk.vote(request_id(&id)?, ballot).await?)))
 }
 
 async fn edit(State(edits): State<Edits>, caller: Caller, Path(id): Path<String>, StrictJson(input): StrictJson<EditInput>) -> Answered {
-    Ok(Json(edits.edit(Voter::of(&caller.0)?, request_id(&id)?, input.revision, input.arguments).await?))
+    Ok(Json(request_for(&caller, edits.edit(Voter::of(&caller.0)?, request_id(&id)?, input.revision, input.arguments).await?)))
 }
 
 async fn answer(State(desk): State<Desk>, caller: Caller, Path(id): Path<String>, StrictJson(input): StrictJson<AnswerInput>) -> Answered {
     let command = Command::Answer { voter: Voter::of(&caller.0)?, text: input.text, option: input.option };
-    Ok(Json(desk.command(&caller.0.identity, request_id(&id)?, &command).await?))
+    Ok(Json(request_for(&caller, desk.command(&caller.0.identity, request_id(&id)?, &command).await?)))
 }
 
 async fn ask(State(desk): State<Desk>, caller: Caller, Path(id): Path<String>, StrictJson(input): StrictJson<SayInput>) -> Answered {
     let command = Command::AskBack { voter: Voter::of(&caller.0)?, text: input.text };
-    Ok(Json(desk.command(&caller.0.identity, request_id(&id)?, &command).await?))
+    Ok(Json(request_for(&caller, desk.command(&caller.0.identity, request_id(&id)?, &command).await?)))
 }
 
 async fn reply(State(desk): State<Desk>, caller: Caller, Path(id): Path<String>, StrictJson(input): StrictJson<SayInput>) -> Answered {
     let (id, _) = visible(&desk, &caller, &id).await?;
     let command = Command::Reply { agent: caller.0.identity.clone(), text: input.text };
-    Ok(Json(desk.command(&caller.0.identity, id, &command).await?))
+    Ok(Json(request_for(&caller, desk.command(&caller.0.identity, id, &command).await?)))
 }
 
 async fn acknowledge(State(desk): State<Desk>, caller: Caller, Path(id): Path<String>) -> Answered {
     let command = Command::Acknowledge { voter: Voter::of(&caller.0)? };
-    Ok(Json(desk.command(&caller.0.identity, request_id(&id)?, &command).await?))
+    Ok(Json(request_for(&caller, desk.command(&caller.0.identity, request_id(&id)?, &command).await?)))
 }
 
 async fn escalate(
@@ -339,7 +348,7 @@ async fn escalate(
 ) -> Answered {
     let (id, _) = visible(&desk, &caller, &id).await?;
     let command = Command::Escalate { by: caller.0.identity.clone(), message: input.message };
-    Ok(Json(desk.command(&caller.0.identity, id, &command).await?))
+    Ok(Json(request_for(&caller, desk.command(&caller.0.identity, id, &command).await?)))
 }
 
 async fn reassign(
@@ -349,7 +358,7 @@ async fn reassign(
     StrictJson(input): StrictJson<ReassignInput>,
 ) -> Answered {
     let command = Command::Reassign { by: caller.0.identity.clone(), to: input.to };
-    Ok(Json(desk.command(&caller.0.identity, request_id(&id)?, &command).await?))
+    Ok(Json(request_for(&caller, desk.command(&caller.0.identity, request_id(&id)?, &command).await?)))
 }
 
 async fn cancel(State(desk): State<Desk>, caller: Caller, Path(id): Path<String>, StrictJson(input): StrictJson<CancelInput>) -> Answered {
@@ -360,19 +369,20 @@ async fn cancel(State(desk): State<Desk>, caller: Caller, Path(id): Path<String>
         return Err(OversightError::NotEligible("only whoever asked, or an operator, withdraws a request".to_owned()).into());
     }
     let command = Command::Cancel { by: caller.0.identity.clone(), reason: input.reason };
-    Ok(Json(desk.command(&caller.0.identity, id, &command).await?))
+    Ok(Json(request_for(&caller, desk.command(&caller.0.identity, id, &command).await?)))
 }
 
 async fn glass(State(desk): State<Desk>, caller: Caller, Path(id): Path<String>, StrictJson(input): StrictJson<GlassInput>) -> Answered {
-    Ok(Json(desk.break_glass(Voter::of(&caller.0)?, request_id(&id)?, input.digest, &input.reason).await?))
+    Ok(Json(request_for(&caller, desk.break_glass(Voter::of(&caller.0)?, request_id(&id)?, input.digest, &input.reason).await?)))
 }
 
 async fn review(State(desk): State<Desk>, caller: Caller, Path(id): Path<String>, StrictJson(input): StrictJson<ReviewInput>) -> Answered {
     let command = Command::Review { voter: Voter::of(&caller.0)?, justified: input.justified, comment: input.comment };
-    Ok(Json(desk.command(&caller.0.identity, request_id(&id)?, &command).await?))
+    Ok(Json(request_for(&caller, desk.command(&caller.0.identity, request_id(&id)?, &command).await?)))
 }
 
 async fn batch(State(desk): State<Desk>, caller: Caller, StrictJson(input): StrictJson<BatchInput>) -> Result<Json<Batch>, Problem> {
     let voter = Voter::of(&caller.0)?;
-    Ok(Json(Batch { requests: desk.batch(&voter, input.choice, &input.requests, input.comment.as_deref()).await? }))
+    let decided = desk.batch(&voter, input.choice, &input.requests, input.comment.as_deref()).await?;
+    Ok(Json(Batch { requests: decided.into_iter().map(|request| request_for(&caller, request)).collect() }))
 }

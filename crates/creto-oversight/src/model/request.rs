@@ -172,11 +172,41 @@ pub struct Request {
     pub extra: Option<String>,
     /// Names of arguments that were left out of `action` because the viewer may not see them; the digest covers them.
     pub redacted: Vec<String>,
+    /// Names of arguments that only an operator, and the agent itself, sees in clear.
+    #[serde(skip)]
+    pub secrets: Vec<String>,
     /// The position of its latest event.
     pub seq: i64,
 }
 
+/// What stands in place of an argument that its viewer may not see.
+pub const HIDDEN: &str = "(hidden)";
+
+/// The action's text without the values of these arguments, and the names of those that were there. A text that cannot be read is left
+/// out whole.
+#[must_use]
+pub fn redact(action: &str, secrets: &[String]) -> (String, Vec<String>) {
+    let Ok(mut read) = serde_json::from_str::<serde_json::Value>(action) else { return (HIDDEN.to_owned(), secrets.to_vec()) };
+    let mut hidden = Vec::new();
+    if let Some(arguments) = read.get_mut("arguments").and_then(serde_json::Value::as_object_mut) {
+        for name in secrets {
+            if let Some(value) = arguments.get_mut(name) {
+                *value = HIDDEN.into();
+                hidden.push(name.clone());
+            }
+        }
+    }
+    if hidden.is_empty() { (action.to_owned(), hidden) } else { (read.to_string(), hidden) }
+}
+
 impl Request {
+    /// The request as somebody sees it who may not see its secret arguments. The digest stays that of the whole action.
+    #[must_use]
+    pub fn redacted(mut self) -> Self {
+        (self.action, self.redacted) = redact(&self.action, &self.secrets);
+        self
+    }
+
     /// Who asked.
     #[must_use]
     pub fn agent(&self) -> Option<NhiId> {

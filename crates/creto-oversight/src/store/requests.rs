@@ -93,6 +93,7 @@ impl Stored {
             admission: case.admission.clone(),
             extra: self.extra.clone(),
             redacted: Vec::new(),
+            secrets: case.plan.secrets.clone(),
             seq: self.seq,
         }
     }

@@ -82,3 +82,30 @@ async fn hazard_13_no_get_or_head_decides_anything() {
     assert_eq!((after.seq, after.state), (open.seq, creto_oversight::model::request::State::Pending));
     assert_eq!(house.leaves(&chain).await.len(), 1, "the asking alone is on record");
 }
+
+#[tokio::test]
+async fn secret_arguments_are_hidden_from_whoever_may_not_see_them_and_stay_in_the_digest() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = House::open(Db::open_sqlite(&folder.path().join("http.db"), SETS).unwrap(), Vec::new()).await;
+    let chain = house.chain("default", None, &["planner"]).await;
+    let operator = super::house::human("default", "olga", creto_nhi::Roles::OPERATOR_AND_APPROVER);
+    let document = json!({ "requirement": { "at_least": { "count": 1, "of": ["role:approver"] } }, "secrets": ["to"] });
+    let put = json!({ "policy": document });
+    assert_eq!(call(&house, operator.clone(), "PUT", "/v1/oversight/policies/require_approval", Some(put)).await.0, 200);
+    let open = asked(&house, &chain, "pay").await;
+    for path in [
+        format!("/v1/oversight/requests/{}", open.id),
+        format!("/v1/oversight/requests/{}/revisions", open.id),
+        "/v1/oversight/inbox".to_owned(),
+        "/v1/oversight/requests".to_owned(),
+    ] {
+        let (status, hidden) = call(&house, approver("default"), "GET", &path, None).await;
+        assert!(status == 200 && !hidden.to_string().contains("mallory") && hidden.to_string().contains("(hidden)"), "{path}: {hidden}");
+        let (_, clear) = call(&house, operator.clone(), "GET", &path, None).await;
+        assert!(clear.to_string().contains("mallory"), "{path}: {clear}");
+    }
+    let body = json!({ "choice": "approve", "digest": open.digest, "revision": 1 });
+    let (status, decided) =
+        call(&house, approver("default"), "POST", &format!("/v1/oversight/requests/{}/vote", open.id), Some(body)).await;
+    assert_eq!((status, &decided["state"], &decided["redacted"]), (200, &json!("approved"), &json!(["to"])), "{decided}");
+}
