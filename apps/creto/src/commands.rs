@@ -86,6 +86,7 @@ async fn with_server(session: &Session, command: Command) -> Result<ExitCode, Fa
         Command::Budgets => metering::budgets(session).await,
         Command::Budget(BudgetCommand::Set(args)) => metering::set_budget(session, args).await,
         Command::Meter(MeterCommand::Check) => metering::check(session).await,
+        Command::Meter(MeterCommand::Preview(args)) => metering::preview(session, &args).await,
         Command::Meter(MeterCommand::Price(args)) => metering::price(session, args).await,
         Command::Catalog(args) => billing::catalog(session, args).await,
         Command::Invoice(command) => billing::invoice(session, command).await,

@@ -85,6 +85,7 @@ pub(crate) fn endpoints(house: &Arc<House>, runs: &Runs) -> Endpoints {
         .and(creto_metering::http::wallets::endpoints(&house.wallets))
         .and(creto_metering::http::billing::endpoints(&house.billing))
         .and(creto_oversight::channels::http::endpoints(&house.channels))
+        .and(creto_metering::http::preview::endpoints(&house.catalog))
         .and(creto_oversight::http::endpoints(&house.desk, &house.actions))
         .and(creto_oversight::http::humanlayer::endpoints())
         .and(oversight::endpoints(house, runs))

@@ -122,6 +122,9 @@ pub enum MeteringError {
     /// The event was cancelled before.
     #[error("the event `{0}` was cancelled before")]
     AlreadyCancelled(String),
+    /// An amount is beyond what JSON and the ledger can say.
+    #[error("the amount of `{0}` does not fit: amounts are at most nine million million million minor units")]
+    AmountOverflow(String),
     /// The Gate said no.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -154,6 +157,7 @@ impl Coded for MeteringError {
             Self::Undone => ErrorCode::new("metering.undone"),
             Self::UnknownEvent(_) => ErrorCode::new("metering.unknown_event"),
             Self::AlreadyCancelled(_) => ErrorCode::new("metering.already_cancelled"),
+            Self::AmountOverflow(_) => ErrorCode::new("metering.amount_overflow"),
             Self::Refused(refusal) => refusal.code(),
             Self::Db(error) => error.code(),
         }
@@ -161,7 +165,9 @@ impl Coded for MeteringError {
 
     fn kind(&self) -> Kind {
         match self {
-            Self::BadEvent { .. } | Self::BadMetric(_) | Self::BadDefinition(_) | Self::CostOverflow(_) => Kind::Invalid,
+            Self::BadEvent { .. } | Self::BadMetric(_) | Self::BadDefinition(_) | Self::AmountOverflow(_) | Self::CostOverflow(_) => {
+                Kind::Invalid
+            }
             Self::DuplicateConflict { .. } => Kind::Conflict,
             Self::UnknownMetric(_) | Self::UnknownAccount(_) => Kind::NotFound,
             Self::UnknownDefinition { .. } => Kind::NotFound,

@@ -5,6 +5,7 @@ mod body;
 pub mod catalog;
 mod events;
 pub mod wallets;
+pub mod preview;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};

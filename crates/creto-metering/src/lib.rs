@@ -19,6 +19,7 @@ mod error;
 pub mod http;
 mod limits;
 pub mod model;
+mod preview;
 mod service;
 mod store;
 mod wallets;
@@ -28,6 +29,7 @@ pub use billing::{Billing, ChargeUsage, CreditEstimate, CreditRequest, Export, O
 pub use catalog::{Catalog, CatalogReader, Passed, SubscriptionView, Terms};
 pub use error::MeteringError;
 pub use limits::{AGENTS_PER_SHARD_MAX, RateLimits};
+pub use preview::{PREVIEW_EVENTS_MAX, Preview, PreviewInput};
 pub use service::{Answered, EventProof, Meter, MetricUsage, Outcome, Receipt, RecordedEvent, Taking};
 pub use store::MIGRATIONS;
 pub use store::billing::{BILLING_MIGRATIONS, InvoiceFilter};

@@ -26,6 +26,8 @@ mod ingest;
 mod ledger;
 #[path = "metering/limits.rs"]
 mod limits;
+#[path = "metering/preview.rs"]
+mod preview;
 #[path = "metering/props.rs"]
 mod props;
 #[path = "metering/wallets.rs"]

@@ -184,6 +184,8 @@ pub(crate) enum MeterCommand {
     Check,
     /// Define a metric and the price of one unit.
     Price(PriceArgs),
+    /// Show what a plan would bill of some events; nothing is recorded.
+    Preview(PreviewArgs),
     /// Record usage, as the agent whose sandbox this is.
     Track(TrackArgs),
 }
@@ -223,6 +225,13 @@ pub(crate) struct PriceArgs {
     /// The price of one unit, such as 0.002.
     #[arg(long, value_name = "P")]
     pub(crate) unit_price: String,
+}
+
+/// `creto meter preview`.
+#[derive(Debug, Args)]
+pub(crate) struct PreviewArgs {
+    /// The plan, the period, the events and what is taken off, as `POST /v1/metering/preview` takes them; `-` reads standard input.
+    pub(crate) file: std::path::PathBuf,
 }
 
 /// `creto meter track`.

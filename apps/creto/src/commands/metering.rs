@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use crate::cli::admin::{BudgetArgs, PriceArgs, TrackArgs};
+use crate::cli::admin::{BudgetArgs, PreviewArgs, PriceArgs, TrackArgs};
 use crate::commands::Session;
 use crate::commands::answer::{encode, rows, short, show, table, text};
 use crate::commands::remote::Remote;
@@ -87,6 +87,50 @@ pub(super) async fn price(session: &Session, args: PriceArgs) -> Result<ExitCode
     });
     let answer = session.send(Method::PUT, &format!("/v1/metering/metrics/{}", encode(&args.code)), &metric).await?;
     session.answer(&answer, |answer| format!("each unit of `{}` costs {}\n", args.code, text(answer, "unit_price")))
+}
+
+/// Shows what a plan would bill.
+pub(super) async fn preview(session: &Session, args: &PreviewArgs) -> Result<ExitCode, Failure> {
+    let shown = args.file.display();
+    let text = if args.file.as_os_str() == "-" { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(&args.file) };
+    let text = text.map_err(|e| Failure::usage(format!("`{shown}` cannot be read: {e}"), "name a file that exists"))?;
+    let input: Value = serde_json::from_str(&text)
+        .map_err(|e| Failure::usage(format!("`{shown}` is not JSON: {e}"), "see `POST /v1/metering/preview` in /openapi.json"))?;
+    let answer = session.send(Method::POST, "/v1/metering/preview", &input).await?;
+    session.answer(&answer, bill)
+}
+
+/// A bill as a table, in minor units of its currency.
+fn bill(answer: &Value) -> String {
+    let currency = text(answer, "currency");
+    let cells = |line: &Value| {
+        let name = line.get("charge").and_then(Value::as_str).unwrap_or_default().to_owned();
+        vec![
+            text(line, "kind"),
+            name,
+            text(line, "units"),
+            number(line, "amount_cents"),
+            number(line, "coupons_cents"),
+            number(line, "tax_cents"),
+        ]
+    };
+    let lines: Vec<_> = rows(answer, "lines").iter().map(cells).collect();
+    let mut out = table(&["line", "charge", "units", "cents", "coupons", "tax"], &lines, "nothing would be billed");
+    for (name, field) in [
+        ("subtotal", "subtotal_cents"),
+        ("taxes", "taxes_cents"),
+        ("total", "total_cents"),
+        ("credit notes", "credit_notes_cents"),
+        ("prepaid", "prepaid_cents"),
+        ("to pay", "to_pay_cents"),
+    ] {
+        out.push_str(&format!("{name}: {} {currency} cents\n", number(answer, field)));
+    }
+    out
+}
+
+fn number(value: &Value, field: &str) -> String {
+    value.get(field).and_then(Value::as_i64).map_or_else(String::new, |number| number.to_string())
 }
 
 /// Records usage as the agent itself.

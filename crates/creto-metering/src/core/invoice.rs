@@ -3,7 +3,7 @@
 use crate::core::allocate;
 use crate::core::exact::Exact;
 use crate::core::fee;
-use crate::core::rounding::{COUPON, INVOICE_TAX, ORDER_TAX};
+use crate::core::rounding::{COUPON, INVOICE_TAX};
 
 /// What a coupon takes off.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ pub fn totals(lines: &[Line], coupons_in_order: &[LineCoupon]) -> Totals {
     let precise_taxes: Vec<Exact> = lines.iter().zip(&left).map(|(line, left)| left * &line.tax_rate.percent()).collect();
     let line_taxes = lines.iter().zip(&left).map(|(line, left)| fee::tax(left, &line.tax_rate)).collect();
     let subtotal = fee::whole(&left.iter().sum());
-    let taxes = INVOICE_TAX.whole(&precise_taxes.iter().sum());
+    let taxes = tax(&precise_taxes.iter().sum());
     let total = &subtotal + &taxes;
     // A coupon that takes the rest of a line after another one's share takes a fraction; what is printed is whole.
     let coupons = lines.iter().map(|line| &line.amount).sum::<Exact>() - &subtotal;
@@ -104,6 +104,11 @@ pub fn totals(lines: &[Line], coupons_in_order: &[LineCoupon]) -> Totals {
         taxes,
         total,
     }
+}
+
+/// An invoice's tax, of the precise taxes of its lines.
+fn tax(precise: &Exact) -> Exact {
+    INVOICE_TAX.whole(precise)
 }
 
 /// What goes into an invoice, before anything is taken off.
@@ -160,7 +165,7 @@ pub fn settle(owed: &Exact, credit_notes: &Exact, prepaid: &Exact) -> Settled {
 #[must_use]
 pub fn order(order: &Order) -> Ordered {
     let subtotal_excl = (&order.subscription + &order.usage - &order.coupons).floor_zero();
-    let tax = ORDER_TAX.whole(&(&subtotal_excl * &order.tax_rate.percent()));
+    let tax = tax(&(&subtotal_excl * &order.tax_rate.percent()));
     let subtotal_incl = &subtotal_excl + &tax;
     let settled = settle(&subtotal_incl, &order.credit_notes, &order.prepaid);
     Ordered { subtotal_excl, tax, subtotal_incl, settled }

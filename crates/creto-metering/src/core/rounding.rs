@@ -69,8 +69,6 @@ pub const PLAN_FEE: Rounding = Rounding::new("plan_fee", Direction::HalfAway);
 pub const COUPON: Rounding = Rounding::new("coupon", Direction::HalfAway);
 /// Each share of an amount that is spread in minor units, before the largest remainders take the rest.
 pub const SHARE: Rounding = Rounding::new("share", Direction::Down);
-/// The tax of a whole invoice at one rate, to the minor unit.
-pub const ORDER_TAX: Rounding = Rounding::new("order_tax", Direction::HalfAway);
 /// Prepaid credits as money, to the minor unit.
 pub const CREDIT_MONEY: Rounding = Rounding::new("credit_money", Direction::HalfAway);
 /// Steps of a top-up that are needed to land past its threshold, before one more.
@@ -79,7 +77,7 @@ pub const TOP_UP_STEPS: Rounding = Rounding::new("top_up_steps", Direction::Down
 pub const POSTING: Rounding = Rounding::new("posting", Direction::HalfAway);
 
 /// All of them.
-pub const ALL: [Rounding; 15] = [
+pub const ALL: [Rounding; 14] = [
     UNITS_ROUND,
     UNITS_CEIL,
     UNITS_FLOOR,
@@ -91,7 +89,6 @@ pub const ALL: [Rounding; 15] = [
     PLAN_FEE,
     COUPON,
     SHARE,
-    ORDER_TAX,
     CREDIT_MONEY,
     TOP_UP_STEPS,
     POSTING,

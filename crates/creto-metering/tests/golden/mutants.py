@@ -42,12 +42,12 @@ BROKEN = """    pub fn whole(self, value: &Exact) -> Exact {
     fn unbroken(self, value: &Exact) -> Exact {"""
 WAYS = ["none", "up", "down", "half_away", "half_even", "half_up"]
 # What is rounded there is never negative: halves away from zero and halves up are the same.
-EQUIVALENT = {("true_up", "half_up"), ("coupon", "half_up"), ("order_tax", "half_up")}
+EQUIVALENT = {("true_up", "half_up"), ("coupon", "half_up")}
 OWN = {"HalfAway": "half_away", "Up": "up", "Down": "down"}
 
 
 def copy(to):
-    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.split(b"\0")
+    files = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True).stdout.split(b"\0")
     for name in filter(None, files):
         source = ROOT / os.fsdecode(name)
         if source.is_file():
@@ -86,7 +86,8 @@ def main():
                     noticed.append(wanted if run.returncode else None)
                 by = [who for who in noticed if who]
                 print(f"{name:>14} {way:<10} {'noticed by ' + ', '.join(by) if by else 'SURVIVES'}", flush=True)
-                if not any(runs) or (tests and not noticed[2]):
+                # A bill over HTTP has no negative amounts, the only ones that halves up treat otherwise.
+                if not any(runs) or (tests and way != "half_up" and not noticed[2]):
                     survivors.append(f"{name}:{way}")
     if survivors:
         sys.exit(f"{len(survivors)} survive: {' '.join(survivors)}")
