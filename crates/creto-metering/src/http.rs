@@ -4,8 +4,8 @@ pub mod billing;
 mod body;
 pub mod catalog;
 mod events;
-pub mod wallets;
 pub mod preview;
+pub mod wallets;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};

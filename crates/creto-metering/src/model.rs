@@ -18,5 +18,6 @@ pub mod price;
 pub mod source;
 pub mod subscription;
 pub mod tax;
+pub mod token_prices;
 pub mod wallet;
 pub mod wallets;

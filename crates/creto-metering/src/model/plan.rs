@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use crate::model::charge::Charge;
 use crate::model::currency::Currency;
 use crate::model::definition::{self, DefinitionError};
+use crate::model::token_prices::TokenPrices;
 
 /// Most charges of one plan.
 pub const CHARGES_MAX: usize = 500;
@@ -151,6 +152,9 @@ struct Raw {
     trial_period: u32,
     #[serde(default)]
     charges: Vec<Charge>,
+    /// Another way to write charges: each table becomes one.
+    #[serde(default)]
+    token_prices: Vec<TokenPrices>,
     #[serde(default)]
     minimum_commitment: Option<MinimumCommitment>,
     #[serde(default)]
@@ -173,7 +177,7 @@ impl TryFrom<Raw> for Plan {
             pay_in_advance: raw.pay_in_advance,
             bill_charges_monthly: raw.bill_charges_monthly,
             trial_period: raw.trial_period,
-            charges: raw.charges,
+            charges: raw.charges.into_iter().chain(raw.token_prices.iter().map(TokenPrices::charge)).collect(),
             minimum_commitment: raw.minimum_commitment,
             usage_thresholds: raw.usage_thresholds,
             tax_codes: raw.tax_codes,
@@ -250,6 +254,14 @@ mod tests {
         let again: Plan = serde_json::from_value(serde_json::to_value(&first).unwrap()).unwrap();
         assert_eq!(first, again);
         assert!(first.charge("tokens").is_some() && first.charge("other").is_none());
+    }
+
+    #[test]
+    fn a_price_table_of_models_becomes_an_ordinary_charge() {
+        let table = json!({ "billable_metric_code": "llm.tokens", "otherwise": "9", "models": { "m": { "input": "1", "output": "2" } } });
+        let plan = plan(|b| b["token_prices"] = json!([table])).unwrap();
+        assert_eq!(plan.charge("llm.tokens").map(|charge| charge.filters.len()), Some(4));
+        assert!(serde_json::to_value(&plan).unwrap().get("token_prices").is_none());
     }
 
     #[test]
