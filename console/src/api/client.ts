@@ -2,7 +2,7 @@
 
 import type {
   AccountState, CostNode, EventProof, InvoiceDetail, InvoiceFee, InvoiceRow, LogEntries, LogReport, Me,
-  MeteredEvent, OversightRequest, Passkey, ProblemBody, ProvenLeaf, Run, RunDetail, Session, WalletRow,
+  MeteredEvent, OversightRequest, Passkey, ProblemBody, ProvenLeaf, Revision, Run, RunDetail, Session, WalletRow,
 } from "./types";
 import { type NewPasskey, type Question, use } from "../core/passkey";
 
@@ -137,6 +137,11 @@ export const api = {
   deny: (id: string, comment: string) =>
     call<OversightRequest>("POST", `/v1/oversight/requests/${part(id)}/deny`, comment === "" ? {} : { comment }),
 
+  askBack: (id: string, text: string) => call<OversightRequest>("POST", `/v1/oversight/requests/${part(id)}/ask`, { text }),
+  edit: (id: string, revision: number, args: unknown) =>
+    call<OversightRequest>("POST", `/v1/oversight/requests/${part(id)}/edit`, { revision, arguments: args }),
+  revisions: async (id: string, signal?: AbortSignal) =>
+    (await call<{ revisions: Revision[] }>("GET", `/v1/oversight/requests/${part(id)}/revisions`, undefined, signal)).revisions,
   decideByMail: (id: string, token: string, choice: "approve" | "deny", digest: string, comment: string) =>
     call<OversightRequest>("POST", `/v1/oversight/requests/${part(id)}/mail`, { token, choice, digest, ...(comment === "" ? {} : { comment }) }),
   async approveByPasskey(id: string, digest: string, comment: string): Promise<OversightRequest> {

@@ -23,6 +23,15 @@ export interface Passkey {
   used_at?: string | null;
 }
 
+/** One state of a request's action; the first is what the agent asked. */
+export interface Revision {
+  revision: number;
+  digest: string;
+  action: string;
+  editor?: string | null;
+  at: string;
+}
+
 /** How somebody is told of requests. */
 export interface Me {
   preferences: { email?: string | null; mute?: string[] };

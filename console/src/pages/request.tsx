@@ -11,6 +11,7 @@ import { countdown, duration, millis, moment } from "../core/time";
 import { named } from "../core/timeline";
 import { unavailable } from "../core/passkey";
 import { Canonical } from "../ui/canonical";
+import { Edits, MoreWays } from "../ui/change";
 import { Icon } from "../ui/icons";
 import { useKeys } from "../ui/keys";
 import { useLoad, usePoll } from "../ui/load";
@@ -34,7 +35,7 @@ interface Props {
 }
 
 export function RequestDetail({ id, listed, others, changed, approver, now, mail }: Props): ReactNode {
-  const stamp = listed ? `${listed.state} ${listed.decided_at ?? ""}` : "";
+  const stamp = listed ? `${listed.state} ${listed.decided_at ?? ""} ${listed.seq}` : "";
   const loaded = useLoad(`${id} ${stamp}`, (signal) => (listed ? Promise.resolve(listed) : api.request(id, signal)));
   const request = loaded.value ?? listed;
   if (!request) return loaded.problem ? <ProblemBox problem={loaded.problem} retry={loaded.reload} /> : <Skeleton rows={8} />;
@@ -129,6 +130,7 @@ function Detail({ request, others, changed, approver, now, mail }: Omit<Props, "
         <ProblemBox problem={new Problem(0, `the server names another digest: ${request.digest}`, "console.digest_mismatch", "do not approve: report this to whoever runs the server")} />
       )}
 
+      {request.revision > 1 && <Edits request={request} />}
       {pending && <Before request={request} others={others} />}
 
       {pending && approver && (
@@ -141,6 +143,7 @@ function Detail({ request, others, changed, approver, now, mail }: Omit<Props, "
           mail={mail}
         />
       )}
+      {pending && approver && mail === undefined && <MoreWays request={request} changed={changed} />}
     </article>
   );
 }

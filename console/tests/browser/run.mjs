@@ -160,6 +160,19 @@ const tests = {
     await context.close();
   },
 
+  async "a question goes back to the agent, and the request keeps waiting"(fixture) {
+    const asked = await ask(fixture);
+    const { page, context, complaints } = await signedIn(fixture);
+    await goto(page, `#/inbox/${asked.id}`);
+    await page.getByRole("button", { name: "Ask the agent" }).click();
+    await page.locator("textarea").fill("who is it for?");
+    await page.getByRole("button", { name: "Ask", exact: true }).click();
+    await sees(page.getByLabel("votes and words"), "who is it for?");
+    assert.equal((await fixture.server.owner("GET", `/v1/oversight/requests/${asked.id}`)).state, "pending");
+    assert.deepEqual(complaints, []);
+    await context.close();
+  },
+
   async "escape leaves a decision unmade"(fixture) {
     const asked = await ask(fixture);
     const { page, context } = await signedIn(fixture);

@@ -117,7 +117,7 @@ def test_a_mail_that_is_sent_again_has_the_same_message_id(server, post, tool):
     assert len({mail["message-id"] for mail in mails}) == 1
 
 
-def test_opening_a_link_by_whatever_opens_links_decides_nothing(server, post, tool, tmp_path):
+def test_hazard_13_opening_a_link_by_whatever_opens_links_decides_nothing(server, post, tool, tmp_path):
     asked = ask(server, tool)
     (mail,) = post.about(asked["request"], "ada@example.org")
     link, request, token = link_of(mail)
@@ -158,7 +158,7 @@ def test_opening_a_link_by_whatever_opens_links_decides_nothing(server, post, to
     assert answer.json()["state"] == "approved", "and the link still works for its recipient"
 
 
-def test_a_mails_secret_decides_only_with_its_recipient_signed_in(server, post, tool):
+def test_hazard_14_a_mails_secret_decides_only_with_its_recipient_signed_in(server, post, tool):
     asked = ask(server, tool)
     request, digest = asked["request"], asked["digest"]
     _, _, token = link_of(post.about(request, "ada@example.org")[0])

@@ -173,7 +173,7 @@ def test_who_did_not_link_is_nobody(server, slack, ada, tool):
     assert state(server, request) == "pending"
 
 
-def test_what_slack_did_not_sign_now_is_refused_and_changes_nothing(server, slack, ada, tool):
+def test_hazard_15_what_slack_did_not_sign_now_is_refused_and_changes_nothing(server, slack, ada, tool):
     request = ask(server, tool)
     card = slack.said("chat.postMessage", request)
     body, now = click(card, "creto_approve"), int(time.time())

@@ -62,7 +62,7 @@ def server(binary, tmp_path, receiver):
     server.stop()
 
 
-def test_the_published_library_accepts_what_is_sent_and_nothing_that_was_changed(server, receiver):
+def test_hazard_16_the_published_library_accepts_what_is_sent_and_nothing_that_was_changed(server, receiver):
     made = server.operator.call("POST", "/v1/webhooks", {"url": receiver.url})
     server.operator.call("POST", f"/v1/webhooks/{made['endpoint']['id']}/test", {})
     headers, body = receiver.take()
