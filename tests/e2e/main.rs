@@ -11,6 +11,7 @@ mod crash;
 mod endings;
 mod humanlayer;
 mod oversight;
+mod ingest;
 mod own_keys;
 mod privacy;
 mod spine;

@@ -117,6 +117,7 @@ fn a_ceiling_is_set_from_the_command_line_and_binds_at_once() {
     let server = home.serve(&Options::default());
     let owner = server.owner();
     owner.put("/v1/metering/metrics/pages", json!({ "aggregation": "count", "unit_price": "0.10" })).ok();
+    owner.put("/v1/metering/reporters/reading", json!({ "reporters": ["*"] })).ok();
     let delegated = owner.post("/v1/delegations", json!({ "to": "worker", "budget": "0.10" })).ok();
     let key = json!({ "role": "agent", "name": "worker", "chain": text(&delegated, "chain") });
     let agent = server.bearer(text(&make_key(&owner, key), "token"));
@@ -147,6 +148,7 @@ fn rates_are_what_the_configuration_says_for_everybody_and_for_one() {
     let server = home.serve(&Options { config, ..Options::default() });
     let owner = server.owner();
     owner.put("/v1/metering/metrics/pages", json!({ "aggregation": "count", "unit_price": "0.10" })).ok();
+    owner.put("/v1/metering/reporters/reading", json!({ "reporters": ["*"] })).ok();
     for (name, burst) in [("worker", 2), ("busy", 5)] {
         let agent = server.bearer(text(&make_key(&owner, json!({ "role": "agent", "name": name })), "token"));
         let answers: Vec<Answer> = at_once(|number| send(&agent, event(&format!("{name}-{number}"))));

@@ -11,6 +11,7 @@ mod doctor;
 mod doubts;
 mod erase;
 mod inbox;
+mod ingest;
 mod keys;
 mod memory;
 mod metering;
@@ -55,6 +56,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Agent(AgentCommand::Key(args)) => own_keys::own_keys(data, act_as, args, json).await,
         Command::Meter(MeterCommand::Track(args)) => metering::track(args, json).await,
         Command::Oversight(OversightCommand::Verify(args)) => oversight::verify(&args, json),
+        Command::Meter(MeterCommand::Ingest(args)) => ingest::ingest(args, json).await,
         Command::Audit(AuditCommand::Verify(args)) => audit::verify(&Config::load(data, None, None)?, args, json).await,
         command => {
             let client = Client::open(Config::load(data, None, None)?, act_as).await?;
@@ -103,7 +105,7 @@ async fn with_server(session: &Session, command: Command) -> Result<ExitCode, Fa
         | Command::Completions { .. }
         | Command::Msg(_)
         | Command::Memory(_)
-        | Command::Meter(MeterCommand::Track(_))
+        | Command::Meter(MeterCommand::Track(_) | MeterCommand::Ingest(_))
         | Command::Audit(AuditCommand::Verify(_)) => Err(Failure::protocol("this command needs no server")),
     }
 }

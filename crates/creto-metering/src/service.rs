@@ -1,5 +1,7 @@
 //! The use cases of metering.
 
+pub(crate) mod cancel;
+mod current;
 pub(crate) mod drafting;
 mod ingest;
 mod reading;
@@ -22,6 +24,8 @@ use crate::model::account::AccountState;
 use crate::model::metric::Metric;
 use crate::store;
 
+pub use cancel::Cancelled;
+pub use current::{ChargeUsage, CurrentUsage};
 pub use ingest::{Answered, Outcome, Receipt, Taking};
 pub use reading::{EventProof, RecordedEvent};
 pub use usage::MetricUsage;
@@ -44,6 +48,12 @@ impl Meter {
 
     pub(crate) const fn db(&self) -> &Db {
         &self.db
+    }
+
+    /// The time, by the server's clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// The chain of whoever acts for itself: a human or a service that was authenticated.

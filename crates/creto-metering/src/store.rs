@@ -2,6 +2,7 @@
 
 pub(crate) mod aggregates;
 pub(crate) mod billing;
+pub(crate) mod cancelling;
 pub(crate) mod catalog;
 pub(crate) mod events;
 pub(crate) mod ledger;

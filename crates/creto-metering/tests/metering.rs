@@ -7,6 +7,8 @@ mod billing;
 mod billing_crash;
 #[path = "metering/billing_metered.rs"]
 mod billing_metered;
+#[path = "metering/books.rs"]
+mod books;
 #[path = "metering/budgets.rs"]
 mod budgets;
 #[path = "metering/catalog.rs"]

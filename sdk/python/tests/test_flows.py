@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from creto import ApprovalDenied, ApprovalTimeout, ConnectError, Granted, InDoubt, Pending, ProtocolError, TransportError
-from creto._flows import Action, Call, Driving, Invoke, Pause, ask, guarded, obtain, report, subscription_of, track, usage_event
+from creto._flows import Action, Call, Driving, Invoke, Pause, ask, guarded, obtain, report, subscription_of, track, track_all, usage_event
 from creto.errors import from_answer
 
 ACTION = Action("tool.call_with_approval", "tool:pay", {"to": "alice"}, reason="rent")
@@ -146,6 +146,17 @@ def test_usage_is_sent_again_under_the_same_transaction_until_it_is_answered():
     assert len(calls) == 1
     _, calls = play(track(known, "tokens", 3, subscription="bob", transaction_id="mine"), [RECEIPT])
     assert (calls[0].body["external_subscription_id"], calls[0].body["transaction_id"]) == ("bob", "mine")
+
+
+def test_many_events_go_in_few_requests_and_each_is_answered():
+    events = [usage_event("tokens", n) for n in range(10_001)]
+    told = [{"transaction_id": "t", "status": "recorded", "cost": "0"}, {"transaction_id": None, "status": "refused", "code": "metering.bad_event"}]
+    answers, calls = play(track_all({}, events), [WHOAMI, LOST, {"events": told}, {"events": told[:1]}])
+    assert [answer.status for answer in answers] == ["recorded", "refused", "recorded"] and answers[1].code == "metering.bad_event"
+    assert calls[1] == calls[2] and [len(call.body["events"]) for call in calls[2:]] == [10_000, 1]
+    assert calls[3].body["events"][0]["external_subscription_id"] == "alice"
+    _, calls = play(track_all({}, [{**usage_event("tokens", 1), "external_subscription_id": "own"}]), [{"events": told[:1]}])
+    assert len(calls) == 1 and calls[0].body["events"][0]["external_subscription_id"] == "own"
 
 
 def test_two_calls_are_two_transactions_unless_named():

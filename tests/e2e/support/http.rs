@@ -127,7 +127,7 @@ impl Client {
         };
         let mut head =
             format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-length: {}\r\n", self.host, body.len());
-        if !body.is_empty() {
+        if !body.is_empty() && !self.headers.iter().any(|(name, _)| name == "content-type") {
             head.push_str("content-type: application/json\r\n");
         }
         for (name, value) in &self.headers {

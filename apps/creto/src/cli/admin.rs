@@ -188,6 +188,17 @@ pub(crate) enum MeterCommand {
     Preview(PreviewArgs),
     /// Record usage, as the agent whose sandbox this is.
     Track(TrackArgs),
+    /// Record the events of a file, one JSON object on each line; called again, it goes on where it stopped.
+    Ingest(IngestArgs),
+}
+
+/// `creto meter ingest`.
+#[derive(Debug, Args)]
+pub(crate) struct IngestArgs {
+    /// The file.
+    pub(crate) file: std::path::PathBuf,
+    #[command(flatten)]
+    pub(crate) reach: super::agent::Reach,
 }
 
 /// `creto budget`.

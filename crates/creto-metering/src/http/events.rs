@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use super::body::{self, BATCH_BYTES_MAX};
 use crate::error::MeteringError;
 use crate::model::event::EventInput;
-use crate::service::{Answered, EventProof, Meter, Outcome, Receipt, RecordedEvent, Taking};
+use crate::service::{Answered, Cancelled, CurrentUsage, EventProof, Meter, Outcome, Receipt, RecordedEvent, Taking};
 
 /// The endpoints of events.
 #[must_use]
@@ -40,6 +40,35 @@ pub(super) fn endpoints(meter: &Meter) -> Vec<Endpoint> {
             state(),
         )
         .answers::<EventProof>(),
+        Endpoint::new(
+            Method::POST,
+            "/v1/metering/events/{transaction}/cancel",
+            Access::Operator,
+            "Cancel an event; its identifier stays used",
+            cancel,
+            state(),
+        )
+        .takes::<Of>()
+        .answers::<Cancelled>(),
+        Endpoint::new(
+            Method::POST,
+            "/v1/metering/events/{transaction}/amend",
+            Access::Operator,
+            "Cancel an event and record another one in its place",
+            amend,
+            state(),
+        )
+        .takes::<EventInput>()
+        .answers::<Receipt>(),
+        Endpoint::new(
+            Method::GET,
+            "/v1/metering/subscriptions/{external_id}/usage",
+            Access::Operator,
+            "Usage of the period that is under way, rated as it stands",
+            current_usage,
+            state(),
+        )
+        .answers::<CurrentUsage>(),
         Endpoint::new(
             Method::PUT,
             "/v1/metering/reporters/{subscription}",
@@ -112,10 +141,19 @@ struct Reporters {
     reporters: Vec<String>,
 }
 
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = EventSubscription)]
+struct Of {
+    /// Whose event.
+    subscription: String,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Of {
-    subscription: String,
+struct At {
+    #[serde(default)]
+    at: Option<Timestamp>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -212,6 +250,37 @@ async fn proof(
     Query(of): Query<Of>,
 ) -> Result<Json<EventProof>, Problem> {
     Ok(Json(meter.event_proof(caller.0.tenant(), &of.subscription, &transaction).await?))
+}
+
+async fn cancel(
+    State(meter): State<Meter>,
+    caller: Caller,
+    Path(transaction): Path<String>,
+    StrictJson(of): StrictJson<Of>,
+) -> Result<Json<Cancelled>, Problem> {
+    Ok(Json(meter.cancel(&caller.0.identity, &of.subscription, &transaction).await?))
+}
+
+/// The event in its place is of the same subscription.
+async fn amend(
+    State(meter): State<Meter>,
+    caller: Caller,
+    Path(transaction): Path<String>,
+    StrictJson(instead): StrictJson<EventInput>,
+) -> Result<Json<Receipt>, Problem> {
+    let direct = meter.direct(&caller.0.identity)?;
+    let subscription = instead.external_subscription_id.clone();
+    Ok(Json(meter.amend(&caller.0.identity, &direct, (&subscription, &transaction), instead).await?))
+}
+
+async fn current_usage(
+    State(meter): State<Meter>,
+    caller: Caller,
+    Path(external_id): Path<String>,
+    Query(when): Query<At>,
+) -> Result<Json<CurrentUsage>, Problem> {
+    let at = when.at.unwrap_or_else(|| meter.now());
+    Ok(Json(meter.current_usage(caller.0.tenant(), &external_id, at).await?))
 }
 
 async fn put_reporters(

@@ -42,6 +42,16 @@ pub(crate) struct Drafting {
 }
 
 impl Drafting {
+    /// With these aggregates in their places, and one source.
+    pub(crate) fn of(slots: Vec<Slot>, source: Source) -> Self {
+        let mut drafting = Self::default();
+        for slot in slots {
+            drafting.slot(slot.key, (*slot.terms).clone(), slot.priced);
+        }
+        drafting.source(source);
+        drafting
+    }
+
     /// The place of a source.
     pub(crate) fn source(&mut self, source: Source) -> usize {
         let same = self.known_sources.entry(source.chain).or_default();

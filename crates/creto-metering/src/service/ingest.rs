@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use creto_db::{DbError, Deciding};
+use creto_db::{DbError, Deciding, Step};
 use creto_enablement_common::gate::Acting;
 use creto_enablement_common::{AdmitRequest, Effect, Refusal};
 use creto_kernel::id::AdmissionId;
-use creto_kernel::{Coded, Digest, ErrorCode, Micros, TenantId, Timestamp};
+use creto_kernel::{Coded, Digest, ErrorCode, Micros, NhiId, TenantId, Timestamp};
 use creto_nhi::{DelegationChain, VerifiedChain};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -24,6 +24,7 @@ use crate::error::MeteringError;
 use crate::model::event::{self, Event, EventInput, OWN_PREFIX};
 use crate::model::metric::{self, Metric};
 use crate::model::source::{Attribution, Source};
+use crate::store::cancelling::{self, Cancelling, GivenBack};
 use crate::store::recording::{self, Draft, Told};
 use crate::store::{events, reporters};
 
@@ -103,20 +104,7 @@ impl Meter {
         taking: Taking,
         input: Result<EventInput, MeteringError>,
     ) -> Result<Receipt, MeteringError> {
-        let mut answered = self.ingest_all(acting, taking, vec![input]).await?;
-        let lost = || MeteringError::Db(DbError::Unavailable("nothing was answered".to_owned()));
-        let (transaction_id, outcome) = answered.events.pop().ok_or_else(lost)?;
-        let receipt = |admission: AdmissionId, cost, duplicate| Receipt {
-            transaction_id: transaction_id.unwrap_or_default(),
-            admission: admission.to_string(),
-            cost,
-            duplicate,
-        };
-        match outcome {
-            Outcome::Recorded { cost, .. } => Ok(receipt(answered.admission.ok_or_else(lost)?, cost, false)),
-            Outcome::Duplicate { cost, admission, .. } => Ok(receipt(admission, cost, true)),
-            Outcome::Refused(error) => Err(error),
-        }
+        receipt(self.ingest_all(acting, taking, vec![input]).await?)
     }
 
     /// Records many events in one commit under one leaf, and answers each. An `Err` refuses all of them; nothing is recorded then.
@@ -133,12 +121,55 @@ impl Meter {
                 return Ok(answered);
             }
             intake.draft(&inputs).await?;
-            match intake.commit().await {
+            match intake.commit(None).await {
                 Err(MeteringError::Refused(refusal)) if refusal.code() == recording::CATALOG_CHANGED => {}
                 outcome => return outcome,
             }
         }
         Err(MeteringError::Db(DbError::Busy("the catalog kept changing".to_owned())))
+    }
+
+    /// Records one event in place of another, which is cancelled in the same commit.
+    pub(super) async fn ingest_instead(
+        &self,
+        acting: impl Into<Acting<'_>>,
+        taking: Taking,
+        input: EventInput,
+        (by, subscription, transaction_id): (NhiId, String, String),
+    ) -> Result<Receipt, MeteringError> {
+        let acting = acting.into();
+        let inputs = vec![Ok(input)];
+        for _ in 0..DRAFTS_MAX {
+            let given = GivenBack::default();
+            let cancelled = self.cancelling(&by, &subscription, &transaction_id, given.clone()).await?;
+            let mut intake = Intake::new(self, acting, taking, &inputs).await?;
+            intake.draft(&inputs).await?;
+            match intake.commit(Some((cancelled, given))).await {
+                Err(MeteringError::Refused(refusal)) if refusal.code() == recording::CATALOG_CHANGED => {}
+                Err(MeteringError::Refused(refusal)) if refusal.code() == cancelling::CANCELLED => {
+                    return Err(MeteringError::AlreadyCancelled(transaction_id));
+                }
+                outcome => return receipt(outcome?),
+            }
+        }
+        Err(MeteringError::Db(DbError::Busy("the catalog kept changing".to_owned())))
+    }
+}
+
+/// The answer to a request of one event.
+fn receipt(mut answered: Answered) -> Result<Receipt, MeteringError> {
+    let lost = || MeteringError::Db(DbError::Unavailable("nothing was answered".to_owned()));
+    let (transaction_id, outcome) = answered.events.pop().ok_or_else(lost)?;
+    let receipt = |admission: AdmissionId, cost, duplicate| Receipt {
+        transaction_id: transaction_id.unwrap_or_default(),
+        admission: admission.to_string(),
+        cost,
+        duplicate,
+    };
+    match outcome {
+        Outcome::Recorded { cost, .. } => Ok(receipt(answered.admission.ok_or_else(lost)?, cost, false)),
+        Outcome::Duplicate { cost, admission, .. } => Ok(receipt(admission, cost, true)),
+        Outcome::Refused(error) => Err(error),
     }
 }
 
@@ -308,7 +339,8 @@ impl<'a> Intake<'a> {
         Ok(chain)
     }
 
-    async fn commit(mut self) -> Result<Answered, MeteringError> {
+    /// Commits what was drafted, after what it takes the place of.
+    async fn commit(mut self, instead_of: Option<(Cancelling, GivenBack)>) -> Result<Answered, MeteringError> {
         self.ask_policy().await?;
         if self.drafting.events.is_empty() || (self.taking.all_or_none && self.outcomes.iter().any(Option::is_some)) {
             return Ok(self.answer(None));
@@ -330,12 +362,14 @@ impl<'a> Intake<'a> {
             events,
             told: told.clone(),
         };
-        let effect = Effect {
-            steps: vec![Box::new(Deciding(draft))],
-            late: vec![told.lately()],
-            bill: Some(told.bill.clone()),
-            ..Effect::default()
-        };
+        let mut steps: Vec<Box<dyn Step>> = Vec::new();
+        let mut late = vec![told.lately()];
+        if let Some((cancelled, given)) = instead_of {
+            steps.push(Box::new(Deciding(cancelled)));
+            late.push(given.lately());
+        }
+        steps.push(Box::new(Deciding(draft)));
+        let effect = Effect { steps, late, bill: Some(told.bill.clone()), ..Effect::default() };
         let committed = self.meter.gate.commit_effect(request, effect).await;
         let recorded = match &committed {
             Ok(_) => Some((admission, told.root())),

@@ -215,6 +215,20 @@ pub(crate) fn put_members(tenant: &TenantId, slots: &[Slot], members: &[(&Member
     )
 }
 
+/// Values that no event names any more.
+pub(crate) fn forget_members(tenant: &TenantId, slots: &[Slot], members: &[&MemberKey]) -> Many {
+    Many::new(
+        Sql::per_engine(
+            "DELETE FROM meter_member WHERE tenant = $1 AND subscription = $2 AND charge = $3 AND dims = $4 AND scope = $5 AND value = $6",
+            "DELETE FROM meter_member m USING unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) \
+             AS q(subscription, charge, dims, scope, value) WHERE m.tenant = $1 AND m.subscription = q.subscription \
+             AND m.charge = q.charge AND m.dims = q.dims AND m.scope = q.scope AND m.value = q.value",
+        ),
+        params![tenant],
+        member_keys(slots, members),
+    )
+}
+
 pub(crate) fn put_running(tenant: &TenantId, rows: &[(&SlotKey, &Running)]) -> Result<Many, StepError> {
     let all: Vec<&SlotKey> = rows.iter().map(|(key, _)| *key).collect();
     let mut columns = keys(&all);
@@ -267,6 +281,28 @@ fn tally(row: &Row, column: usize) -> Result<Tally, DbError> {
 
 fn text(tally: &Tally) -> Result<String, StepError> {
     serde_json::to_string(tally).map_err(|e| StepError::Invalid(e.to_string()))
+}
+
+/// One aggregate of a period, as it is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    pub(crate) charge: String,
+    pub(crate) dims: String,
+    pub(crate) running: Running,
+}
+
+/// All aggregates of a subscription's period, by charge and groups.
+pub(crate) async fn of_period(db: &Db, tenant: &TenantId, subscription: &str, period: i64) -> Result<Vec<Kept>, DbError> {
+    let sql = "SELECT charge, dims, tally, posted_micros FROM meter_running WHERE tenant = $1 AND subscription = $2 AND period = $3 \
+               ORDER BY charge, dims";
+    let kept = |row: &Row| {
+        Ok(Kept {
+            charge: row.text(0)?.to_owned(),
+            dims: row.text(1)?.to_owned(),
+            running: Running { tally: tally(row, 2)?, posted: Micros::new(row.int(3)?) },
+        })
+    };
+    db.query(sql, params![tenant, subscription, period]).await?.iter().map(kept).collect()
 }
 
 /// One aggregate of a day, as it is kept.

@@ -299,6 +299,16 @@ pub(crate) async fn between(
     rows.iter().map(record_row).collect()
 }
 
+/// Every event of a subscription and a metric from a moment until before another, as a question inside a commit.
+pub(crate) fn all_between(tenant: &TenantId, subscription: &str, code: &str, (from, to): (Timestamp, Timestamp)) -> Many {
+    let sql = select_records!(
+        "meter_span s JOIN meter_record r ON r.tenant = s.tenant AND r.seq BETWEEN s.first AND s.last \
+         WHERE s.tenant = $1 AND s.subscription = $2 AND s.code = $3 AND s.day BETWEEN $4 AND $5 \
+         AND r.occurred_at >= $6 AND r.occurred_at < $7 ORDER BY r.seq"
+    );
+    Many::new(sql, params![tenant, subscription, code, utc_day(from), utc_day(to), from, to], vec![])
+}
+
 /// Events of a subscription from a moment until before another, of every metric, in the order of their places, after `after`.
 pub(crate) async fn of_subscription(
     db: &Db,

@@ -6,7 +6,8 @@ Start at `Client` (or `AsyncClient`) and `require_approval`. Every failure is a 
 from ._arguments import Arguments
 from ._async_client import AsyncClient
 from ._client import Client
-from ._model import Granted, OversightRequest, Pending, Settled, UsageReceipt
+from ._flows import usage_event
+from ._model import Granted, OversightRequest, Pending, Settled, TrackedEvent, UsageReceipt
 from ._own_key import OwnKey
 from ._runs import AsyncRun, Finished, Output, Run, Started
 from .approval import require_approval
@@ -77,6 +78,8 @@ __all__ = [
     "Started",
     "StorageError",
     "TransportError",
+    "TrackedEvent",
     "UsageReceipt",
+    "usage_event",
     "require_approval",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,7 +14,7 @@ import httpx
 from . import _flows
 from ._connection import ANSWER_SECS, Connection, answer_of, failed, to_httpx
 from ._flows import Action, Call, Driving, Flow, Invoke, Pause
-from ._model import Granted, OversightRequest, Pending, Settled, UsageReceipt
+from ._model import Granted, OversightRequest, Pending, Settled, TrackedEvent, UsageReceipt
 from ._own_key import OwnKey
 from ._runs import AsyncRun, run_request
 
@@ -98,6 +98,10 @@ class AsyncClient(Connection):
     async def track(self, code: str, quantity: int | Decimal | str | None = None, **options: Unpack[TrackOptions]) -> UsageReceipt:
         """Records usage of a metric, once however often it is sent; see `Client.track`."""
         return await self.drive(_flows.track(self._known, code, quantity, **options))
+
+    async def track_all(self, events: Iterable[Mapping[str, Any]], *, subscription: str | None = None) -> list[TrackedEvent]:
+        """Records many events, as `usage_event` makes them, in few requests; each is answered by itself."""
+        return await self.drive(_flows.track_all(self._known, events, subscription=subscription))
 
     async def requests(self, state: str | None = "pending") -> list[OversightRequest]:
         """Requests to humans, newest first, for an approver."""

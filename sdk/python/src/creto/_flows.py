@@ -9,13 +9,13 @@ import logging
 import math
 import time
 import uuid
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar
 
 from . import _model
-from ._model import Granted, OversightRequest, Pending, Settled, UsageReceipt
+from ._model import Granted, OversightRequest, Pending, Settled, TrackedEvent, UsageReceipt
 from .errors import ApprovalTimeout, ConnectError, CretoError, InDoubt, TransportError
 
 if TYPE_CHECKING:
@@ -310,6 +310,28 @@ def track(
     call = Call("POST", "/v1/metering/events", {**event, "external_subscription_id": subscription})
     answer = yield from _retried(call, TransportError)
     return UsageReceipt(_model.text(answer, "transaction_id"), _model.text(answer, "cost"), answer.get("duplicate") is True)
+
+
+BATCH_EVENTS_MAX = 10_000
+"""Most events of one request."""
+
+
+def track_all(known: dict[str, str], events: Iterable[Mapping[str, Any]], *, subscription: str | None = None) -> Flow[list[TrackedEvent]]:
+    """Records many usage events, as `usage_event` makes them, in requests of at most `BATCH_EVENTS_MAX`; each is answered by itself.
+
+    Sent again until there is an answer: the transaction identifiers make that safe.
+    """
+    waiting = [dict(event) for event in events]
+    if subscription is None and any("external_subscription_id" not in event for event in waiting):
+        if "subscription" not in known:
+            known["subscription"] = subscription_of((yield from _retried(Call("GET", "/v1/whoami"), TransportError)))
+        subscription = known["subscription"]
+    told: list[TrackedEvent] = []
+    for begin in range(0, len(waiting), BATCH_EVENTS_MAX):
+        batch = [{"external_subscription_id": subscription, **event} for event in waiting[begin : begin + BATCH_EVENTS_MAX]]
+        answer = yield from _retried(Call("POST", "/v1/metering/events", {"events": batch}), TransportError)
+        told.extend(TrackedEvent.read(event) for event in answer.get("events", []))
+    return told
 
 
 def requests(state: str | None) -> Flow[list[OversightRequest]]:

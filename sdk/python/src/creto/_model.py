@@ -67,6 +67,28 @@ class UsageReceipt:
 
 
 @dataclass(frozen=True)
+class TrackedEvent:
+    """What became of one event of a batch: `recorded`, `duplicate` or `refused`, then with the error's code and what to do."""
+
+    transaction_id: str | None
+    status: str
+    cost: str | None
+    code: str | None
+    detail: str | None
+
+    @classmethod
+    def read(cls, answer: Any) -> TrackedEvent:
+        """From the server's JSON."""
+        return cls(
+            transaction_id=optional(answer, "transaction_id"),
+            status=text(answer, "status"),
+            cost=optional(answer, "cost"),
+            code=optional(answer, "code"),
+            detail=optional(answer, "detail"),
+        )
+
+
+@dataclass(frozen=True)
 class OversightRequest:
     """A request to a human. `action` is the very document whose digest an approval approves; what an agent wrote in it, and `reason`, is
     untrusted text.
