@@ -31,7 +31,7 @@ pub use error::MeteringError;
 pub use limits::{AGENTS_PER_SHARD_MAX, RateLimits};
 pub use preview::{PREVIEW_EVENTS_MAX, Preview, PreviewInput};
 pub use service::{
-    Answered, Cancelled, ChargeUsage, CurrentUsage, EventProof, Meter, MetricUsage, Outcome, Receipt, RecordedEvent, Taking,
+    Answered, Cancelled, CurrentUsage, EventProof, Meter, MetricUsage, Outcome, Receipt, RecordedEvent, Taking, UsageLine,
 };
 pub use store::MIGRATIONS;
 pub use store::billing::{BILLING_MIGRATIONS, InvoiceFilter};

@@ -25,7 +25,7 @@ use crate::model::metric::Metric;
 use crate::store;
 
 pub use cancel::Cancelled;
-pub use current::{ChargeUsage, CurrentUsage};
+pub use current::{CurrentUsage, UsageLine};
 pub use ingest::{Answered, Outcome, Receipt, Taking};
 pub use reading::{EventProof, RecordedEvent};
 pub use usage::MetricUsage;

@@ -38,12 +38,12 @@ pub struct CurrentUsage {
     #[schema(value_type = String)]
     pub posted: Micros,
     /// Each charge, filter and group that was used.
-    pub charges: Vec<ChargeUsage>,
+    pub charges: Vec<UsageLine>,
 }
 
 /// Usage of one charge, of one filter and group of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct ChargeUsage {
+pub struct UsageLine {
     /// The charge.
     pub charge: String,
     /// The metric.
@@ -108,7 +108,7 @@ impl Meter {
             let amount_cents = amount.as_ref().map(|amount| fee::of_amount(amount, &subunits));
             usage.amount_cents += amount_cents.as_ref().unwrap_or(&Exact::ZERO);
             usage.posted = usage.posted.checked_add(posted).unwrap_or(Micros::MAX);
-            usage.charges.push(ChargeUsage {
+            usage.charges.push(UsageLine {
                 charge: charge.code.clone(),
                 code: charge.billable_metric_code.clone(),
                 filter: kept.filter,
