@@ -30,9 +30,7 @@ pub use catalog::{Catalog, CatalogReader, Passed, SubscriptionView, Terms};
 pub use error::MeteringError;
 pub use limits::{AGENTS_PER_SHARD_MAX, RateLimits};
 pub use preview::{PREVIEW_EVENTS_MAX, Preview, PreviewInput};
-pub use service::{
-    Answered, Cancelled, CurrentUsage, EventProof, Meter, MetricUsage, Outcome, Receipt, RecordedEvent, Taking, UsageLine,
-};
+pub use service::{Answered, Cancelled, CurrentUsage, EventProof, Meter, MetricUsage, Outcome, Receipt, RecordedEvent, Taking, UsageLine};
 pub use store::MIGRATIONS;
 pub use store::billing::{BILLING_MIGRATIONS, InvoiceFilter};
 pub use store::catalog::CATALOG_MIGRATIONS;
