@@ -215,10 +215,13 @@ async fn inbox(desk: &Desk) -> Fallible<f64> {
 /// Milliseconds to claim a hundred due timers.
 async fn claims(house: &House) -> Fallible<f64> {
     let mut times = Vec::new();
-    for _ in 0..20 {
+    // The first rounds pay for what filling the table left in the write-ahead log.
+    for round in 0..30 {
         let started = Instant::now();
         let claimed = house.desk.claim_due().await?;
-        times.push(started.elapsed().as_secs_f64() * 1e3);
+        if round >= 10 {
+            times.push(started.elapsed().as_secs_f64() * 1e3);
+        }
         if claimed == 0 {
             return Err("nothing was due".into());
         }
