@@ -175,7 +175,7 @@ function Votes({ request }: { request: OversightRequest }): ReactNode {
         ))}
         {request.thread.map((said) => (
           <li key={said.at}>
-            <Who id={said.by} /> <span className="soft">{moment(said.at)}</span>
+            <Who id={said.by} /> <span className="soft">{moment(said.at)}{said.by.includes("/agent/") && ", untrusted: written by the agent"}</span>
             <blockquote><Visible text={said.text} /></blockquote>
           </li>
         ))}

@@ -114,7 +114,7 @@ fn request_id(text: &str) -> Result<RequestId, OversightError> {
 }
 
 /// The request as this caller may see it: secret arguments in clear for operators and the agent itself only.
-fn request_for(caller: &Caller, request: Request) -> Request {
+pub(crate) fn request_for(caller: &Caller, request: Request) -> Request {
     let own = request.agent().as_ref() == Some(&caller.0.identity);
     if own || caller.0.roles.has(Role::Operator) { request } else { request.redacted() }
 }

@@ -54,6 +54,8 @@ def server(binary, tmp_path_factory, slack):
         patch.setenv("CRETO_SLACK_BOT_TOKEN", "xoxb-test")
         patch.setenv("CRETO_SLACK_SIGNING_SECRET", SECRET)
         server = Server(binary, data)
+    document = {"requirement": {"at_least": {"count": 1, "of": ["role:approver"]}}, "separation": "agents", "secrets": ["iban"]}
+    server.operator.call("PUT", "/v1/oversight/policies/require_approval", {"policy": document})
     yield server
     server.stop()
 
@@ -234,3 +236,10 @@ def test_a_service_that_is_down_decides_nothing_and_hears_of_it_later(server, sl
     slack.down = False
     slack.until(lambda received: any(request in json.dumps(body) for _, _, body, _ in received[tried:]), "it was tried again")
     assert state(server, request) == "pending"
+
+
+def test_what_only_operators_may_see_is_sent_to_no_service_and_clicked_by_nobody(server, slack, ada, tool):
+    request = ask(server, tool, arguments={"iban": "DE89370400440532013000", "amount": "5"})
+    card = slack.said("chat.postMessage", request)
+    assert "DE89370400440532013000" not in json.dumps(card) and "amount" in json.dumps(card)
+    assert [element["action_id"] for element in card["blocks"][-1]["elements"]] == ["creto_open"]

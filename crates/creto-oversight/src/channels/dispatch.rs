@@ -46,7 +46,8 @@ impl Channels {
             Err(OversightError::UnknownRequest(_)) => return Ok(()),
             Err(error) => return Err(error.to_string()),
         };
-        let card = Card::new(request, notice, self.0.public.base());
+        // What only some may see leaves the server for nobody.
+        let card = Card::new(request.redacted(), notice, self.0.public.base());
         self.tell_webhooks(message, notice, &card).await?;
         // The configured services are one tenant's.
         if notice.tenant != self.0.tenant {

@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 
 use super::{Callback, Channels, Link, Preferences, Wish};
 use crate::error::OversightError;
+use crate::http::request_for;
 use crate::model::case::Choice;
 use crate::model::request::Request;
 
@@ -214,7 +215,8 @@ async fn passkey(
 ) -> Result<Json<Request>, Problem> {
     let PasskeyInput { digest, comment, credential, client_data, authenticator_data, signature } = input;
     let assertion = Assertion { credential, client_data, authenticator_data, signature };
-    Ok(Json(channels.approve_by_passkey(&caller.0, request_id(&id)?, digest, comment, &assertion).await?))
+    let request = channels.approve_by_passkey(&caller.0, request_id(&id)?, digest, comment, &assertion).await?;
+    Ok(Json(request_for(&caller, request)))
 }
 
 async fn mail(
@@ -224,7 +226,8 @@ async fn mail(
     StrictJson(input): StrictJson<MailInput>,
 ) -> Result<Json<Request>, Problem> {
     let MailInput { token, choice, digest, comment } = input;
-    Ok(Json(channels.decide_by_mail(&caller.0, request_id(&id)?, &token, choice, digest, comment).await?))
+    let request = channels.decide_by_mail(&caller.0, request_id(&id)?, &token, choice, digest, comment).await?;
+    Ok(Json(request_for(&caller, request)))
 }
 
 /// Answers as soon as the vote is committed, well within the three seconds a service waits; whoever clicked is told afterwards, and the
