@@ -4,6 +4,7 @@
 mod cli {
     mod agents;
     mod audit;
+    mod billing;
     mod decide;
     mod house;
     mod keys;

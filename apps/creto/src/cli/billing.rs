@@ -86,7 +86,7 @@ pub(crate) enum InvoiceCommand {
         /// Which.
         invoice: String,
     },
-    /// Write a table as CSV: invoices, fees or ledger.
+    /// Write a table as CSV: events, invoices, fees or ledger.
     Export {
         /// Which table.
         table: String,

@@ -1,4 +1,4 @@
-//! Tables out of billing as CSV (RFC 4180): invoices, their lines, and the ledger of prepaid credits.
+//! Tables as CSV (RFC 4180): events, invoices, their lines, and the ledger of prepaid credits.
 
 use creto_db::params;
 use creto_kernel::TenantId;
@@ -8,6 +8,7 @@ use crate::error::MeteringError;
 use crate::model::invoice::Invoice;
 use crate::model::page::{PER_PAGE_MAX, Page};
 use crate::store::billing::InvoiceFilter;
+use crate::store::events;
 
 /// Rows read at once.
 const ROWS_MAX: i64 = 1_000;
@@ -21,6 +22,8 @@ pub enum Export {
     Fees,
     /// One row for each line of the ledger of prepaid credits.
     Ledger,
+    /// One row for each event, in the order they were recorded.
+    Events,
 }
 
 impl Export {
@@ -31,6 +34,7 @@ impl Export {
             "invoices" => Some(Self::Invoices),
             "fees" => Some(Self::Fees),
             "ledger" => Some(Self::Ledger),
+            "events" => Some(Self::Events),
             _ => None,
         }
     }
@@ -40,6 +44,9 @@ impl Billing {
     /// The table's next rows after `after`, with the heading before the first ones, and where the ones after them begin; `None` after the
     /// last ones.
     pub async fn export(&self, tenant: &TenantId, table: Export, after: u32) -> Result<(String, Option<u32>), MeteringError> {
+        if table == Export::Events {
+            return self.event_rows(tenant, after).await;
+        }
         let mut out = String::new();
         if after == 0 {
             line(&mut out, heading(table).iter().map(|word| (*word).to_owned()));
@@ -76,10 +83,34 @@ impl Billing {
                 }
                 listed.items.len()
             }
-            Export::Ledger => self.ledger_rows(tenant, after, &mut out).await?,
+            Export::Ledger | Export::Events => self.ledger_rows(tenant, after, &mut out).await?,
         };
         let more = i64::try_from(count).unwrap_or(i64::MAX) >= ROWS_MAX;
         Ok((out, more.then_some(after + 1)))
+    }
+
+    /// Events go on by their place: it does not move while others are recorded.
+    async fn event_rows(&self, tenant: &TenantId, after: u32) -> Result<(String, Option<u32>), MeteringError> {
+        let mut out = String::new();
+        if after == 0 {
+            line(&mut out, heading(Export::Events).iter().map(|word| (*word).to_owned()));
+        }
+        let records = events::walk(&self.db, tenant, i64::from(after), ROWS_MAX).await?;
+        for record in &records {
+            let cells = [
+                record.seq.to_string(),
+                text(&record.transaction_id),
+                text(&record.subscription),
+                text(&record.code),
+                record.occurred_at.to_string(),
+                text(&record.properties),
+                record.cost.to_string(),
+                record.cancelled_at.map_or_else(String::new, |at| at.to_string()),
+            ];
+            line(&mut out, cells);
+        }
+        let more = records.last().filter(|_| i64::try_from(records.len()).unwrap_or(i64::MAX) >= ROWS_MAX);
+        Ok((out, more.and_then(|last| u32::try_from(last.seq).ok())))
     }
 
     async fn ledger_rows(&self, tenant: &TenantId, after: u32, out: &mut String) -> Result<usize, MeteringError> {
@@ -140,6 +171,7 @@ const fn heading(table: Export) -> &'static [&'static str] {
             "first_leaf",
             "last_leaf",
         ],
+        Export::Events => &["seq", "transaction_id", "subscription", "code", "timestamp", "properties", "cost", "cancelled_at"],
         Export::Ledger => &["transaction", "line", "account", "side", "amount", "currency", "posted_at"],
     }
 }

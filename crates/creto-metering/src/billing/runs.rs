@@ -28,7 +28,14 @@ impl Billing {
         let tenant = by.tenant();
         let mut run = match store::running(&self.db, tenant).await? {
             Some(run) => run,
-            None => self.begin_run(by).await?,
+            None => match self.begin_run(by).await {
+                // Somebody else began one: both go on with it.
+                Err(MeteringError::Conflict { code, .. }) if code == CHANGED => match store::running(&self.db, tenant).await? {
+                    Some(run) => run,
+                    None => self.begin_run(by).await?,
+                },
+                begun => begun?,
+            },
         };
         while !run.done {
             run = self.step(by, run).await?;
@@ -172,12 +179,15 @@ impl Billing {
                 continue;
             }
             match self.finalize(by, id).await {
-                Ok(_) => run.finalized += 1,
+                Ok(_) => {
+                    run.finalized += 1;
+                    progressed = true;
+                }
+                // Another run was faster.
                 Err(MeteringError::WrongState(_)) => {}
                 Err(error) if is_own(&error) => run.failures.push(format!("{id}: {error}")),
                 Err(error) => return Err(error),
             }
-            progressed = true;
         }
         Ok(!progressed)
     }

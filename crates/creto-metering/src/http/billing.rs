@@ -93,7 +93,14 @@ fn others(billing: &Billing) -> Vec<Endpoint> {
         Endpoint::new(Method::PUT, "/v1/metering/test-clock", operator, "Move the clock of test mode", set_clock, state())
             .takes::<TestClock>()
             .answers::<TestClock>(),
-        Endpoint::new(Method::GET, "/v1/metering/export/{table}", operator, "A table as CSV: invoices, fees, ledger", export, state()),
+        Endpoint::new(
+            Method::GET,
+            "/v1/metering/export/{table}",
+            operator,
+            "A table as CSV: events, invoices, fees, ledger",
+            export,
+            state(),
+        ),
         Endpoint::new(Method::POST, "/v1/metering/customers/{code}/erase", operator, "Forget whose a customer is", erase, state()),
     ]
 }
@@ -387,7 +394,7 @@ async fn export(
     Path(table): Path<String>,
     Query(from): Query<After>,
 ) -> Result<Response, Problem> {
-    let unknown = || MeteringError::from(DefinitionError::new("table", "is none of `invoices`, `fees`, `ledger`"));
+    let unknown = || MeteringError::from(DefinitionError::new("table", "is none of `events`, `invoices`, `fees`, `ledger`"));
     let table = Export::named(&table).ok_or_else(unknown)?;
     let (text, more) = billing.export(caller.0.tenant(), table, from.after).await?;
     let mut response = ([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], text).into_response();

@@ -10,7 +10,7 @@ use creto_metering::model::event::EventInput;
 use creto_metering::model::invoice::FeeKind;
 use creto_metering::model::page::Page;
 use creto_metering::model::plan::Plan;
-use creto_metering::{Billing, Catalog, InvoiceFilter, Meter, Wallets};
+use creto_metering::{Billing, Catalog, Export, InvoiceFilter, Meter, Wallets};
 use serde_json::{Value, json};
 
 use super::catalog::{metric, read, subscription};
@@ -88,6 +88,9 @@ async fn what_the_meter_recorded_is_billed_with_its_batches_and_late_events_on_t
         let second = billing.get(by.tenant(), invoices.items[0].id).await.unwrap();
         let adjusted: Vec<_> = second.fees.iter().filter(|fee| fee.kind == FeeKind::Adjustment).map(|fee| fee.amount_cents).collect();
         assert_eq!(adjusted, [100], "{:?}", second.fees);
+        let (csv, more) = billing.export(by.tenant(), Export::Events, 0).await.unwrap();
+        assert_eq!((csv.lines().count(), more), (6, None), "{csv}");
+        assert!(csv.contains("t1,s1,tokens,"), "{csv}");
         assert!(meter.check(by.tenant()).await.unwrap().ok);
     })
     .await;
