@@ -6,7 +6,7 @@ import { cents } from "../core/cents";
 import { leafHash, proves, walk } from "../core/merkle";
 import { href } from "../core/route";
 import { useLoad } from "../ui/load";
-import { Await, Head, Visible } from "../ui/parts";
+import { Await, Head, Visible, Who } from "../ui/parts";
 
 /** An invoice: its lines, what is taken off, and behind each line of usage the events and their proofs. */
 export function InvoicePage({ invoice }: { invoice: string }): ReactNode {
@@ -113,7 +113,7 @@ function Event({ event, roots }: { event: MeteredEvent; roots: readonly string[]
     <tr>
       <td><Visible text={event.transaction_id} />{event.cancelled_at && <span className="soft"> cancelled</span>}</td>
       <td>{event.timestamp.slice(0, 19).replace("T", " ")}</td>
-      <td className="part"><Visible text={event.agent} /></td>
+      <td className="part"><Who id={event.agent} /></td>
       <td>{loaded.problem ? loaded.problem.detail : (loaded.value ?? "…")}</td>
     </tr>
   );

@@ -186,6 +186,9 @@ impl Writer {
         for (at, (name, amount)) in sheet.sums.iter().enumerate() {
             let last = at + 1 == sheet.sums.len();
             let (font, size) = if last { (BOLD, 12.0) } else { (REGULAR, 10.0) };
+            if last {
+                self.down(6.0);
+            }
             self.right(font, size, TAX_AT, 0.1, name);
             self.right(font, size, RIGHT, 0.1, amount);
             self.down(if last { 30.0 } else { 15.0 });

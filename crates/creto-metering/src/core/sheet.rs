@@ -92,11 +92,16 @@ pub fn sheet(document: &InvoiceDocument) -> Sheet {
     for tax in &invoice.taxes {
         shown.push((format!("{} ({} %)", tax.name, units(&tax.rate)), amount(tax.amount_cents)));
     }
-    shown.push(("With tax".to_owned(), amount(sums.sub_total_including_taxes_cents)));
+    if !invoice.taxes.is_empty() {
+        shown.push(("With tax".to_owned(), amount(sums.sub_total_including_taxes_cents)));
+    }
     for credit in invoice.credits.iter().filter(|credit| !credit.before_taxes) {
-        let name =
-            if credit.kind == "wallet" { format!("Prepaid credits {}", credit.name) } else { format!("Credit note {}", credit.name) };
-        shown.push((name.trim().to_owned(), amount(-credit.amount_cents)));
+        let name = match (credit.kind.as_str(), credit.name.as_str()) {
+            ("wallet", "") => "Prepaid credits".to_owned(),
+            ("wallet", name) => format!("Prepaid credits ({name})"),
+            (_, number) => format!("Credit note {number}"),
+        };
+        shown.push((name, amount(-credit.amount_cents)));
     }
     shown.push(("To be paid".to_owned(), amount(sums.total_cents)));
     let proof = document.leaf.iter().map(|leaf| format!("This invoice is sealed in the audit log by {leaf}.")).collect();
@@ -164,7 +169,7 @@ pub fn page(sheet: &Sheet) -> String {
          main{max-width:820px;margin:auto;background:#fff;padding:44px 52px;border-radius:10px;box-shadow:0 1px 8px #0002}\
          h1{font-size:25px;margin:0 0 22px}header{display:flex;justify-content:space-between;gap:32px;margin-bottom:30px}\
          dl{display:grid;grid-template-columns:auto auto;gap:3px 18px;margin:0}dt,small{color:#667080}dd{margin:0}\
-         table{border-collapse:collapse;width:100%}th{text-align:left;color:#667080;font-weight:500;border-bottom:1px solid #d6dae0;padding:6px 0}\
+         table{border-collapse:collapse;width:100%}address{font-style:normal}th{text-align:left;color:#667080;font-weight:500;border-bottom:1px solid #d6dae0;padding:6px 0}\
          td{padding:9px 0;border-bottom:1px solid #eceef1;vertical-align:top}td small{display:block;overflow-wrap:anywhere}\
          .n{text-align:right;white-space:nowrap;padding-left:20px;font-variant-numeric:tabular-nums}tfoot td{border:0;padding:4px 0}\
          tfoot tr:last-child td{font-weight:650;font-size:17px;border-top:2px solid #1b1f24;padding-top:9px}\
