@@ -710,6 +710,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/metering/applied-coupons": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List redeemed coupons, newest first */
+        get: operations["get /v1/metering/applied-coupons"];
+        put?: never;
+        /** A customer redeems a coupon */
+        post: operations["post /v1/metering/applied-coupons"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/applied-coupons/{coupon}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** End a redeemed coupon */
+        delete: operations["delete /v1/metering/applied-coupons/{coupon}"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/metering/billable-metrics": {
         parameters: {
             query?: never;
@@ -756,6 +791,41 @@ export interface paths {
         };
         /** Every version of a definition, newest first */
         get: operations["get /v1/metering/billable-metrics/{code}/versions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/billing-runs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List runs of billing, newest first */
+        get: operations["get /v1/metering/billing-runs"];
+        put?: never;
+        /** Bill everything that is due */
+        post: operations["post /v1/metering/billing-runs"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/billing-runs/{run}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One run of billing */
+        get: operations["get /v1/metering/billing-runs/{run}"];
         put?: never;
         post?: never;
         delete?: never;
@@ -869,6 +939,59 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/metering/credit-notes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List credit notes, newest first */
+        get: operations["get /v1/metering/credit-notes"];
+        put?: never;
+        /** Credit lines of a final invoice */
+        post: operations["post /v1/metering/credit-notes"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/credit-notes/estimate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What a credit note would come to */
+        post: operations["post /v1/metering/credit-notes/estimate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/credit-notes/{note}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One credit note */
+        get: operations["get /v1/metering/credit-notes/{note}"];
+        put?: never;
+        post?: never;
+        /** Take back what is left of one */
+        delete: operations["delete /v1/metering/credit-notes/{note}"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/metering/customers": {
         parameters: {
             query?: never;
@@ -906,7 +1029,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/v1/metering/events": {
+    "/v1/metering/customers/{code}/erase": {
         parameters: {
             query?: never;
             header?: never;
@@ -915,8 +1038,266 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Record one usage event */
+        /** Forget whose a customer is */
+        post: operations["post /v1/metering/customers/{code}/erase"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Events of a subscription and a metric */
+        get: operations["get /v1/metering/events"];
+        put?: never;
+        /** Record usage: one event, a list, lines or CloudEvents */
         post: operations["post /v1/metering/events"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/events/{transaction}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One event as it is recorded */
+        get: operations["get /v1/metering/events/{transaction}"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/events/{transaction}/amend": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Cancel an event and record another one in its place */
+        post: operations["post /v1/metering/events/{transaction}/amend"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/events/{transaction}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Cancel an event; its identifier stays used */
+        post: operations["post /v1/metering/events/{transaction}/cancel"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/events/{transaction}/proof": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The proof that an event was recorded */
+        get: operations["get /v1/metering/events/{transaction}/proof"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/export/{table}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A table as CSV: events, invoices, fees, ledger */
+        get: operations["get /v1/metering/export/{table}"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/fees": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lines of invoices, newest first */
+        get: operations["get /v1/metering/fees"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/fees/{fee}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One line */
+        get: operations["get /v1/metering/fees/{fee}"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/invoices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List invoices, newest first */
+        get: operations["get /v1/metering/invoices"];
+        put?: never;
+        /** Bill a customer once */
+        post: operations["post /v1/metering/invoices"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/invoices/{invoice}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** An invoice with its lines */
+        get: operations["get /v1/metering/invoices/{invoice}"];
+        /** Say whether an invoice was paid, or put entries on it */
+        put: operations["put /v1/metering/invoices/{invoice}"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/invoices/{invoice}/finalize": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Make a draft final */
+        post: operations["post /v1/metering/invoices/{invoice}/finalize"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/invoices/{invoice}/page": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** An invoice as a web page */
+        get: operations["get /v1/metering/invoices/{invoice}/page"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/invoices/{invoice}/pdf": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** An invoice as PDF */
+        get: operations["get /v1/metering/invoices/{invoice}/pdf"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/invoices/{invoice}/refresh": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Compute a draft again */
+        post: operations["post /v1/metering/invoices/{invoice}/refresh"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/invoices/{invoice}/void": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Take a final invoice back */
+        post: operations["post /v1/metering/invoices/{invoice}/void"];
         delete?: never;
         options?: never;
         head?: never;
@@ -994,6 +1375,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/metering/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What a plan would bill of these events; nothing is recorded */
+        post: operations["post /v1/metering/preview"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/reporters/{subscription}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who may report for a subscription */
+        get: operations["get /v1/metering/reporters/{subscription}"];
+        /** Say who may report for a subscription */
+        put: operations["put /v1/metering/reporters/{subscription}"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/metering/subscriptions": {
         parameters: {
             query?: never;
@@ -1026,6 +1442,23 @@ export interface paths {
         post?: never;
         /** End a subscription now */
         delete: operations["delete /v1/metering/subscriptions/{external_id}"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/subscriptions/{external_id}/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Usage of the period that is under way, rated as it stands */
+        get: operations["get /v1/metering/subscriptions/{external_id}/usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -1085,6 +1518,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/metering/test-clock": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Move the clock of test mode */
+        put: operations["put /v1/metering/test-clock"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/metering/usage": {
         parameters: {
             query?: never;
@@ -1102,6 +1552,113 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/metering/wallet-transactions/{transaction}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One movement */
+        get: operations["get /v1/metering/wallet-transactions/{transaction}"];
+        /** Say whether a purchase was paid */
+        put: operations["put /v1/metering/wallet-transactions/{transaction}"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/wallet-transactions/{transaction}/uses": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Which credits a movement used, and who used its own */
+        get: operations["get /v1/metering/wallet-transactions/{transaction}/uses"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/wallets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List wallets with their balances, newest first */
+        get: operations["get /v1/metering/wallets"];
+        put?: never;
+        /** Make a wallet */
+        post: operations["post /v1/metering/wallets"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/wallets/{wallet}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A wallet with its balance */
+        get: operations["get /v1/metering/wallets/{wallet}"];
+        /** Change a wallet */
+        put: operations["put /v1/metering/wallets/{wallet}"];
+        post?: never;
+        /** Close a wallet */
+        delete: operations["delete /v1/metering/wallets/{wallet}"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/wallets/{wallet}/transactions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Movements of a wallet, newest first */
+        get: operations["get /v1/metering/wallets/{wallet}/transactions"];
+        put?: never;
+        /** Buy, give or take back credits */
+        post: operations["post /v1/metering/wallets/{wallet}/transactions"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/batch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Decide several requests, all or none */
+        post: operations["post /v1/oversight/batch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/oversight/changes": {
         parameters: {
             query?: never;
@@ -1113,6 +1670,179 @@ export interface paths {
         get: operations["get /v1/oversight/changes"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/checkpoints/{run}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where a workflow of the caller stands */
+        get: operations["get /v1/oversight/checkpoints/{run}"];
+        /** Keep where a workflow stands */
+        put: operations["put /v1/oversight/checkpoints/{run}"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/delegations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who stands in for whom */
+        get: operations["get /v1/oversight/delegations"];
+        put?: never;
+        /** Let somebody stand in for a while */
+        post: operations["post /v1/oversight/delegations"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/delegations/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** End a delegation */
+        delete: operations["delete /v1/oversight/delegations/{id}"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/export/ocsf": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The latest requests for a SIEM (OCSF 1.3) */
+        get: operations["get /v1/oversight/export/ocsf"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/grants": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Standing grants */
+        get: operations["get /v1/oversight/grants"];
+        put?: never;
+        /** Approve alike requests ahead */
+        post: operations["post /v1/oversight/grants"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/grants/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Take a standing grant back */
+        delete: operations["delete /v1/oversight/grants/{id}"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/groups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Groups and their members */
+        get: operations["get /v1/oversight/groups"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/groups/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Replace the members of a group */
+        put: operations["put /v1/oversight/groups/{name}"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/inbox": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Waiting requests the caller may decide */
+        get: operations["get /v1/oversight/inbox"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/kill": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Suspend an agent and take back all it has */
+        post: operations["post /v1/oversight/kill"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1172,6 +1902,74 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/oversight/policies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Policy documents in force */
+        get: operations["get /v1/oversight/policies"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/policies/{rule}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Publish a policy document */
+        put: operations["put /v1/oversight/policies/{rule}"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/policies/{rule}/rehearsal": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What a document would have asked of past requests */
+        post: operations["post /v1/oversight/policies/{rule}/rehearsal"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/reports/deciders": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Approvers who decide faster than they can read */
+        get: operations["get /v1/oversight/reports/deciders"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/oversight/requests": {
         parameters: {
             query?: never;
@@ -1206,6 +2004,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/oversight/requests/{id}/acknowledge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Take care of it */
+        post: operations["post /v1/oversight/requests/{id}/acknowledge"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/requests/{id}/answer": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Answer a question */
+        post: operations["post /v1/oversight/requests/{id}/answer"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/oversight/requests/{id}/approve": {
         parameters: {
             query?: never;
@@ -1217,6 +2049,57 @@ export interface paths {
         put?: never;
         /** Approve exactly one digest */
         post: operations["post /v1/oversight/requests/{id}/approve"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/requests/{id}/ask": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ask the agent back */
+        post: operations["post /v1/oversight/requests/{id}/ask"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/requests/{id}/break-glass": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Approve around the requirement */
+        post: operations["post /v1/oversight/requests/{id}/break-glass"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/requests/{id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Withdraw it */
+        post: operations["post /v1/oversight/requests/{id}/cancel"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1235,6 +2118,109 @@ export interface paths {
         /** Deny */
         post: operations["post /v1/oversight/requests/{id}/deny"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/requests/{id}/edit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Change the arguments */
+        post: operations["post /v1/oversight/requests/{id}/edit"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/requests/{id}/escalate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Begin the next step now */
+        post: operations["post /v1/oversight/requests/{id}/escalate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/requests/{id}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Server-sent events: the request each time something happened to it, for at most 55 seconds */
+        get: operations["get /v1/oversight/requests/{id}/events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/requests/{id}/evidence": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Everything about a request: its history, revisions, receipt */
+        get: operations["get /v1/oversight/requests/{id}/evidence"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/requests/{id}/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What happened to a request */
+        get: operations["get /v1/oversight/requests/{id}/history"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/requests/{id}/hold": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Keep a request's words */
+        put: operations["put /v1/oversight/requests/{id}/hold"];
+        post?: never;
+        /** End a legal hold */
+        delete: operations["delete /v1/oversight/requests/{id}/hold"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1285,6 +2271,125 @@ export interface paths {
         put?: never;
         /** What a browser is asked so that a passkey approves one digest */
         post: operations["post /v1/oversight/requests/{id}/passkey/options"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/requests/{id}/reassign": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Give it to others */
+        post: operations["post /v1/oversight/requests/{id}/reassign"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/requests/{id}/receipt": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The decision with its proof, to be verified offline */
+        get: operations["get /v1/oversight/requests/{id}/receipt"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/requests/{id}/reply": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Answer what was asked back */
+        post: operations["post /v1/oversight/requests/{id}/reply"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/requests/{id}/review": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Look at a broken glass */
+        post: operations["post /v1/oversight/requests/{id}/review"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/requests/{id}/revisions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What each edit changed */
+        get: operations["get /v1/oversight/requests/{id}/revisions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/requests/{id}/vote": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Vote */
+        post: operations["post /v1/oversight/requests/{id}/vote"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/oversight/requests/{id}/watch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Wait, at most 55 seconds, for what happens after the event `seen` */
+        get: operations["get /v1/oversight/requests/{id}/watch"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1905,6 +3010,64 @@ export interface components {
          * @enum {string}
          */
         Aggregation: "count" | "sum" | "unique_count" | "max" | "min" | "avg" | "latest" | "weighted_sum" | "custom";
+        /** @description An answer in words. */
+        AnswerInput: {
+            option?: string | null;
+            text: string;
+        };
+        /** @description A coupon that a customer redeemed, as it was then. */
+        AppliedCoupon: {
+            /** @description Whether it still takes something off. */
+            active: boolean;
+            /** @description What it says. */
+            coupon: components["schemas"]["Coupon"];
+            /** @description The coupon's definition. */
+            coupon_id: string;
+            /** @description When it was redeemed. */
+            created_at: string;
+            /** @description Whose. */
+            customer: string;
+            /** @description The customer's own identifier. */
+            external_customer_id: string;
+            /** @description Its identifier. */
+            id: string;
+            /**
+             * Format: int64
+             * @description What is left of a fixed amount that applies once.
+             */
+            left_cents?: number | null;
+            /**
+             * Format: int32
+             * @description To how many further invoices it applies, where it recurs.
+             */
+            left_times?: number | null;
+            /**
+             * Format: int32
+             * @description One more with every change.
+             */
+            revision: number;
+            /** @description When it ended. */
+            terminated_at?: string | null;
+        };
+        /** @description A tax of a line or of an invoice. */
+        AppliedTax: {
+            /**
+             * Format: int64
+             * @description What it comes to; the parts of an invoice add up to its tax.
+             */
+            amount_cents: number;
+            /**
+             * Format: int64
+             * @description What it is taken on.
+             */
+            base_cents: number;
+            /** @description Its code. */
+            code: string;
+            /** @description What the invoice calls it. */
+            name: string;
+            /** @description Percent. */
+            rate: string;
+        };
         /** @description What `navigator.credentials.get` is called with; binary parts are base64url. */
         ApprovalQuestion: {
             challenge: string;
@@ -1924,11 +3087,38 @@ export interface components {
             credential: string;
             signature: string;
         };
+        /**
+         * @description What says that an event is of this agent.
+         * @enum {string}
+         */
+        Attribution: "token" | "caller" | "server";
         /** @description What an envelope's authorization names: the authority it is sent under and the policy in force. */
         Authority: {
             decision: string;
             identity: string;
             policy: string;
+        };
+        /** @description What a batch came to. */
+        Batch: {
+            requests: components["schemas"]["Request"][];
+        };
+        /** @description Several decisions alike. */
+        BatchInput: {
+            choice: components["schemas"]["Choice"];
+            comment?: string | null;
+            requests: components["schemas"]["BatchItem"][];
+        };
+        /** @description One decision of a batch. There is no "all of them": each is named with the digest that was seen. */
+        BatchItem: {
+            /** @description The digest that was seen. */
+            digest: string;
+            /** @description Which request. */
+            request: string;
+            /**
+             * Format: int32
+             * @description The revision that was seen.
+             */
+            revision: number;
         };
         /** @description A metric, checked. */
         BillableMetric: {
@@ -1955,6 +3145,58 @@ export interface components {
              */
             rounding_precision?: number | null;
         };
+        /** @description Which period of which subscription an invoice bills. */
+        BilledPeriod: {
+            /** @description The seller's identifier of it. */
+            external_subscription_id: string;
+            /** @description Where usage begins to count. */
+            from: string;
+            /** @description Events that came in before this moment are in it. */
+            seen_to: string;
+            /** @description The subscription. */
+            subscription: string;
+            /** @description Where it ends, that moment not included. */
+            to: string;
+        };
+        /** @description A run of billing, as far as it came. */
+        BillingRun: {
+            /** @description The last subscription it has done. */
+            cursor: string;
+            /** @description Whether it is over. */
+            done: boolean;
+            /**
+             * Format: int64
+             * @description Drafts it made.
+             */
+            drafted: number;
+            /** @description What could not be billed, and why; the next run tries again. */
+            failures: string[];
+            /**
+             * Format: int64
+             * @description Invoices it finalized.
+             */
+            finalized: number;
+            /** @description When it was over. */
+            finished_at?: string | null;
+            /** @description Its identifier. */
+            id: string;
+            /**
+             * Format: int32
+             * @description One more with every step.
+             */
+            revision: number;
+            /** @description What it does now: `subscriptions`, `wallets`, `drafts`, `finalize`, `done`. */
+            stage: string;
+            /** @description When it began. */
+            started_at: string;
+            /**
+             * Format: int64
+             * @description Subscriptions that began or ended.
+             */
+            turned: number;
+            /** @description The moment it bills up to. */
+            until: string;
+        };
         /**
          * @description When periods begin.
          * @enum {string}
@@ -1965,6 +3207,17 @@ export interface components {
          * @enum {string}
          */
         Binding: "enforced" | "declared";
+        /** @description Why it is withdrawn. */
+        CancelInput: {
+            reason?: string | null;
+        };
+        /** @description What cancelling an event answers. */
+        Cancelled: {
+            /** @description What is given back to the accounts of the chain it was booked to: at most what it cost. */
+            given_back: string;
+            /** @description The sender's identifier. It stays used. */
+            transaction_id: string;
+        };
         CeilingInput: {
             account: string;
             ceiling?: string | null;
@@ -1973,6 +3226,18 @@ export interface components {
         ChainInput: {
             /** @description Its token. */
             chain: string;
+        };
+        /** @description What of a wallet is changed. What is absent stays. */
+        Change: {
+            applies_to?: components["schemas"]["WalletLimits"] | null;
+            expiration_at?: string | null;
+            metadata?: {
+                [key: string]: string;
+            } | null;
+            name?: string | null;
+            /** Format: int32 */
+            priority?: number | null;
+            recurring_transaction_rules?: components["schemas"]["TopUpRule"][] | null;
         };
         /** @description What differs in one charge. */
         ChargeOverride: {
@@ -1996,6 +3261,30 @@ export interface components {
             properties?: Record<string, never> | null;
             /** @description Taxes of its fees. */
             tax_codes?: string[] | null;
+        };
+        /** @description Where a workflow stands. */
+        Checkpoint: {
+            /** @description When it was kept. */
+            at: string;
+            /** @description The run, in the agent's own words. */
+            run: string;
+            /** @description What the workflow needs to go on. */
+            state: Record<string, never>;
+            /**
+             * Format: int32
+             * @description Counts the checkpoints of the run; the first is 1.
+             */
+            version: number;
+        };
+        /** @description Where a workflow stands. */
+        CheckpointInput: {
+            /** @description What the workflow needs to go on. */
+            state: Record<string, never>;
+            /**
+             * Format: int32
+             * @description The version after the one the process went on from; the first is 1.
+             */
+            version: number;
         };
         /**
          * @description Yes or no.
@@ -2033,6 +3322,150 @@ export interface components {
             role: string;
             /** @description Shown once; only its digest is kept. */
             token: string;
+        };
+        /** @description What a credit note would come to. */
+        CreditEstimate: {
+            /**
+             * Format: int64
+             * @description What coupons had taken off them.
+             */
+            coupons_cents: number;
+            /**
+             * Format: int64
+             * @description Its lines.
+             */
+            items_cents: number;
+            /**
+             * Format: int64
+             * @description Its tax.
+             */
+            taxes_cents: number;
+            /**
+             * Format: int64
+             * @description What it is worth.
+             */
+            total_cents: number;
+        };
+        /** @description A line of a credit note. */
+        CreditItem: {
+            /**
+             * Format: int64
+             * @description How much of it, before tax.
+             */
+            amount_cents: number;
+            /** @description The invoice's line. */
+            fee: string;
+        };
+        /** @description A credit note as it is kept. */
+        CreditNote: {
+            /**
+             * Format: int64
+             * @description What is left to pay further invoices with.
+             */
+            balance_cents: number;
+            /**
+             * Format: int64
+             * @description What coupons had taken off them.
+             */
+            coupons_cents: number;
+            /** @description When it was made. */
+            created_at: string;
+            /** @description Of all amounts. */
+            currency: string;
+            /** @description Whose. */
+            customer: string;
+            /** @description A text of the seller. */
+            description: string;
+            /** @description The customer's own identifier. */
+            external_customer_id: string;
+            /** @description Its identifier. */
+            id: string;
+            /** @description The invoice it corrects. */
+            invoice: string;
+            /** @description Its lines. */
+            items: components["schemas"]["CreditItem"][];
+            /** @description Its number: the invoice's, and which note of it. */
+            number: string;
+            /** @description Why. */
+            reason: components["schemas"]["CreditReason"];
+            /**
+             * Format: int64
+             * @description How much of it goes back to the customer's account rather than onto further invoices.
+             */
+            refund_cents: number;
+            /**
+             * Format: int32
+             * @description One more with every change.
+             */
+            revision: number;
+            /** @description Whether it still pays. */
+            status: components["schemas"]["CreditNoteStatus"];
+            /**
+             * Format: int64
+             * @description Its tax.
+             */
+            taxes_cents: number;
+            /**
+             * Format: int64
+             * @description What it is worth.
+             */
+            total_cents: number;
+            /** @description When it last changed. */
+            updated_at: string;
+            /** @description When it was taken back. */
+            voided_at?: string | null;
+        };
+        /**
+         * @description Whether a credit note still pays.
+         * @enum {string}
+         */
+        CreditNoteStatus: "available" | "consumed" | "voided";
+        /**
+         * @description Why a credit note was made.
+         * @enum {string}
+         */
+        CreditReason: "duplicated_charge" | "product_unsatisfactory" | "order_change" | "order_cancellation" | "fraudulent_charge" | "other";
+        /** @description What is to be credited. */
+        CreditRequest: {
+            /** @description A text of the seller. */
+            description?: string;
+            /** @description The invoice. */
+            invoice: string;
+            /** @description Which lines, and how much of each. */
+            items: components["schemas"]["CreditItem"][];
+            /** @description Why. */
+            reason?: components["schemas"]["CreditReason"];
+            /**
+             * Format: int64
+             * @description How much goes back to the customer's account; the rest pays further invoices.
+             */
+            refund_cents?: number;
+        };
+        /** @description Credits of one lot that one movement used. */
+        CreditUse: {
+            /** @description How much, in units of the currency. */
+            amount: string;
+            /** @description The movement they came in with. */
+            lot: string;
+            /** @description The movement that used them. */
+            transaction: string;
+        };
+        /** @description Usage of a period so far, and what it costs so far. */
+        CurrentUsage: {
+            /** @description All charges together, in minor units. */
+            amount_cents: string;
+            /** @description Each charge, filter and group that was used. */
+            charges: components["schemas"]["UsageLine"][];
+            /** @description Of every amount. */
+            currency: string;
+            /** @description The seller's identifier of the subscription. */
+            external_subscription_id: string;
+            /** @description Where the period begins. */
+            from: string;
+            /** @description What was posted to the ledger for them. */
+            posted: string;
+            /** @description Where the next one begins. */
+            to: string;
         };
         /**
          * @description Who is billed. Everything but the identifier, the currency and the terms may belong to a person: the audit log holds a salted digest
@@ -2095,6 +3528,34 @@ export interface components {
             /** @description Web site. */
             url?: string;
         };
+        /** @description How one approver decides. */
+        Decider: {
+            /**
+             * Format: int32
+             * @description Approvals looked at.
+             */
+            approvals: number;
+            /**
+             * Format: int32
+             * @description Of these, how many were given sooner after the request was opened than its action can be read.
+             */
+            faster_than_reading: number;
+            /**
+             * Format: int64
+             * @description The shortest time between opening and approval, in milliseconds.
+             */
+            fastest_ms: number;
+            /** @description Who. */
+            person: string;
+        };
+        /** @description How approvers decide. */
+        Deciders: {
+            deciders: components["schemas"]["Decider"][];
+        };
+        /** @description Whether a purchase was paid. */
+        Decision: {
+            paid: boolean;
+        };
         /** @description A definition as it is kept. */
         Defined: components["schemas"]["Customer"] & {
             /** @description When it was made. */
@@ -2119,30 +3580,34 @@ export interface components {
             link: string;
             not_after: string;
         };
-        /** @description A delegation: from a human, or further along a chain. */
-        DelegationInput: {
-            /** @description Action names or prefixes; the delegator's when absent. */
-            actions?: string[] | null;
-            /** @description Most the agent and everybody below it may spend. */
-            budget?: string | null;
-            /** @description The chain to continue. An agent continues its own and need not name it. */
-            chain?: string | null;
-            /**
-             * Format: int32
-             * @description How many further links may follow.
-             */
-            depth?: number | null;
-            /** @description The human who delegates; the caller when absent. Not together with `chain`. */
-            from?: string | null;
-            /** @description Resource names or prefixes; the delegator's when absent. */
-            resources?: string[] | null;
-            /** @description The agent; made on first use when an operator delegates. */
+        /** @description One human decides for another, for a while. */
+        Delegation: {
+            /** @description Until when, exclusive. */
+            ends: string;
+            /** @description For whom. */
+            from: string;
+            /** @description Which. */
+            id: string;
+            /** @description Whether `from` is away: notifications go to `to` instead. */
+            out_of_office: boolean;
+            /** @description From when, inclusive. */
+            starts: string;
+            /** @description Who decides. */
             to: string;
-            /**
-             * Format: int64
-             * @description Life, in seconds; a day when absent.
-             */
-            ttl_secs?: number | null;
+        };
+        /** @description Who stands in for the caller, or for `from`. */
+        DelegationInput: {
+            ends: string;
+            /** @description For whom; the caller when absent. */
+            from?: string | null;
+            /** @description Whether notifications go to `to` instead. */
+            out_of_office?: boolean;
+            starts: string;
+            to: string;
+        };
+        /** @description Every delegation that is not over. */
+        Delegations: {
+            delegations: components["schemas"]["Delegation"][];
         };
         /** @description A delivered message. */
         DeliveredView: {
@@ -2183,6 +3648,15 @@ export interface components {
         DryRunInput: {
             /** @description Cedar policies. */
             text: string;
+        };
+        /** @description New arguments, all of them. */
+        EditInput: {
+            arguments: Record<string, never>;
+            /**
+             * Format: int32
+             * @description The revision that was seen.
+             */
+            revision: number;
         };
         /** @description Where events are sent. */
         Endpoint: {
@@ -2239,18 +3713,73 @@ export interface components {
              */
             requests: number;
         };
-        /** @description An event as it is sent: Lago's five fields. */
+        /** @description Why the next step begins. */
+        EscalateInput: {
+            message?: string | null;
+        };
+        /** @description An event as it is sent: Lago's fields, and the chain token of the agent it is about. */
         EventInput: {
+            /** @description The signed chain token of the agent whose usage it is, where a collector reports for many; else it is booked to the caller. */
+            chain?: string | null;
             /** @description The metric. */
             code: string;
             /** @description Whose usage it is. */
             external_subscription_id: string;
+            /** @description What the event costs by itself, in cents, where the charge takes its price from the event (`dynamic`). */
+            precise_total_amount_cents?: string | null;
             /** @description What happened; a SUM metric reads its field here. Numbers may be sent as decimal strings, which keep all digits. */
             properties?: Record<string, never>;
             /** @description When it happened, RFC 3339 or seconds since the epoch; now, when absent. */
             timestamp?: string | null;
             /** @description The sender's identifier of this event: sent again, it is the same event. */
             transaction_id: string;
+        };
+        EventList: {
+            events: components["schemas"]["RecordedEvent"][];
+        };
+        /** @description The proof that an event is in the batch whose root the audit leaf of its admission names as `events`. */
+        EventProof: {
+            /** @description The admission whose audit leaf holds the root. */
+            admission: string;
+            /** @description The digest of the normalised event; the tree's leaf is the RFC 6962 hash of its 32 bytes. */
+            event: string;
+            /**
+             * Format: int64
+             * @description Its place in the batch, from 0.
+             */
+            index: number;
+            /** @description Hashes from the leaf's side to the root (RFC 6962 section 2.1.1). */
+            proof: string[];
+            /** @description The root. */
+            root: string;
+            /**
+             * Format: int64
+             * @description How many events the batch has.
+             */
+            size: number;
+        };
+        /**
+         * @description Which events are behind a line: the admissions whose leaves sealed the first and the last batch of them, and the Merkle roots in
+         *     those leaves. Each event of a batch has a proof to its root: `GET /v1/metering/events/…/proof`.
+         */
+        EventRange: {
+            /**
+             * Format: int64
+             * @description How many batches hold events of the line.
+             */
+            batches: number;
+            /** @description SHA-256 over the bytes of every root, in commit order. */
+            digest?: string | null;
+            /** @description The admission of the first one: its leaf stands in the tenant's log. */
+            first_admission?: string | null;
+            /** @description The admission of the last one. */
+            last_admission?: string | null;
+            /** @description Their roots in commit order, as far as they fit. */
+            roots: string[];
+        };
+        EventSubscription: {
+            /** @description Whose event. */
+            subscription: string;
         };
         /** @description A request to explain, under a chain or as the caller. */
         ExplainInput: {
@@ -2260,6 +3789,73 @@ export interface components {
             context?: Record<string, never>;
             resource: string;
         };
+        /** @description One line. */
+        Fee: {
+            /**
+             * Format: int64
+             * @description The amount.
+             */
+            amount_cents: number;
+            /** @description The metric, of usage. */
+            billable_metric_code?: string | null;
+            /** @description The charge's, plan's or add-on's code. */
+            code: string;
+            /** @description A text of the seller. */
+            description: string;
+            /**
+             * Format: int64
+             * @description How many events.
+             */
+            events: number;
+            /** @description The seller's identifier of it. */
+            external_subscription_id?: string | null;
+            /** @description The charge's filter, by its place. */
+            filter?: number | null;
+            /** @description The period it is of. */
+            from?: string | null;
+            /** @description What it is grouped by; events without the property are a group too. */
+            group: {
+                [key: string]: string | null;
+            };
+            /** @description Its identifier. */
+            id: string;
+            /** @description What it is for. */
+            kind: components["schemas"]["FeeKind"];
+            /** @description What the invoice calls it. */
+            name: string;
+            /** @description The plan it was billed under. */
+            plan_code?: string | null;
+            /**
+             * Format: int32
+             * @description The plan's version.
+             */
+            plan_version?: number | null;
+            /** @description The amount before it was rounded, in units of the currency. */
+            precise_amount: string;
+            proof?: components["schemas"]["EventRange"] | null;
+            /** @description Of which subscription. */
+            subscription?: string | null;
+            /** @description What coupons and progressive billing took off. */
+            taken_off_cents: string;
+            /** @description Each tax. */
+            taxes: components["schemas"]["AppliedTax"][];
+            /**
+             * Format: int64
+             * @description Its tax, as it is printed.
+             */
+            taxes_amount_cents: number;
+            /** @description Percent in all. */
+            taxes_rate: string;
+            /** @description Where that period ends, that moment not included. */
+            to?: string | null;
+            /** @description How many units. */
+            units: string;
+        };
+        /**
+         * @description What a line is for.
+         * @enum {string}
+         */
+        FeeKind: "subscription" | "charge" | "commitment" | "add_on" | "credit" | "adjustment";
         /** @description An approval that went around the requirement. */
         Glass: {
             /** @description Who broke it. */
@@ -2273,6 +3869,57 @@ export interface components {
             /** @description Who looked at it. */
             reviewed_by?: string | null;
         };
+        /** @description Why the glass is broken. */
+        GlassInput: {
+            /** @description The digest that was seen. */
+            digest: string;
+            reason: string;
+        };
+        /** @description A standing grant. */
+        Grant: {
+            /** @description Of this name. */
+            action: string;
+            /** @description Whose actions. */
+            agent: string;
+            /** @description With these values of these arguments; others may have any. */
+            arguments?: Record<string, never> | null;
+            /** @description Until when. */
+            expires_at: string;
+            /** @description When. */
+            given_at: string;
+            /** @description Who gave it. */
+            given_by: string;
+            /** @description Which. */
+            id: string;
+            /** @description On this, or on everything that begins with what is before a last `*`. */
+            resource: string;
+            /** @description When it was taken back. */
+            revoked_at?: string | null;
+            /** @description For these rules of policy, and no other. */
+            rule: string;
+            /**
+             * Format: int32
+             * @description How many times it was used.
+             */
+            used: number;
+            /**
+             * Format: int32
+             * @description How many times.
+             */
+            uses_max: number;
+        };
+        /** @description Every standing grant, newest first. */
+        Grants: {
+            grants: components["schemas"]["Grant"][];
+        };
+        /** @description The members of a group, all of them; none ends the group. */
+        GroupInput: {
+            members: string[];
+        };
+        /** @description Every group with its members. */
+        Groups: {
+            groups: Record<string, never>;
+        };
         /** @description A delegation that is on record. */
         HandedIn: {
             /** @description From the root to the agent. */
@@ -2280,6 +3927,10 @@ export interface components {
             /** @description Its last link. */
             link: string;
             not_after: string;
+        };
+        /** @description Why words are kept. */
+        HoldInput: {
+            reason: string;
         };
         /** @description An endpoint to make. */
         HookInput: {
@@ -2295,6 +3946,23 @@ export interface components {
         HopView: {
             budget?: string | null;
             identity: string;
+        };
+        /** @description When steps and reminders go out: on these days between these hours. */
+        Hours: {
+            /** @description Days of the week: 1 is Monday, 7 Sunday (ISO 8601). */
+            days: number[];
+            /**
+             * Format: int32
+             * @description First minute of the day.
+             */
+            from_minute: number;
+            /**
+             * Format: int32
+             * @description Minute after the last.
+             */
+            to_minute: number;
+            /** @description IANA time zone, such as `Europe/Berlin`. */
+            zone: string;
         };
         /** @description The key's project: our tenant. */
         HumanLayerProject: {
@@ -2320,6 +3988,11 @@ export interface components {
         Inbox: {
             messages: components["schemas"]["WaitingView"][];
         };
+        /**
+         * @description How long a billing period is.
+         * @enum {string}
+         */
+        Interval: "weekly" | "monthly" | "quarterly" | "semiannual" | "yearly";
         /** @description When an item stops being valid; now when absent. */
         InvalidateInput: {
             at?: string | null;
@@ -2330,6 +4003,116 @@ export interface components {
             token: string;
             /** @description Where it is used. */
             url: string;
+        };
+        /** @description An invoice without its lines. */
+        Invoice: {
+            /** @description When it was made. */
+            created_at: string;
+            /** @description What was taken off. */
+            credits: components["schemas"]["InvoiceCredit"][];
+            /** @description Of all amounts. */
+            currency: string;
+            /** @description Who pays. */
+            customer: string;
+            /** @description The customer's own identifier. */
+            external_customer_id: string;
+            /** @description When it becomes final by itself. */
+            final_at: string;
+            /** @description When it became final. */
+            finalized_at?: string | null;
+            /** @description Its identifier. */
+            id: string;
+            /** @description The local day it was issued on. */
+            issuing_date: string;
+            /** @description What made it. */
+            kind: components["schemas"]["InvoiceKind"];
+            /** @description Further entries of the seller. */
+            metadata: {
+                [key: string]: string;
+            };
+            /**
+             * Format: int32
+             * @description Days between both.
+             */
+            net_payment_term: number;
+            /** @description Its number, once it is final. */
+            number: string;
+            /** @description The local day it is due on. */
+            payment_due_date: string;
+            /** @description Whether it was paid. */
+            payment_status: components["schemas"]["PaymentStatus"];
+            /** @description What it bills. */
+            periods: components["schemas"]["BilledPeriod"][];
+            /**
+             * Format: int32
+             * @description One more with every change.
+             */
+            revision: number;
+            /**
+             * Format: int64
+             * @description Its place in the tenant's series: 1, 2, 3, … without gaps.
+             */
+            sequence?: number | null;
+            /** @description Where in its life it is. */
+            status: components["schemas"]["InvoiceStatus"];
+            /** @description Its sums. */
+            sums: components["schemas"]["Sums"];
+            /** @description Its taxes: their amounts add up to the tax of the sums. */
+            taxes: components["schemas"]["AppliedTax"][];
+            /** @description Whether it belongs to test mode. */
+            test: boolean;
+            /** @description When it last changed. */
+            updated_at: string;
+            /** @description When it was taken back. */
+            voided_at?: string | null;
+        };
+        /** @description What of an invoice is changed. What is absent stays. */
+        InvoiceChange: {
+            metadata?: {
+                [key: string]: string;
+            } | null;
+            payment_status?: components["schemas"]["PaymentStatus"] | null;
+        };
+        /** @description Something taken off an invoice. */
+        InvoiceCredit: {
+            /**
+             * Format: int64
+             * @description How much.
+             */
+            amount_cents: number;
+            /** @description Whether it is taken off before taxes. */
+            before_taxes: boolean;
+            /** @description Which: the identifier. */
+            id: string;
+            /** @description `progressive_billing`, `coupon`, `credit_note` or `wallet`. */
+            kind: string;
+            /** @description What the invoice calls it. */
+            name: string;
+        };
+        /** @description An invoice as it is read: with its lines, and whom it was billed to. */
+        InvoiceDocument: components["schemas"]["Invoice"] & {
+            billed_to?: components["schemas"]["Customer"] | null;
+            /** @description Its lines. */
+            fees: components["schemas"]["Fee"][];
+            /** @description The audit leaf that made it final. */
+            leaf?: string | null;
+        };
+        /**
+         * @description What made an invoice.
+         * @enum {string}
+         */
+        InvoiceKind: "subscription" | "progressive_billing" | "one_off" | "credit";
+        /**
+         * @description Where in its life an invoice is.
+         * @enum {string}
+         */
+        InvoiceStatus: "draft" | "finalized" | "voided" | "closed";
+        /** @description A line with its invoice. */
+        InvoicedFee: {
+            /** @description The line. */
+            fee: components["schemas"]["Fee"];
+            /** @description The invoice. */
+            invoice: string;
         };
         /** @description A key to make. */
         KeyInput: {
@@ -2364,6 +4147,13 @@ export interface components {
             identity: string;
             keys: components["schemas"]["KeyView"][];
         };
+        /** @description Who is to be stopped. */
+        KillInput: {
+            /** @description The agent's name, or its SPIFFE ID. */
+            agent: string;
+            /** @description Why. */
+            reason: string;
+        };
         /**
          * @description What is asked of a human.
          * @enum {string}
@@ -2371,6 +4161,8 @@ export interface components {
         Kind: "approval" | "question";
         /** @description What `creto meter check` finds. */
         LedgerReport: {
+            /** @description Aggregates that a replay of the events does not give; at most the first hundred. */
+            aggregates: string[];
             /** @description Sum of all credits. */
             credits: string;
             /** @description Sum of all debits. */
@@ -2392,7 +4184,7 @@ export interface components {
         /** @description One page of rows with its totals. */
         Listed: {
             /** @description The rows. */
-            items: components["schemas"]["Subscription"][];
+            items: components["schemas"]["BillingRun"][];
             /**
              * Format: int32
              * @description This page's number.
@@ -2457,7 +4249,7 @@ export interface components {
             /** @description Its values. */
             values: string[];
         };
-        /** @description Current usage of one metric. */
+        /** @description Usage of one metric. */
         MetricUsage: {
             /** @description The metric. */
             code: string;
@@ -2483,6 +4275,62 @@ export interface components {
             /** @description Taxes of its fee. */
             tax_codes?: string[];
         };
+        /** @description Credits in or out. */
+        Movement: {
+            /** @description When the credits that come in are gone; with the wallet when absent. */
+            expires_at?: string | null;
+            /** @description Credits given. */
+            granted_credits?: string | null;
+            /** @description The caller's key: sent again, nothing moves again. */
+            idempotency_key?: string | null;
+            /** @description Further entries of the seller. */
+            metadata?: {
+                [key: string]: string;
+            };
+            /** @description What people name it by. */
+            name?: string;
+            /** @description Credits bought: pending until their payment is known. */
+            paid_credits?: string | null;
+            /**
+             * Format: int32
+             * @description Smaller is drawn first; the wallet's when absent.
+             */
+            priority?: number | null;
+            /** @description Credits taken back. */
+            voided_credits?: string | null;
+        };
+        /**
+         * @description What moved credits.
+         * @enum {string}
+         */
+        MovementKind: "purchased" | "granted" | "voided" | "expired" | "invoiced";
+        /**
+         * @description Whether a movement happened.
+         * @enum {string}
+         */
+        MovementStatus: "pending" | "settled" | "failed";
+        Movements: {
+            transactions: components["schemas"]["WalletTransaction"][];
+        };
+        /** @description What a human approves ahead, beyond the request they decided. */
+        NewGrant: {
+            /** @description Arguments that must keep these values; none when absent. */
+            arguments?: Record<string, never> | null;
+            /** @description The request it generalises. */
+            request: string;
+            /** @description The request's own resource, or a beginning of it followed by `*`; the request's when absent. */
+            resource?: string | null;
+            /**
+             * Format: int32
+             * @description How long, in seconds.
+             */
+            secs: number;
+            /**
+             * Format: int32
+             * @description How many times.
+             */
+            uses_max: number;
+        };
         /** @description What the browser gave for a new passkey, base64url. */
         NewPasskey: {
             attestation: string;
@@ -2492,6 +4340,38 @@ export interface components {
         };
         /** @description No input. */
         Nothing: Record<string, never>;
+        /**
+         * @description What happens at the deadline. Approving is not among it.
+         * @enum {string}
+         */
+        OnTimeout: "deny" | "escalate";
+        /** @description A one-off invoice. */
+        OneOff: {
+            /** @description Who pays. */
+            external_customer_id: string;
+            /** @description The caller's key: sent again, nothing is billed again. */
+            idempotency_key?: string | null;
+            /** @description What is sold. */
+            items: components["schemas"]["OneOffItem"][];
+        };
+        /** @description One line. */
+        OneOffItem: {
+            /** @description What is sold. */
+            add_on_code: string;
+            /** @description A text of the seller. */
+            description?: string;
+            /** @description What the invoice calls it. */
+            name?: string | null;
+            /** @description Its taxes; the add-on's when empty, then the customer's. */
+            tax_codes?: string[];
+            /**
+             * Format: int64
+             * @description Price of one, in minor units; the add-on's when absent.
+             */
+            unit_amount_cents?: number | null;
+            /** @description How many; one when absent. */
+            units?: string | null;
+        };
         /** @description What came of an admitted action, as its agent reports it. */
         OutcomeInput: {
             /** @description Whether it was done. */
@@ -2526,8 +4406,49 @@ export interface components {
         Passkeys: {
             passkeys: components["schemas"]["Passkey"][];
         };
-        /** @description A plan: code, interval, amount_cents, amount_currency, charges and what goes with them */
-        Plan: Record<string, never>;
+        /**
+         * @description Whether it was paid.
+         * @enum {string}
+         */
+        PaymentStatus: "pending" | "succeeded" | "failed";
+        /** @description How a request is decided. */
+        Plan: {
+            /**
+             * Format: int32
+             * @description How long an acknowledgement holds the chain, in seconds.
+             */
+            ack_secs: number;
+            /**
+             * Format: int32
+             * @description How long an approval is good that nobody uses, in seconds.
+             */
+            approved_secs: number;
+            /**
+             * Format: int32
+             * @description How many people's no ends it.
+             */
+            deny_threshold: number;
+            hours?: components["schemas"]["Hours"] | null;
+            /** @description What happens at the deadline. */
+            on_timeout: components["schemas"]["OnTimeout"];
+            /** @description Digest of the documents it was made of; of the built-in one where there are none. */
+            policy: string;
+            /**
+             * Format: int32
+             * @description How often the chain is gone through again.
+             */
+            repeat: number;
+            /** @description What must be agreed. */
+            requirement: Record<string, never>;
+            /** @description What is at stake. */
+            risk: components["schemas"]["Risk"];
+            /** @description Names of arguments that only an operator sees in clear. The digest covers them. */
+            secrets?: string[];
+            /** @description Who may not decide. */
+            separation: components["schemas"]["Separation"];
+            /** @description The escalation chain; at least one step. */
+            steps: components["schemas"]["Step"][];
+        };
         /** @description What differs in a plan. What is absent is the plan's. */
         PlanOverrides: {
             /**
@@ -2554,12 +4475,205 @@ export interface components {
             /** @description Amounts of usage that are billed as soon as they are reached. */
             usage_thresholds?: components["schemas"]["UsageThreshold"][] | null;
         };
+        /** @description The latest version of each document. */
+        Policies: {
+            policies: components["schemas"]["Published"][];
+        };
+        /** @description What one rule asks for. */
+        Policy: {
+            /**
+             * Format: int32
+             * @description How long an acknowledgement holds the chain, in seconds.
+             */
+            ack_secs?: number | null;
+            /**
+             * Format: int32
+             * @description How long an approval is good that nobody uses, in seconds.
+             */
+            approved_secs?: number | null;
+            /**
+             * Format: int32
+             * @description How many people's no ends it; one when absent.
+             */
+            deny_threshold?: number;
+            hours?: components["schemas"]["Hours"] | null;
+            /** @description What happens then; a refusal when absent. */
+            on_timeout?: components["schemas"]["OnTimeout"];
+            /**
+             * Format: int32
+             * @description How often the chain is gone through again.
+             */
+            repeat?: number;
+            /** @description What must be agreed. */
+            requirement: Record<string, never>;
+            /** @description What is at stake; the usual when absent. */
+            risk?: components["schemas"]["Risk"];
+            /** @description Names of arguments that only an operator sees in clear. The digest covers them. */
+            secrets?: string[];
+            /** @description Who may not decide; everybody around the request when absent. */
+            separation?: components["schemas"]["Separation"];
+            /** @description The escalation chain; one step that tells whoever the requirement selects when empty. */
+            steps?: components["schemas"]["Step"][];
+            /**
+             * Format: int32
+             * @description How long it waits, in seconds; as long as the agent says when absent.
+             */
+            timeout_secs?: number | null;
+        };
+        /** @description A document to publish. */
+        PolicyInput: {
+            /**
+             * Format: int32
+             * @description The version it was written against; refused when another was published since.
+             */
+            based_on?: number | null;
+            policy: components["schemas"]["Policy"];
+        };
         /** @description How a person wants to be told. */
         Preferences: {
             /** @description Where mail goes; none is sent without. */
             email?: string | null;
             /** @description Channels that tell them nothing. The inbox always has everything. */
             mute?: string[];
+        };
+        /** @description What would be billed. */
+        Preview: {
+            /**
+             * Format: int64
+             * @description What coupons take off, in minor units.
+             */
+            coupons_cents: number;
+            /**
+             * Format: int64
+             * @description Credit notes that are used.
+             */
+            credit_notes_cents: number;
+            /** @description Of all amounts. */
+            currency: string;
+            /** @description Line by line. */
+            lines: components["schemas"]["PreviewLine"][];
+            /**
+             * Format: int64
+             * @description Prepaid credits that are used, as money.
+             */
+            prepaid_cents: number;
+            /**
+             * Format: int64
+             * @description Fees without coupons' part.
+             */
+            subtotal_cents: number;
+            /**
+             * Format: int64
+             * @description Tax, rounded once.
+             */
+            taxes_cents: number;
+            /**
+             * Format: int64
+             * @description What is left to be paid.
+             */
+            to_pay_cents: number;
+            /** @description What the wallet's rules would do then. */
+            top_ups: components["schemas"]["TopUp"][];
+            /**
+             * Format: int64
+             * @description With tax.
+             */
+            total_cents: number;
+        };
+        /** @description An event of a preview. */
+        PreviewEvent: {
+            /** @description The metric. */
+            code: string;
+            /** @description What. */
+            properties?: Record<string, never>;
+            /** @description When. */
+            timestamp: string;
+        };
+        /** @description What is to be billed: a plan by its code or as it would be, events, and what is taken off. */
+        PreviewInput: {
+            /** @description Metrics as they would be; the catalog's where a charge names another. */
+            billable_metrics?: components["schemas"]["BillableMetric"][];
+            /** @description The first day that is billed, where that is not the period's. */
+            billed_from?: string | null;
+            /** @description The last day that is billed, where that is not the period's. */
+            billed_to?: string | null;
+            /** @description Coupons of the customer, in the order they were redeemed. */
+            coupons?: Record<string, never>[];
+            /**
+             * Format: int64
+             * @description Credit notes, in minor units.
+             */
+            credit_notes_cents?: number;
+            /** @description What happened, in the order it arrived. What is before the period is carried in where a metric recurs. */
+            events?: components["schemas"]["PreviewEvent"][];
+            /** @description The period's first day. */
+            first_day: string;
+            /** @description The period's last day. */
+            last_day: string;
+            /** @description A plan as it would be. */
+            plan?: Record<string, never> | null;
+            /** @description Or the code of one that there is. */
+            plan_code?: string | null;
+            /** @description Taxes that plan and charges may name. */
+            taxes?: components["schemas"]["Tax"][];
+            /** @description Whose days they are; UTC where absent. */
+            timezone?: string | null;
+            wallet?: components["schemas"]["PreviewWallet"] | null;
+        };
+        /** @description A line of a preview. */
+        PreviewLine: {
+            /** @description What they cost in units of the currency, to fifteen places. */
+            amount: string;
+            /**
+             * Format: int64
+             * @description What is billed, in minor units.
+             */
+            amount_cents: number;
+            /** @description The charge, where it is of one. */
+            charge?: string | null;
+            /**
+             * Format: int64
+             * @description What coupons take off it; these add up to what coupons take off.
+             */
+            coupons_cents: number;
+            /**
+             * Format: int64
+             * @description How many events.
+             */
+            events: number;
+            /** @description The place of the filter it is priced by. */
+            filter?: number | null;
+            /** @description The group it is priced in. */
+            group: {
+                [key: string]: string | null;
+            };
+            /** @description `subscription`, `charge`, `true_up`, `maximum` or `commitment`. */
+            kind: string;
+            /**
+             * Format: int64
+             * @description Its tax, rounded by itself.
+             */
+            own_tax_cents: number;
+            /** @description What the ledger holds of it while the period goes on: millionths, rounded once. */
+            posted: string;
+            /**
+             * Format: int64
+             * @description Its tax as it is printed; these add up to the tax.
+             */
+            tax_cents: number;
+            /** @description Percent. */
+            tax_rate: string;
+            /** @description What a unit costs on average, to fifteen places. */
+            unit_amount: string;
+            /** @description Units, to fifteen places. */
+            units: string;
+        };
+        /** @description A wallet with what is in it. */
+        PreviewWallet: {
+            /** @description Its credits. */
+            balance_credits: string;
+            /** @description Its definition. */
+            definition: components["schemas"]["Wallet"];
         };
         /** @description How somebody proved who they are. */
         Proof: {
@@ -2580,22 +4694,23 @@ export interface components {
             /** @description Cedar policies. */
             text: string;
         };
-        /** @description An agent's published keys; `key` is absent where it has published none. */
+        /** @description A published document. */
         Published: {
+            /** @description When. */
+            at: string;
+            /** @description Who published it. */
+            author: string;
+            /** @description SHA-256 over its RFC 8785 form. */
+            digest: string;
+            /** @description What it says. */
+            policy: components["schemas"]["Policy"];
+            /** @description The rule it is for. */
+            rule: string;
             /**
              * Format: int32
-             * @description Unused one-time agreement keys.
+             * @description Counts its versions; the first is 1.
              */
-            agreement_once: number;
-            /**
-             * Format: int32
-             * @description Unused one-time encapsulation keys.
-             */
-            kem_once: number;
-            /** @description The name of its identity key. */
-            key?: string | null;
-            /** @description When its signed prekey stops being accepted. */
-            signed_not_after?: string | null;
+            version: number;
         };
         /** @description Something to remember. */
         PutInput: {
@@ -2618,6 +4733,10 @@ export interface components {
             rp_id: string;
             user_handle: string;
         };
+        /** @description Who decides instead. */
+        ReassignInput: {
+            to: string[];
+        };
         /** @description What ingesting an event answers. */
         Receipt: {
             /** @description The admission that recorded it. */
@@ -2628,6 +4747,49 @@ export interface components {
             duplicate: boolean;
             /** @description The sender's identifier. */
             transaction_id: string;
+        };
+        /** @description An event as it is recorded. */
+        RecordedEvent: {
+            /** @description The admission that recorded it. */
+            admission: string;
+            /** @description Who used it, as a SPIFFE ID. */
+            agent: string;
+            /** @description What says so. */
+            attribution: components["schemas"]["Attribution"];
+            /** @description When it was cancelled. */
+            cancelled_at?: string | null;
+            /** @description The digest of the chain it is booked to. */
+            chain: string;
+            /** @description The metric. */
+            code: string;
+            /** @description Who sent it. */
+            collector: string;
+            /** @description What it cost. */
+            cost: string;
+            /** @description The digest of the normalised event. */
+            digest: string;
+            /** @description Whose usage. */
+            external_subscription_id: string;
+            /** @description What it said it costs, in cents. */
+            precise_total_amount_cents?: string | null;
+            /** @description What happened. */
+            properties: Record<string, never>;
+            /** @description When it was received. */
+            received_at: string;
+            /**
+             * Format: int64
+             * @description Its place in the order of the tenant's events.
+             */
+            seq: number;
+            /** @description When it happened. */
+            timestamp: string;
+            /** @description The sender's identifier. */
+            transaction_id: string;
+        };
+        /** @description A customer redeems a coupon. */
+        Redeeming: {
+            coupon_code: string;
+            external_customer_id: string;
         };
         /** @description The use of an invitation. */
         Redemption: {
@@ -2646,11 +4808,29 @@ export interface components {
             /** @description `{identity, public: {suite, key}, created, signature: {suite, key, signature}}`. */
             offered: Record<string, never>;
         };
+        /** @description The past requests that a document would have treated otherwise. */
+        Rehearsal: {
+            changes: components["schemas"]["Rehearsed"][];
+        };
+        /** @description What a document would have asked of one past request. */
+        Rehearsed: {
+            /** @description How it would be decided. */
+            after: components["schemas"]["Plan"];
+            /** @description How it was decided. */
+            before: components["schemas"]["Plan"];
+            /** @description Which. */
+            request: string;
+            /** @description Whether the votes that it had would have been enough. */
+            still_met: boolean;
+        };
         /** @description What came of an action, on record. */
         Reported: {
             admission: string;
             cost: string;
             leaf: string;
+        };
+        Reporters: {
+            reporters: string[];
         };
         /** @description A request, as approvers see it. */
         Request: {
@@ -2739,6 +4919,31 @@ export interface components {
         ResolveInput: {
             happened: boolean;
         };
+        /** @description Whether a broken glass was right. */
+        ReviewInput: {
+            comment?: string | null;
+            justified: boolean;
+        };
+        /** @description One revision of a request: what it asked for before and after each edit. */
+        Revision: {
+            /** @description The complete action, as RFC 8785 JSON text. */
+            action: string;
+            /** @description When. */
+            at: string;
+            /** @description SHA-256 over `action`. */
+            digest: string;
+            /** @description Who edited; nobody the first. */
+            editor?: string | null;
+            /**
+             * Format: int32
+             * @description Counts the edits; the first is 1.
+             */
+            revision: number;
+        };
+        /** @description Every revision of a request. */
+        Revisions: {
+            revisions: components["schemas"]["Revision"][];
+        };
         /** @description A key that was ended. */
         Revoked: {
             key: string;
@@ -2802,11 +5007,20 @@ export interface components {
             /** @description What. An agent's words are untrusted. */
             text: string;
         };
+        /** @description Something said while the request waits. */
+        SayInput: {
+            text: string;
+        };
         /** @description What is on its way. */
         Sent: {
             /** @description The message: `webhook-id`. */
             message: string;
         };
+        /**
+         * @description Who may not decide, besides every agent.
+         * @enum {string}
+         */
+        Separation: "agents" | "full";
         /** @description A session, as the console needs it. */
         Session: {
             csrf: string;
@@ -2818,6 +5032,25 @@ export interface components {
          * @enum {string}
          */
         State: "pending" | "approved" | "denied" | "timed_out" | "cancelled" | "superseded" | "answered" | "expired" | "revoked" | "consumed" | "executed" | "failed" | "in_doubt";
+        /** @description One step of an escalation chain. */
+        Step: {
+            /**
+             * Format: int32
+             * @description How long until the next step begins, in seconds.
+             */
+            after_secs: number;
+            /** @description By which channels, such as `slack`, `email`; every configured one when empty. */
+            channels?: string[];
+            /**
+             * Format: int32
+             * @description How often they are reminded, in seconds.
+             */
+            remind_secs?: number | null;
+            /** @description What must be agreed from this step on; unchanged when absent. */
+            requirement?: Record<string, never> | null;
+            /** @description Who is told; whoever the requirement selects when empty. */
+            to?: string[];
+        };
         /** @description A subscription as it is kept. */
         Subscription: {
             /** @description When it began, or will. */
@@ -2900,6 +5133,54 @@ export interface components {
          * @enum {string}
          */
         SubscriptionStatus: "pending" | "active" | "terminated" | "canceled";
+        /** @description Sums of an invoice. */
+        Sums: {
+            /**
+             * Format: int64
+             * @description What coupons took off.
+             */
+            coupons_cents: number;
+            /**
+             * Format: int64
+             * @description What credit notes paid.
+             */
+            credit_notes_cents: number;
+            /**
+             * Format: int64
+             * @description All lines.
+             */
+            fees_cents: number;
+            /**
+             * Format: int64
+             * @description What prepaid credits paid.
+             */
+            prepaid_credits_cents: number;
+            /**
+             * Format: int64
+             * @description What was billed before the period ended.
+             */
+            progressive_billing_cents: number;
+            /**
+             * Format: int64
+             * @description Lines less both.
+             */
+            sub_total_excluding_taxes_cents: number;
+            /**
+             * Format: int64
+             * @description With tax.
+             */
+            sub_total_including_taxes_cents: number;
+            /**
+             * Format: int64
+             * @description The tax.
+             */
+            taxes_cents: number;
+            /**
+             * Format: int64
+             * @description What is to be paid.
+             */
+            total_cents: number;
+        };
         /** @description A tax, checked. */
         Tax: {
             /** @description Whether it applies where nothing else names a tax. */
@@ -2928,6 +5209,72 @@ export interface components {
             /** @description When it begins; of a pending one only. */
             subscription_at?: string | null;
         };
+        /** @description The clock of test mode. */
+        TestClock: {
+            now: string;
+        };
+        /** @description A top-up. */
+        TopUp: {
+            /**
+             * Format: int64
+             * @description What they cost, in minor units.
+             */
+            amount_cents: number;
+            /** @description Credits, to fifteen places. */
+            credits: string;
+        };
+        /**
+         * @description How much a rule brings.
+         * @enum {string}
+         */
+        TopUpMethod: "fixed" | "target";
+        /** @description A rule that fills a wallet up. */
+        TopUpRule: {
+            /** @description Credits that are given with them. */
+            granted_credits?: string;
+            interval?: components["schemas"]["Interval"] | null;
+            /** @description Most credits that one top-up pays for. */
+            max_credits?: string | null;
+            /** @description How much. */
+            method?: components["schemas"]["TopUpMethod"];
+            /** @description Credits that are paid for. */
+            paid_credits?: string;
+            /** @description For a target: the balance to reach. */
+            target_ongoing_balance?: string | null;
+            /** @description For a threshold: at or below it. */
+            threshold_credits?: string | null;
+            /** @description When. */
+            trigger: components["schemas"]["TopUpTrigger"];
+        };
+        /**
+         * @description When a wallet is filled up.
+         * @enum {string}
+         */
+        TopUpTrigger: "threshold" | "interval";
+        /** @description Usage of one charge, of one filter and group of it. */
+        UsageLine: {
+            /** @description What they cost, unrounded, in units of the currency; none where the row only shows a part of one that is priced. */
+            amount?: string | null;
+            /** @description The same as a fee, in minor units. */
+            amount_cents?: string | null;
+            /** @description The charge. */
+            charge: string;
+            /** @description The metric. */
+            code: string;
+            /**
+             * Format: int64
+             * @description How many events.
+             */
+            events: number;
+            /** @description The filter, by its place in the charge. */
+            filter?: number | null;
+            /** @description What is priced apart. */
+            group: Record<string, never>;
+            /** @description What is shown apart; empty where the row is the priced whole. */
+            shown: Record<string, never>;
+            /** @description How many units, as they are billed. */
+            units: string;
+        };
         /** @description An amount of usage that is billed as soon as it is reached. */
         UsageThreshold: {
             /**
@@ -2942,6 +5289,14 @@ export interface components {
         };
         Usages: {
             usage: components["schemas"]["MetricUsage"][];
+        };
+        Uses: {
+            uses: components["schemas"]["CreditUse"][];
+        };
+        /** @description How an invoice is taken back. */
+        Voiding: {
+            /** @description Whether its periods are billed again. */
+            rebill?: boolean;
         };
         /** @description One human's vote on one revision. */
         Vote: {
@@ -2967,6 +5322,22 @@ export interface components {
             /** @description For whom: somebody else where they stand in, else themselves. */
             seat: string;
         };
+        /** @description A vote. */
+        VoteInput: {
+            choice: components["schemas"]["Choice"];
+            comment?: string | null;
+            /** @description The digest that was seen; an approval names it. */
+            digest?: string | null;
+            /** @description The named option of a refusal. */
+            option?: string | null;
+            /**
+             * Format: int32
+             * @description The revision that was seen.
+             */
+            revision: number;
+            /** @description For whom the caller stands in. */
+            stands_in_for?: string | null;
+        };
         /** @description A message that waits. */
         WaitingView: {
             accepted: string;
@@ -2975,6 +5346,138 @@ export interface components {
             message: string;
             /** @description As the server authenticated it; the envelope proves it again. */
             sender: string;
+        };
+        /** @description A wallet's definition, checked. Its balance is what the ledger says. */
+        Wallet: {
+            /** @description What it may pay. */
+            applies_to: components["schemas"]["WalletLimits"];
+            /** @description Of its credits' worth; it pays invoices in it alone. */
+            currency: string;
+            /** @description When its credits are gone. */
+            expiration_at?: string | null;
+            /** @description What people name it by. */
+            name: string;
+            /**
+             * Format: int32
+             * @description Smaller is drawn first.
+             */
+            priority: number;
+            /** @description What one credit is worth, in units of the currency. */
+            rate_amount: string;
+            /** @description What fills it up. */
+            recurring_transaction_rules: components["schemas"]["TopUpRule"][];
+        };
+        /** @description A new wallet. */
+        WalletInput: {
+            /** @description Its code, unique among the customer's active wallets; made from its identifier when absent. */
+            code?: string | null;
+            /** @description Whose. */
+            external_customer_id: string;
+            /** @description Credits given with it. */
+            granted_credits?: string | null;
+            /** @description Further entries of the seller. */
+            metadata?: {
+                [key: string]: string;
+            };
+            /** @description Credits bought with it. */
+            paid_credits?: string | null;
+            /** @description What it is. */
+            wallet: components["schemas"]["Wallet"];
+        };
+        /** @description What a wallet's credits may pay; nothing in both lists: everything. */
+        WalletLimits: {
+            /** @description Fees of these metrics. */
+            billable_metric_codes?: string[];
+            /** @description Kinds of fee: `subscription`, `charge`, `commitment`, …. */
+            fee_types?: string[];
+        };
+        /** @description A wallet as it is kept. */
+        WalletRecord: {
+            /** @description Its code. */
+            code: string;
+            /** @description When it was made. */
+            created_at: string;
+            /** @description Whose. */
+            customer: string;
+            /** @description The customer's own identifier. */
+            external_customer_id: string;
+            /** @description Its identifier. */
+            id: string;
+            /** @description Further entries of the seller. */
+            metadata: {
+                [key: string]: string;
+            };
+            /**
+             * Format: int32
+             * @description One more with every change.
+             */
+            revision: number;
+            /** @description When each of its interval rules comes next, in the rules' order. */
+            rules_due: (string | null)[];
+            /** @description Whether it pays. */
+            status: components["schemas"]["WalletStatus"];
+            /** @description When it was closed. */
+            terminated_at?: string | null;
+            /** @description When it last changed. */
+            updated_at: string;
+            /** @description What it is. */
+            wallet: components["schemas"]["Wallet"];
+        };
+        /** @description A wallet with what the ledger says of it. */
+        WalletState: components["schemas"]["WalletRecord"] & {
+            /** @description What is in it, in units of its currency. */
+            balance: string;
+            /** @description What it paid so far, in units of its currency. */
+            consumed: string;
+            /** @description What is in it, in credits: exact, a fraction where no decimal is. */
+            credits_balance: string;
+            /** @description When its last movement was. */
+            last_movement_at?: string | null;
+            /** @description What was bought and is not paid yet, in units of its currency. */
+            pending: string;
+        };
+        /**
+         * @description Whether a wallet pays.
+         * @enum {string}
+         */
+        WalletStatus: "active" | "terminated";
+        /** @description One movement as it is kept. */
+        WalletTransaction: {
+            /** @description How much, in units of the currency. */
+            amount: string;
+            /** @description When it was made. */
+            created_at: string;
+            /** @description How much, in credits. */
+            credits: string;
+            /** @description When what came in is gone. */
+            expires_at?: string | null;
+            /** @description When its payment failed. */
+            failed_at?: string | null;
+            /** @description Its identifier. */
+            id: string;
+            /** @description The invoice it paid, or that asks for its payment. */
+            invoice: string;
+            /** @description What moved. */
+            kind: components["schemas"]["MovementKind"];
+            /** @description Further entries of the seller. */
+            metadata: {
+                [key: string]: string;
+            };
+            /** @description What people name it by. */
+            name: string;
+            /**
+             * Format: int32
+             * @description Smaller is drawn first.
+             */
+            priority: number;
+            /** @description When it came into the ledger. */
+            settled_at?: string | null;
+            /** @description Who or what asked for it: `manual`, `interval`, `threshold`, `invoice`, `expiry`. */
+            source: string;
+            /** @description Whether it happened. */
+            status: components["schemas"]["MovementStatus"];
+            /** @description Of which wallet. */
+            wallet: string;
         };
         /** @description Who a credential stands for. */
         Whoami: {
@@ -4502,6 +7005,99 @@ export interface operations {
             };
         };
     };
+    "get /v1/metering/applied-coupons": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Listed"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/metering/applied-coupons": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Redeeming"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AppliedCoupon"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "delete /v1/metering/applied-coupons/{coupon}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                coupon: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AppliedCoupon"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
     "get /v1/metering/billable-metrics": {
         parameters: {
             query?: never;
@@ -4679,6 +7275,95 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Listed"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/billing-runs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Listed"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/metering/billing-runs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BillingRun"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/billing-runs/{run}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BillingRun"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -4971,6 +7656,163 @@ export interface operations {
             };
         };
     };
+    "get /v1/metering/credit-notes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Listed"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/metering/credit-notes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreditRequest"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CreditNote"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/metering/credit-notes/estimate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreditRequest"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CreditEstimate"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/credit-notes/{note}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                note: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CreditNote"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "delete /v1/metering/credit-notes/{note}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                note: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CreditNote"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
     "get /v1/metering/customers": {
         parameters: {
             query?: never;
@@ -5130,6 +7972,64 @@ export interface operations {
             };
         };
     };
+    "post /v1/metering/customers/{code}/erase": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EventList"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
     "post /v1/metering/events": {
         parameters: {
             query?: never;
@@ -5150,6 +8050,510 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Receipt"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/events/{transaction}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                transaction: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RecordedEvent"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/metering/events/{transaction}/amend": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                transaction: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EventInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Receipt"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/metering/events/{transaction}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                transaction: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EventSubscription"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Cancelled"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/events/{transaction}/proof": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                transaction: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EventProof"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/export/{table}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                table: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/fees": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Listed"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/fees/{fee}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                fee: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvoicedFee"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/invoices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Listed"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/metering/invoices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OneOff"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvoiceDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/invoices/{invoice}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                invoice: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvoiceDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "put /v1/metering/invoices/{invoice}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                invoice: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["InvoiceChange"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvoiceDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/metering/invoices/{invoice}/finalize": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                invoice: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvoiceDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/invoices/{invoice}/page": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                invoice: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/invoices/{invoice}/pdf": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                invoice: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/metering/invoices/{invoice}/refresh": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                invoice: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvoiceDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/metering/invoices/{invoice}/void": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                invoice: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Voiding"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvoiceDocument"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -5386,6 +8790,105 @@ export interface operations {
             };
         };
     };
+    "post /v1/metering/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PreviewInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Preview"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/reporters/{subscription}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                subscription: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reporters"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "put /v1/metering/reporters/{subscription}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                subscription: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Reporters"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reporters"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
     "get /v1/metering/subscriptions": {
         parameters: {
             query?: never;
@@ -5532,6 +9035,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Subscription"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/subscriptions/{external_id}/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                external_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CurrentUsage"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -5735,6 +9269,39 @@ export interface operations {
             };
         };
     };
+    "put /v1/metering/test-clock": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TestClock"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TestClock"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
     "get /v1/metering/usage": {
         parameters: {
             query?: never;
@@ -5764,6 +9331,361 @@ export interface operations {
             };
         };
     };
+    "get /v1/metering/wallet-transactions/{transaction}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                transaction: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WalletTransaction"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "put /v1/metering/wallet-transactions/{transaction}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                transaction: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Decision"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WalletTransaction"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/wallet-transactions/{transaction}/uses": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                transaction: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Uses"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/wallets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Listed"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/metering/wallets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WalletInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WalletState"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/wallets/{wallet}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                wallet: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WalletState"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "put /v1/metering/wallets/{wallet}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                wallet: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Change"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WalletState"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "delete /v1/metering/wallets/{wallet}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                wallet: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WalletState"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/wallets/{wallet}/transactions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                wallet: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Listed"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/metering/wallets/{wallet}/transactions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                wallet: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Movement"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Movements"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/oversight/batch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BatchInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Batch"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
     "get /v1/oversight/changes": {
         parameters: {
             query?: never;
@@ -5772,6 +9694,405 @@ export interface operations {
             cookie?: never;
         };
         requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/oversight/checkpoints/{run}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Checkpoint"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "put /v1/oversight/checkpoints/{run}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CheckpointInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Checkpoint"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/oversight/delegations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Delegations"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/oversight/delegations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DelegationInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Delegation"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "delete /v1/oversight/delegations/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/oversight/export/ocsf": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/oversight/grants": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Grants"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/oversight/grants": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewGrant"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Grant"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "delete /v1/oversight/grants/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/oversight/groups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Groups"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "put /v1/oversight/groups/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GroupInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Groups"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/oversight/inbox": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/oversight/kill": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["KillInput"];
+            };
+        };
         responses: {
             /** @description done */
             200: {
@@ -5950,6 +10271,134 @@ export interface operations {
             };
         };
     };
+    "get /v1/oversight/policies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Policies"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "put /v1/oversight/policies/{rule}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                rule: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PolicyInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Published"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/oversight/policies/{rule}/rehearsal": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                rule: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Policy"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rehearsal"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/oversight/reports/deciders": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Deciders"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
     "get /v1/oversight/requests": {
         parameters: {
             query?: never;
@@ -6010,6 +10459,72 @@ export interface operations {
             };
         };
     };
+    "post /v1/oversight/requests/{id}/acknowledge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Request"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/oversight/requests/{id}/answer": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AnswerInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Request"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
     "post /v1/oversight/requests/{id}/approve": {
         parameters: {
             query?: never;
@@ -6022,6 +10537,111 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": components["schemas"]["ApproveInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Request"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/oversight/requests/{id}/ask": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SayInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Request"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/oversight/requests/{id}/break-glass": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GlassInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Request"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/oversight/requests/{id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CancelInput"];
             };
         };
         responses: {
@@ -6068,6 +10688,225 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Request"];
                 };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/oversight/requests/{id}/edit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EditInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Request"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/oversight/requests/{id}/escalate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EscalateInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Request"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/oversight/requests/{id}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/oversight/requests/{id}/evidence": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/oversight/requests/{id}/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "put /v1/oversight/requests/{id}/hold": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HoldInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "delete /v1/oversight/requests/{id}/hold": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description a problem (RFC 9457) */
             default: {
@@ -6172,6 +11011,237 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ApprovalQuestion"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/oversight/requests/{id}/reassign": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReassignInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Request"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/oversight/requests/{id}/receipt": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/oversight/requests/{id}/reply": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SayInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Request"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/oversight/requests/{id}/review": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReviewInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Request"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/oversight/requests/{id}/revisions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Revisions"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/oversight/requests/{id}/vote": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["VoteInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Request"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/oversight/requests/{id}/watch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Request"];
                 };
             };
             /** @description a problem (RFC 9457) */
