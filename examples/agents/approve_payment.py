@@ -19,7 +19,12 @@ def main() -> int:
     to, amount = sys.argv[1], Decimal(sys.argv[2])
     with Client() as client:
 
-        @require_approval(client, tool="pay", reason=lambda to, amount, memo: f"{memo} for {to}", timeout=600)
+        @require_approval(
+            client,
+            tool="pay",
+            reason=lambda to, amount, memo: f"{memo} for {to}",
+            timeout=600,
+        )
         def pay(to: str, amount: Decimal, memo: str = "rent") -> str:
             # A real tool would call the bank here. Whatever it raises reaches the caller unchanged, and the action is on record as failed.
             return f"paid {amount} to {to} ({memo})"

@@ -14,11 +14,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TypedDict
 
-from langgraph.checkpoint.sqlite import SqliteSaver
-from langgraph.graph import END, START, StateGraph
-
 from creto import ApprovalDenied, Client
 from creto.langgraph import require_approval, resume, waiting
+from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.graph import END, START, StateGraph
 
 
 class State(TypedDict, total=False):
@@ -32,7 +31,9 @@ class State(TypedDict, total=False):
 def build(client, tool, ledger):
     """A graph of one node: pay, once a human agrees."""
 
-    @require_approval(client, tool=tool, reason=lambda to, amount: f"the invoice of {to} is due")
+    @require_approval(
+        client, tool=tool, reason=lambda to, amount: f"the invoice of {to} is due"
+    )
     def pay(to: str, amount: Decimal) -> str:
         # A real tool would call the bank here.
         if ledger:
@@ -56,15 +57,26 @@ def build(client, tool, ledger):
 def main() -> int:
     """Begins, or goes on where an earlier process was."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--checkpoints", default="graph.db", help="where the graph is kept [default: graph.db]")
-    parser.add_argument("--ledger", type=Path, help="a file that each payment is written to")
+    parser.add_argument(
+        "--checkpoints",
+        default="graph.db",
+        help="where the graph is kept [default: graph.db]",
+    )
+    parser.add_argument(
+        "--ledger", type=Path, help="a file that each payment is written to"
+    )
     parser.add_argument("--tool", default="pay", help="the tool's name [default: pay]")
     parser.add_argument("to")
     parser.add_argument("amount")
     given = parser.parse_args()
     config = {"configurable": {"thread_id": f"{given.to}/{given.amount}"}}
-    with Client() as client, SqliteSaver.from_conn_string(given.checkpoints) as checkpoints:
-        graph = build(client, given.tool, given.ledger).compile(checkpointer=checkpoints)
+    with (
+        Client() as client,
+        SqliteSaver.from_conn_string(given.checkpoints) as checkpoints,
+    ):
+        graph = build(client, given.tool, given.ledger).compile(
+            checkpointer=checkpoints
+        )
         known = graph.get_state(config)
         if not known.values:
             graph.invoke({"to": given.to, "amount": given.amount}, config)

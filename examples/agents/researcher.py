@@ -57,7 +57,9 @@ class Answer:
         try:
             return json.loads(self.body)
         except ValueError:
-            raise Unexpected(f"HTTP {self.status} is not JSON: {shown(self.text())}") from None
+            raise Unexpected(
+                f"HTTP {self.status} is not JSON: {shown(self.text())}"
+            ) from None
 
 
 def shown(text):
@@ -73,13 +75,19 @@ def request(method, url, body=None, secs_max=ANSWER_SECS_MAX):
         raise Unexpected(f"`{url}` is not an http:// URL")
     proxy = urllib.parse.urlsplit(os.environ.get("HTTP_PROXY", ""))
     path = urllib.parse.urlunsplit(("", "", target.path or "/", target.query, ""))
-    via, asked = (proxy, f"http://{target.netloc}{path}") if proxy.hostname else (target, path)
-    connection = http.client.HTTPConnection(via.hostname, via.port or 80, timeout=secs_max)
+    via, asked = (
+        (proxy, f"http://{target.netloc}{path}") if proxy.hostname else (target, path)
+    )
+    connection = http.client.HTTPConnection(
+        via.hostname, via.port or 80, timeout=secs_max
+    )
     headers = {"host": target.netloc, "connection": "close"}
     if body is not None:
         headers["content-type"] = "application/json"
     try:
-        connection.request(method, asked, json.dumps(body) if body is not None else None, headers)
+        connection.request(
+            method, asked, json.dumps(body) if body is not None else None, headers
+        )
         return Answer(connection.getresponse())
     except (OSError, http.client.HTTPException) as error:
         raise Unexpected(f"{method} {url}: {type(error).__name__}: {error}") from None
@@ -96,7 +104,9 @@ def read_dataset(place):
             for row in csv.DictReader(lines):
                 rain = Decimal(row["rain_mm"])
                 rows, total = rows + 1, total + rain
-                stations[row["station"]] = stations.get(row["station"], Decimal(0)) + rain
+                stations[row["station"]] = (
+                    stations.get(row["station"], Decimal(0)) + rain
+                )
     if not rows:
         raise Unexpected(f"`{place}` holds no rows")
     wettest = max(stations, key=lambda name: (stations[name], name))
@@ -107,7 +117,9 @@ def call_allowed(url):
     """An allowed host answers."""
     answer = request("GET", url)
     if answer.refused_by or not 200 <= answer.status < 300:
-        raise Unexpected(f"{url} should have answered: HTTP {answer.status}: {shown(answer.text())}")
+        raise Unexpected(
+            f"{url} should have answered: HTTP {answer.status}: {shown(answer.text())}"
+        )
     return f"{url} answered {answer.status}: {shown(answer.text())}"
 
 
@@ -115,10 +127,14 @@ def call_refused(url):
     """A host nobody allowed is refused, with the flag or policy line that would allow it."""
     answer = request("GET", url)
     if answer.status != 403 or answer.refused_by != "runtime.egress_denied":
-        raise Unexpected(f"{url} should have been refused: HTTP {answer.status}: {shown(answer.text())}")
+        raise Unexpected(
+            f"{url} should have been refused: HTTP {answer.status}: {shown(answer.text())}"
+        )
     _, found, hint = answer.text().partition("to allow it: ")
     if not found:
-        raise Unexpected(f"the refusal of {url} does not say what would allow it: {shown(answer.text())}")
+        raise Unexpected(
+            f"the refusal of {url} does not say what would allow it: {shown(answer.text())}"
+        )
     return f"{url} was refused; to allow it: {shown(hint)}"
 
 
@@ -127,7 +143,9 @@ def call_after_asking(url):
     print(f"ask      waiting for a human to decide about {url}", flush=True)
     answer = request("GET", url, secs_max=HUMAN_SECS_MAX)
     if answer.refused_by or not 200 <= answer.status < 300:
-        raise Unexpected(f"{url} should have been approved: HTTP {answer.status}: {shown(answer.text())}")
+        raise Unexpected(
+            f"{url} should have been approved: HTTP {answer.status}: {shown(answer.text())}"
+        )
     return f"{url} was approved and answered {answer.status}: {shown(answer.text())}"
 
 
@@ -150,7 +168,9 @@ def spend(code, tokens):
         elif said.get("code") == "metering.budget_exceeded" and events:
             return f"{events} events of {tokens} {code} for {spent}, then: {shown(said['detail'])}"
         else:
-            raise Unexpected(f"event {events + 1}: HTTP {answer.status}: {shown(answer.text())}")
+            raise Unexpected(
+                f"event {events + 1}: HTTP {answer.status}: {shown(answer.text())}"
+            )
     raise Unexpected(f"no ceiling stopped {EVENTS_MAX} events worth {spent}")
 
 
@@ -158,13 +178,23 @@ def send_report(creto, to, text):
     """Sends a report end to end encrypted: the keys stay in this sandbox, the server sees only ciphertext."""
     command = [creto, "msg", "send", "--to", to, "-"]
     try:
-        done = subprocess.run(command, input=text.encode(), capture_output=True, timeout=ANSWER_SECS_MAX * 2, check=False)
+        done = subprocess.run(
+            command,
+            input=text.encode(),
+            capture_output=True,
+            timeout=ANSWER_SECS_MAX * 2,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Unexpected(f"`{' '.join(command)}`: {error}") from None
     if done.returncode != 0:
-        raise Unexpected(f"`{' '.join(command)}` exited with {done.returncode}: {shown(done.stderr.decode('utf-8', 'replace'))}")
+        raise Unexpected(
+            f"`{' '.join(command)}` exited with {done.returncode}: {shown(done.stderr.decode('utf-8', 'replace'))}"
+        )
     said = shown(done.stdout.decode("utf-8", "replace"))
-    return f"{len(text.encode())} bytes to {to}, encrypted" + (f": {said}" if said else "")
+    return f"{len(text.encode())} bytes to {to}, encrypted" + (
+        f": {said}" if said else ""
+    )
 
 
 def options():
@@ -172,7 +202,11 @@ def options():
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
 
     def take(name, what):
-        parser.add_argument(f"--{name}", default=os.environ.get(f"DEMO_{name.upper()}"), help=f"{what} [env: DEMO_{name.upper()}]")
+        parser.add_argument(
+            f"--{name}",
+            default=os.environ.get(f"DEMO_{name.upper()}"),
+            help=f"{what} [env: DEMO_{name.upper()}]",
+        )
 
     take("dataset", "a CSV file, or a folder of them")
     take("allowed", "a URL that may be reached")
@@ -180,11 +214,20 @@ def options():
     take("ask", "a URL that a human is asked about")
     take("code", "the metric to spend on, such as demo.tokens")
     take("to", "the agent that gets the report, such as planner")
-    parser.add_argument("--tokens", type=int, default=1000, help="quantity of one usage event [default: 1000]")
     parser.add_argument(
-        "--creto", default=os.environ.get("DEMO_CRETO"), help="the creto program inside [env: DEMO_CRETO; default: on PATH]"
+        "--tokens",
+        type=int,
+        default=1000,
+        help="quantity of one usage event [default: 1000]",
     )
-    parser.add_argument("--all", action="store_true", help="fail when a step is left out")
+    parser.add_argument(
+        "--creto",
+        default=os.environ.get("DEMO_CRETO"),
+        help="the creto program inside [env: DEMO_CRETO; default: on PATH]",
+    )
+    parser.add_argument(
+        "--all", action="store_true", help="fail when a step is left out"
+    )
     return parser.parse_args()
 
 
@@ -199,9 +242,15 @@ def main():
         ("refused", given.refused, lambda: call_refused(given.refused)),
         ("ask", given.ask, lambda: call_after_asking(given.ask)),
         ("spend", given.code, lambda: spend(given.code, given.tokens)),
-        ("report", given.to, lambda: send_report(creto, given.to, "\n".join(findings) + "\n")),
+        (
+            "report",
+            given.to,
+            lambda: send_report(creto, given.to, "\n".join(findings) + "\n"),
+        ),
     ]
-    print(f"agent    {os.environ.get('CRETO_AGENT_ID', 'outside a sandbox')}", flush=True)
+    print(
+        f"agent    {os.environ.get('CRETO_AGENT_ID', 'outside a sandbox')}", flush=True
+    )
     for name, wanted, step in steps:
         if not wanted:
             if given.all:

@@ -87,8 +87,9 @@ pub(crate) fn endpoints(house: &Arc<House>, runs: &Runs) -> Endpoints {
         .and(creto_oversight::channels::http::endpoints(&house.channels))
         .and(creto_metering::http::preview::endpoints(&house.catalog))
         .and(creto_oversight::http::endpoints(&house.desk, &house.actions))
-        .and(creto_oversight::http::humanlayer::endpoints())
         .and(oversight::endpoints(house, runs))
+        .and(creto_oversight::http::agents::endpoints(&house.desk))
+        .and(creto_oversight::http::humanlayer::endpoints(&house.humanlayer))
 }
 
 impl Server {

@@ -24,6 +24,7 @@ use creto_messaging::Messaging;
 use creto_metering::core::gcra::Rate;
 use creto_metering::{Accounts, Billing, Catalog, Meter, RateLimits, Wallets};
 use creto_nhi::{Authority, Credentials, DelegationChain, NhiError, Role, Status, VerifiedChain};
+use creto_oversight::humanlayer::HumanLayer;
 use creto_oversight::{Actions, Channels, ChannelsOptions, DatabaseClock, Desk, People};
 use creto_runtime::container::runsc::RunscOptions;
 use creto_runtime::container::selection::{self, Isolation};
@@ -66,6 +67,7 @@ pub(crate) struct House {
     /// What deadlines are decided by.
     pub(crate) deadlines: DatabaseClock,
     pub(crate) desk: Desk,
+    pub(crate) humanlayer: HumanLayer,
     pub(crate) actions: Actions,
     pub(crate) messaging: Messaging,
     pub(crate) memory: Memory,
@@ -113,6 +115,7 @@ fn migrations() -> Vec<MigrationSet> {
         creto_metering::BILLING_MIGRATIONS,
         creto_oversight::MIGRATIONS,
         creto_oversight::CHANNEL_MIGRATIONS,
+        creto_oversight::humanlayer::MIGRATIONS,
         creto_messaging::MIGRATIONS,
     ]
 }
@@ -192,6 +195,7 @@ impl House {
             catalog,
             meter,
             actions: Actions::new(Arc::clone(&gate)),
+            humanlayer: HumanLayer::new(db.clone(), desk.clone()),
             messaging: Messaging::new(db.clone(), Arc::clone(&gate), Arc::clone(&clock)),
             memory: Memory::new(db.clone(), Arc::clone(&clock)),
             webhooks,

@@ -98,6 +98,9 @@ pub enum Admitted {
         #[serde(skip_serializing_if = "Option::is_none")]
         #[schema(value_type = Option<Object>)]
         arguments: Option<Map<String, Value>>,
+        /// Whether this attempt was admitted before: whoever does not know what became of that must not do it again.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        again: bool,
     },
     /// A human has not decided yet: ask again with the very same action.
     Pending {
@@ -168,14 +171,19 @@ impl Actions {
                 let (admission, digest) = (granted.admission(), granted.digest());
                 let arguments = changed(&asked, granted.action().arguments.clone());
                 self.lock().insert(admission, *granted);
-                Ok(Admitted::Granted { admission: admission.to_string(), digest, arguments })
+                Ok(Admitted::Granted { admission: admission.to_string(), digest, arguments, again: false })
             }
             // An answer that was lost on its way is given again.
             Admission::Again(admission) => {
                 let row = self.gate.action(chain.tenant(), admission).await?;
                 let row = row.ok_or_else(|| OversightError::UnknownAdmission(admission.to_string()))?;
                 let done = serde_json::from_str(&row.arguments).map_err(|_| OversightError::Unreadable)?;
-                Ok(Admitted::Granted { admission: admission.to_string(), digest: row.digest, arguments: changed(&asked, done) })
+                Ok(Admitted::Granted {
+                    admission: admission.to_string(),
+                    digest: row.digest,
+                    arguments: changed(&asked, done),
+                    again: true,
+                })
             }
             Admission::Pending(request, digest) => Ok(Admitted::Pending { request: Some(request.to_string()), digest }),
         }

@@ -32,7 +32,7 @@ use crate::core::decide::{Facts, decide};
 use crate::core::evolve::evolve;
 use crate::core::{tell, timers as moments};
 use crate::error::OversightError;
-use crate::model::case::{Case, Choice};
+use crate::model::case::{Case, Choice, Kind};
 use crate::model::command::{Ballot, Command};
 use crate::model::event::{Event, Recorded};
 use crate::model::notice;
@@ -148,8 +148,8 @@ impl Desk {
     }
 
     /// The latest request of a named call.
-    pub async fn of_call(&self, tenant: &TenantId, run: &str, call: &str) -> Result<Option<Request>, OversightError> {
-        Ok(requests::of_call(&self.db, tenant, run, call).await?.as_ref().map(Stored::shown))
+    pub async fn of_call(&self, agent: &NhiId, kind: Kind, run: &str, call: &str) -> Result<Option<Request>, OversightError> {
+        Ok(requests::of_call(&self.db, agent, kind, run, call).await?.as_ref().map(Stored::shown))
     }
 
     /// What happened to a request, in order.
@@ -248,6 +248,7 @@ impl Desk {
         let transition = Transition { before, after: &after, events: &recorded, roster: setting.roster, leaf: setting.leaf };
         let mut change = Change { steps: requests::update(tenant, &transition)?, ..Change::default() };
         change.messages = messages(tenant, &after.case, &events, before.seq + 1, now)?;
+        change.messages.extend(crate::humanlayer::completed(&before.case, &after, self.test_mode)?);
         for event in &events {
             self.commit_to(event, &after, by, &mut change)?;
         }

@@ -1,5 +1,6 @@
 //! Native routes, `/v1/oversight/…` and `/v1/actions`.
 
+pub mod agents;
 pub mod humanlayer;
 
 pub mod decisions;
@@ -109,7 +110,7 @@ struct Reported {
     cost: String,
 }
 
-fn request_id(text: &str) -> Result<RequestId, OversightError> {
+pub(crate) fn request_id(text: &str) -> Result<RequestId, OversightError> {
     text.parse().map_err(|_| OversightError::UnknownRequest(text.chars().take(80).collect()))
 }
 

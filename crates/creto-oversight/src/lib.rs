@@ -18,6 +18,7 @@ pub mod desk;
 mod edits;
 mod error;
 pub mod http;
+pub mod humanlayer;
 pub mod model;
 pub mod receipt;
 mod store;

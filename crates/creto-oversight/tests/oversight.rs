@@ -16,6 +16,8 @@ mod hazards;
 mod house;
 #[path = "oversight/http.rs"]
 mod http;
+#[path = "oversight/humanlayer.rs"]
+mod humanlayer;
 #[path = "oversight/kill.rs"]
 mod kill;
 #[path = "oversight/paging.rs"]

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from creto import ApprovalDenied, ApprovalTimeout, ConnectError, Granted, InDoubt, Pending, ProtocolError, TransportError
+from creto import AlreadyDone, ApprovalDenied, ApprovalTimeout, ConnectError, Granted, InDoubt, Pending, ProtocolError, TransportError
 from creto._flows import Action, Call, Driving, Invoke, Pause, ask, guarded, obtain, report, subscription_of, track, track_all, usage_event
 from creto.errors import from_answer
 
@@ -179,3 +179,17 @@ def test_amounts_stay_exact():
 def test_the_subscription_is_the_roots_name():
     assert subscription_of(WHOAMI) == "alice"
     assert subscription_of({"identity": "spiffe://d/tenant/t/human/bob", "chain": None}) == "bob"
+
+
+AGAIN = {**GRANTED, "again": True}
+
+
+def test_a_grant_that_is_repeated_is_taken_only_by_who_can_have_lost_it():
+    named = Action("tool.call_with_approval", "tool:pay", {"to": "alice"}, call="call-1")
+    clock = Clock()
+    granted, calls = play(obtain(named, timeout_secs=None, clock=clock), [(30, LOST), AGAIN], clock)
+    assert granted.admission == "adm_1" and {call.body["attempt_id"] for call in calls} == {"call-1"}
+    assert play(ask(named, timeout_secs=None, wait_secs=0), [LOST, AGAIN])[0].again
+    for flow in [obtain(named, timeout_secs=None, clock=clock), ask(named, timeout_secs=None, wait_secs=0)]:
+        with pytest.raises(AlreadyDone, match="adm_1"):
+            play(flow, [AGAIN], clock)

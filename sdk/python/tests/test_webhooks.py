@@ -5,9 +5,9 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from conftest import Server
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from conftest import Server
 from creto import ProblemError
 
 

@@ -88,6 +88,7 @@ impl World {
             "digest" => self.id("digest"),
             "id" if path.starts_with("/v1/keys") => self.id("key"),
             "id" if path.starts_with("/v1/oversight") => self.id("request"),
+            "call" => self.id("call"),
             "id" if path.starts_with("/v1/memory") => self.id("memory"),
             "id" if path.starts_with("/v1/webhooks") => self.id("webhook"),
             "channel" => "slack".to_owned(),
@@ -131,6 +132,10 @@ impl World {
             }),
             ("POST", "/v1/oversight/grants") => json!({ "request": self.id("request"), "uses_max": 1, "secs": 60 }),
             ("POST", "/v1/oversight/kill") => json!({ "agent": self.id("agent"), "reason": "it went wild" }),
+            ("POST", "/v1/oversight/asked/{id}/reply") => json!({ "text": "mine" }),
+            ("POST", "/humanlayer/v1/agent/function_calls/{call}/respond") => json!({ "approved": true }),
+            ("POST", "/humanlayer/v1/agent/human_contacts/{call}/respond") => json!({ "response": "mine" }),
+            ("POST", path) if path.ends_with("/escalate_email") => json!({ "escalation_msg": "mine" }),
             ("POST", "/v1/metering/events") => json!({
                 "transaction_id": "shared", "external_subscription_id": "shared", "code": "pages"
             }),
@@ -202,7 +207,7 @@ impl World {
                 ],
             ),
             ("approver", vec!["oversight/requests", "runs"]),
-            ("agent", vec!["whoami", "metering/usage?subscription=shared"]),
+            ("agent", vec!["whoami", "metering/usage?subscription=shared", "oversight/asked"]),
             ("peer", vec!["messaging/inbox", "messaging/prekeys"]),
         ];
         for (role, paths) in reads {
@@ -247,6 +252,11 @@ fn plant_actions(owner: &Client, worker: &Client, marker: &str, ids: &mut BTreeM
     let pending = ask("tool.call_with_approval", 2);
     let open = ask("tool.call", 3);
     let actions = owner.get("/v1/actions?state=intent").ok();
+    let call = json!({ "run_id": "run", "call_id": format!("call-{}", marker.trim_start_matches("zebra-")), "spec": { "fn": "mail", "kwargs": { "secret": marker } } });
+    ids.insert("call", text(&worker.post("/humanlayer/v1/function_calls", call).ok(), "call_id").to_owned());
+    let contact = json!({ "run_id": "run", "call_id": ids["call"], "spec": { "msg": marker } });
+    worker.post("/humanlayer/v1/contact_requests", contact).ok();
+    worker.post("/v1/oversight/questions", json!({ "question": marker })).ok();
     ids.insert("request", text(&pending, "request").to_owned());
     ids.insert("digest", text(&pending, "digest").to_owned());
     ids.insert("admission", text(&open, "admission").to_owned());

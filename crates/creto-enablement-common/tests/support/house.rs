@@ -24,6 +24,7 @@ pub(crate) const SETS: &[MigrationSet] = &[
     creto_metering::WALLET_MIGRATIONS,
     creto_metering::BILLING_MIGRATIONS,
     creto_oversight::MIGRATIONS,
+    creto_oversight::humanlayer::MIGRATIONS,
 ];
 
 /// A log that lags as much as the test says.

@@ -99,7 +99,7 @@ impl Desk {
         };
         let digest = digest_of(&action)?;
         if let (Some(run), Some(call)) = (&new.run, &new.call)
-            && let Some(known) = requests::of_call(&self.db, &tenant, run, call).await?
+            && let Some(known) = requests::of_call(&self.db, &new.agent, new.kind, run, call).await?
         {
             return same_call(&known, digest, call);
         }
@@ -120,7 +120,7 @@ impl Desk {
             // The same call in the same moment: whichever was first is the request.
             Err(DbError::Conflict { .. }) => match (&new.run, &new.call) {
                 (Some(run), Some(call)) => {
-                    let known = requests::of_call(&self.db, &tenant, run, call).await?.ok_or(OversightError::Busy)?;
+                    let known = requests::of_call(&self.db, &new.agent, new.kind, run, call).await?.ok_or(OversightError::Busy)?;
                     same_call(&known, digest, call)
                 }
                 _ => Err(OversightError::Busy),
@@ -141,7 +141,8 @@ impl Desk {
         }
         let lookup = match (&new.run, &new.call) {
             (Some(run), Some(call)) => {
-                let bytes = canonical::to_vec(&("declared", &new.agent, run, call)).map_err(|e| OversightError::BadInput(e.to_string()))?;
+                let bytes = canonical::to_vec(&("declared", requests::kind_word(new.kind), &new.agent, run, call))
+                    .map_err(|e| OversightError::BadInput(e.to_string()))?;
                 Some(Digest::of(&bytes))
             }
             _ => None,

@@ -21,6 +21,7 @@ use crate::actions::Actions;
 use crate::desk::{BatchItem, Desk, Revision};
 use crate::edits::Edits;
 use crate::error::OversightError;
+use crate::http::agents::check_option;
 use crate::model::case::Choice;
 use crate::model::command::{Ballot, Command};
 use crate::model::request::{Page, Request, RequestFilter, redact};
@@ -320,8 +321,10 @@ async fn edit(State(edits): State<Edits>, caller: Caller, Path(id): Path<String>
 }
 
 async fn answer(State(desk): State<Desk>, caller: Caller, Path(id): Path<String>, StrictJson(input): StrictJson<AnswerInput>) -> Answered {
+    let id = request_id(&id)?;
+    check_option(&desk.get(caller.0.tenant(), id).await?, input.option.as_ref())?;
     let command = Command::Answer { voter: Voter::of(&caller.0)?, text: input.text, option: input.option };
-    Ok(Json(request_for(&caller, desk.command(&caller.0.identity, request_id(&id)?, &command).await?)))
+    Ok(Json(request_for(&caller, desk.command(&caller.0.identity, id, &command).await?)))
 }
 
 async fn ask(State(desk): State<Desk>, caller: Caller, Path(id): Path<String>, StrictJson(input): StrictJson<SayInput>) -> Answered {

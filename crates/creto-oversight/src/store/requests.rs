@@ -5,7 +5,7 @@ use creto_kernel::id::{LeafId, RequestId};
 use creto_kernel::{Digest, ErrorCode, NhiId, TenantId, Timestamp};
 
 use crate::core::{quorum, timers};
-use crate::model::case::Case;
+use crate::model::case::{Case, Kind};
 use crate::model::event::{Event, Recorded};
 use crate::model::plan::Separation;
 use crate::model::request::{Request, RequestFilter, State};
@@ -33,6 +33,7 @@ macro_rules! select_requests {
         )
     };
 }
+pub(crate) use select_requests;
 
 /// A request with what only the server needs of it.
 #[derive(Debug, Clone)]
@@ -139,7 +140,7 @@ pub(crate) fn insert(tenant: &TenantId, stored: &Stored, events: &[Recorded], le
             stored.tool_schema.as_deref(),
             stored.reason.as_deref(),
             stored.extra.as_deref(),
-            kind_word(case),
+            kind_word(case.kind),
             case.state.as_str(),
             case.plan.risk.as_str(),
             body(case)?,
@@ -160,10 +161,11 @@ pub(crate) fn insert(tenant: &TenantId, stored: &Stored, events: &[Recorded], le
     Ok(steps)
 }
 
-const fn kind_word(case: &Case) -> &'static str {
-    match case.kind {
-        crate::model::case::Kind::Approval => "approval",
-        crate::model::case::Kind::Question => "question",
+/// The word of a kind in the store.
+pub(crate) const fn kind_word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Approval => "approval",
+        Kind::Question => "question",
     }
 }
 
@@ -309,10 +311,11 @@ pub(crate) async fn one(db: &Db, tenant: &TenantId, id: RequestId) -> Result<Opt
     db.query_optional(sql, params![tenant, id]).await?.as_ref().map(read).transpose()
 }
 
-/// The latest request of a call.
-pub(crate) async fn of_call(db: &Db, tenant: &TenantId, run: &str, call: &str) -> Result<Option<Stored>, DbError> {
-    let sql = select_requests!("WHERE r.tenant = $1 AND r.run = $2 AND r.call = $3 ORDER BY r.id DESC LIMIT 1");
-    db.query_optional(sql, params![tenant, run, call]).await?.as_ref().map(read).transpose()
+/// The latest request of a call: its agent names it, so another agent's call of that name is another one.
+pub(crate) async fn of_call(db: &Db, agent: &NhiId, kind: Kind, run: &str, call: &str) -> Result<Option<Stored>, DbError> {
+    let sql =
+        select_requests!("WHERE r.tenant = $1 AND r.run = $2 AND r.call = $3 AND r.agent = $4 AND r.kind = $5 ORDER BY r.id DESC LIMIT 1");
+    db.query_optional(sql, params![agent.tenant(), run, call, agent, kind_word(kind)]).await?.as_ref().map(read).transpose()
 }
 
 /// After every identifier a request may have.
@@ -443,7 +446,7 @@ pub(crate) async fn revisions(db: &Db, tenant: &TenantId, id: RequestId) -> Resu
         .collect()
 }
 
-fn read(row: &Row) -> Result<Stored, DbError> {
+pub(crate) fn read(row: &Row) -> Result<Stored, DbError> {
     let owned = |column: usize| row.opt_text(column).map(|text| text.map(str::to_owned));
     let case: Case = serde_json::from_str(row.text(10)?).map_err(|_| unreadable("state"))?;
     // INVARIANT: what is shown is what was digested; two columns that disagree were changed behind our back.

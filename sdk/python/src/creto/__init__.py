@@ -9,9 +9,11 @@ from ._client import Client
 from ._flows import usage_event
 from ._model import Granted, OversightRequest, Pending, Settled, TrackedEvent, UsageReceipt
 from ._own_key import OwnKey
+from ._questions import Answer
 from ._runs import AsyncRun, Finished, Output, Run, Started
 from .approval import require_approval
 from .errors import (
+    AlreadyDone,
     ApprovalDenied,
     ApprovalTimeout,
     AuditError,
@@ -27,6 +29,7 @@ from .errors import (
     MemoryFault,
     MessagingError,
     MeteringError,
+    NoAnswer,
     OversightError,
     ProblemError,
     ProgramError,
@@ -38,8 +41,12 @@ from .errors import (
     StorageError,
     TransportError,
 )
+from .human import human_as_tool
+from .workflow import Workflow, resume
 
 __all__ = [
+    "AlreadyDone",
+    "Answer",
     "ApprovalDenied",
     "ApprovalTimeout",
     "Arguments",
@@ -61,10 +68,11 @@ __all__ = [
     "MemoryFault",
     "MessagingError",
     "MeteringError",
+    "NoAnswer",
     "Output",
     "OversightError",
-    "OwnKey",
     "OversightRequest",
+    "OwnKey",
     "Pending",
     "ProblemError",
     "ProgramError",
@@ -77,9 +85,12 @@ __all__ = [
     "Settled",
     "Started",
     "StorageError",
-    "TransportError",
     "TrackedEvent",
+    "TransportError",
     "UsageReceipt",
-    "usage_event",
+    "Workflow",
+    "human_as_tool",
     "require_approval",
+    "resume",
+    "usage_event",
 ]

@@ -16,12 +16,16 @@ from ._connection import ANSWER_SECS, Connection, answer_of, failed, to_httpx
 from ._flows import Action, Call, Driving, Flow, Invoke, Pause
 from ._model import Granted, OversightRequest, Pending, Settled, TrackedEvent, UsageReceipt
 from ._own_key import OwnKey
+from ._questions import Answer, Name, Question, ask_human
+from ._questions import answer as answering
 from ._runs import Run, run_request
+from .workflow import name_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ._flows import AskOptions, TrackOptions
+    from ._questions import QuestionOptions
     from ._runs import RunOptions
 
 T = TypeVar("T")
@@ -111,6 +115,16 @@ class Client(Connection):
     def track_all(self, events: Iterable[Mapping[str, Any]], *, subscription: str | None = None) -> list[TrackedEvent]:
         """Records many events, as `usage_event` makes them, in few requests; each is answered by itself."""
         return self.drive(_flows.track_all(self._known, events, subscription=subscription))
+
+    def ask_human(self, question: str, *, timeout: float | None = None, **options: Unpack[QuestionOptions]) -> Answer:
+        """Asks a human and waits for the answer, `timeout` seconds or a day. Raises `NoAnswer` when nobody answers."""
+        asked = Question(question, **options)
+        name = name_of("question", asked.body(Name("", ""), None))
+        return self.drive(ask_human(asked, name, timeout_secs=timeout))
+
+    def answer(self, request: str, text: str, option: str | None = None) -> None:
+        """Answers a question, as an approver; `option` is one that the question named."""
+        self.drive(answering(request, text, option))
 
     def requests(self, state: str | None = "pending") -> list[OversightRequest]:
         """Requests to humans, newest first, for an approver."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar
 
 from . import _model
 from ._model import Granted, OversightRequest, Pending, Settled, TrackedEvent, UsageReceipt
-from .errors import ApprovalTimeout, ConnectError, CretoError, InDoubt, TransportError
+from .errors import AlreadyDone, ApprovalTimeout, ConnectError, CretoError, InDoubt, TransportError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -106,7 +106,8 @@ def request(call: Call) -> Flow[Any]:
     return (yield call)
 
 
-def _retried(call: Call, on: type[TransportError]) -> Flow[Any]:
+def retried(call: Call, on: type[TransportError]) -> Flow[Any]:
+    """One call, made again where it failed like this."""
     for attempt in range(TRIES_MAX - 1):
         try:
             return (yield call)
@@ -125,6 +126,12 @@ class Action:
     reason: str | None = None
     context: Mapping[str, Any] | None = None
     reserve: Decimal | str | None = None
+    call: str | None = None
+    """The agent's own name for this call: it is one attempt, in whichever process, and is admitted once."""
+
+    def attempt(self) -> str:
+        """What the attempt is called."""
+        return self.call or str(uuid.uuid4())
 
     def body(self, attempt: str, timeout_secs: float | None, wait_secs: float) -> dict[str, Any]:
         """The JSON of asking. Under the same `attempt` the answer is the same, however often it is lost on its way."""
@@ -155,6 +162,8 @@ class AskOptions(TypedDict, total=False):
     """Facts that policies may read."""
     reserve: Decimal | str | None
     """Money to hold until the outcome is reported."""
+    call: str | None
+    """The agent's own name for this call, at most 64 letters, digits, `-`, `_`, `.` and `:`: under it the call is admitted once."""
 
 
 def _asking(action: Action, attempt: str, timeout_secs: float | None, wait_secs: float) -> Call:
@@ -163,25 +172,47 @@ def _asking(action: Action, attempt: str, timeout_secs: float | None, wait_secs:
 
 def ask(action: Action, *, timeout_secs: float | None, wait_secs: float) -> Flow[Granted | Pending]:
     """Asks once, as one attempt: a call whose answer was lost is repeated and gets the answer that was lost."""
-    call = _asking(action, str(uuid.uuid4()), timeout_secs, wait_secs)
-    return _model.admitted((yield from _retried(call, TransportError)))
+    call = _asking(action, action.attempt(), timeout_secs, wait_secs)
+    lost = False
+    for tries in range(TRIES_MAX):
+        try:
+            return _first(_model.admitted((yield call)), lost)
+        except TransportError:
+            if tries == TRIES_MAX - 1:
+                raise
+            lost = True
+            yield Pause(0.1 * 4**tries)
+    raise AssertionError("unreachable")
+
+
+def _first(answer: Granted | Pending, lost: bool) -> Granted | Pending:
+    """The answer, unless it repeats a grant that no call of this process can have lost: then another process has it."""
+    if isinstance(answer, Granted) and answer.again and not lost:
+        raise AlreadyDone(
+            f"this call was admitted before, as `{answer.admission}`, and what became of it is not known here",
+            code="gate.attempt_used",
+            hint="`creto doubts` lists it once its server gives up on it",
+            status=409,
+        )
+    return answer
 
 
 def obtain(action: Action, *, timeout_secs: float | None, clock: Callable[[], float] = time.monotonic) -> Flow[Granted]:
     """Asks until a human has decided, or `timeout_secs` are over. A server that restarts meanwhile is waited for.
 
-    Asking again is safe: it is one attempt, so it finds the open request, and where the answer that was lost held a grant, it gets that very
+    Asking again is safe: it is one attempt, so it finds the open request, and where the lost answer held a grant, it gets that very
     grant. The server times the request out by itself.
     """
-    attempt = str(uuid.uuid4())
+    attempt, lost = action.attempt(), False
     end = math.inf if timeout_secs is None else clock() + timeout_secs
     last_answer_at = clock()
     request: str | None = None
     while True:
         wait_secs = max(1.0, min(CALL_WAIT_SECS_MAX, end - clock()))
         try:
-            answer = _model.admitted((yield _asking(action, attempt, timeout_secs, wait_secs)))
+            answer = _first(_model.admitted((yield _asking(action, attempt, timeout_secs, wait_secs))), lost)
         except TransportError:
+            lost = True
             if clock() - last_answer_at > wait_secs + OUTAGE_SECS_MAX:
                 raise
         else:
@@ -234,7 +265,7 @@ def guarded(granting: Flow[Granted], run: Invoke) -> Flow[Any]:
 def report(admission: str, ok: bool) -> Flow[Settled]:
     """Says what came of an admitted action."""
     call = Call("POST", f"/v1/actions/{admission}/outcome", {"ok": ok})
-    answer = yield from _retried(call, ConnectError)
+    answer = yield from retried(call, ConnectError)
     return Settled(_model.text(answer, "admission"), _model.text(answer, "leaf"), _model.text(answer, "cost"))
 
 
@@ -305,10 +336,10 @@ def track(
     event = usage_event(code, quantity, **options)
     if subscription is None:
         if "subscription" not in known:
-            known["subscription"] = subscription_of((yield from _retried(Call("GET", "/v1/whoami"), TransportError)))
+            known["subscription"] = subscription_of((yield from retried(Call("GET", "/v1/whoami"), TransportError)))
         subscription = known["subscription"]
     call = Call("POST", "/v1/metering/events", {**event, "external_subscription_id": subscription})
-    answer = yield from _retried(call, TransportError)
+    answer = yield from retried(call, TransportError)
     return UsageReceipt(_model.text(answer, "transaction_id"), _model.text(answer, "cost"), answer.get("duplicate") is True)
 
 
@@ -324,12 +355,12 @@ def track_all(known: dict[str, str], events: Iterable[Mapping[str, Any]], *, sub
     waiting = [dict(event) for event in events]
     if subscription is None and any("external_subscription_id" not in event for event in waiting):
         if "subscription" not in known:
-            known["subscription"] = subscription_of((yield from _retried(Call("GET", "/v1/whoami"), TransportError)))
+            known["subscription"] = subscription_of((yield from retried(Call("GET", "/v1/whoami"), TransportError)))
         subscription = known["subscription"]
     told: list[TrackedEvent] = []
     for begin in range(0, len(waiting), BATCH_EVENTS_MAX):
         batch = [{"external_subscription_id": subscription, **event} for event in waiting[begin : begin + BATCH_EVENTS_MAX]]
-        answer = yield from _retried(Call("POST", "/v1/metering/events", {"events": batch}), TransportError)
+        answer = yield from retried(Call("POST", "/v1/metering/events", {"events": batch}), TransportError)
         told.extend(TrackedEvent.read(event) for event in answer.get("events", []))
     return told
 

@@ -28,6 +28,8 @@ class Granted:
 
     admission: str
     digest: str
+    again: bool = False
+    """The same attempt was admitted before: by a call whose answer was lost, or by a process that died."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def admitted(answer: Any) -> Granted | Pending:
     """What asking answered."""
     state = text(answer, "state")
     if state == "granted":
-        return Granted(text(answer, "admission"), text(answer, "digest"))
+        return Granted(text(answer, "admission"), text(answer, "digest"), answer.get("again") is True)
     if state == "pending":
         return Pending(optional(answer, "request"), text(answer, "digest"))
     raise ProtocolError(f"asking answered the unknown state `{state}`")

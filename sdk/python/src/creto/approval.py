@@ -24,6 +24,7 @@ from ._async_client import AsyncClient
 from ._client import Client
 from ._flows import Action, Flow, Invoke
 from ._model import Granted
+from .workflow import current
 
 ACTION = "tool.call_with_approval"
 """What is asked; the default policy sends it to a human. The resource is `tool:<name>`."""
@@ -78,7 +79,9 @@ def guard(
                 shown_args, shown_kwargs = captured.restore(signature)
                 why = why(*shown_args, **shown_kwargs)
             run_args, run_kwargs = captured.restore(signature)
-            action = Action(ACTION, resource, captured.json, why)
+            workflow = current()
+            call = None if workflow is None else workflow.name(resource, captured.json).call
+            action = Action(ACTION, resource, captured.json, why, call=call)
             return _flows.guarded(granting(action, timeout_secs), Invoke(function, run_args, run_kwargs))
 
         if asynchronous:

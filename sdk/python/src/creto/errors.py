@@ -73,6 +73,19 @@ class InDoubt(CretoError):
         self.result = result
 
 
+class NoAnswer(CretoError):
+    """Nobody answered a question: `state` is `timed_out`, `cancelled`, `superseded` or `denied`."""
+
+    code = "sdk.no_answer"
+
+    def __init__(self, state: str, *, request: str, comment: str | None) -> None:
+        """How the question ended, and what was said about it."""
+        words = {"timed_out": "nobody answered in time"}.get(state, f"the question is {state.replace('_', ' ')}")
+        super().__init__(words + (f": {comment}" if comment else ""), hint=f"the question is request `{request}`")
+        self.state = state
+        self.request = request
+
+
 class ProblemError(CretoError):
     """The server refused or failed, and said why. `status` is the HTTP status."""
 
@@ -96,6 +109,12 @@ class ApprovalDenied(GateError):
 
 class ApprovalTimeout(GateError):
     """Nobody decided in time."""
+
+
+class AlreadyDone(GateError):
+    """This very call of this run was admitted before, by a process whose place this one took. It does not run again: it is done, or failed,
+    or a human says what became of it.
+    """
 
 
 class AuthorizationError(ProblemError):
@@ -163,13 +182,16 @@ FAMILIES: dict[str, type[ProblemError]] = {
     "messaging": MessagingError,
     "metering": MeteringError,
     "nhi": IdentityError,
+    "outbound": ServiceError,
     "oversight": OversightError,
     "runtime": RuntimeFault,
     "storage": StorageError,
+    "webhook": ServiceError,
 }
 """The class of each family of codes."""
 
 SPECIFIC: dict[str, type[ProblemError]] = {
+    "gate.attempt_used": AlreadyDone,
     "gate.denied_by_human": ApprovalDenied,
     "gate.not_decided": ApprovalTimeout,
     "metering.budget_exceeded": BudgetExceeded,
