@@ -25,6 +25,7 @@ use creto_kernel::id::{LeafId, OutboxId};
 use creto_kernel::{Clock, Leaf, NhiId, NhiKind, TenantId, Timestamp};
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use utoipa::ToSchema;
 
 use crate::outbound::{Outbound, Target};
@@ -129,13 +130,13 @@ pub struct WebhookOptions {
 
 /// Endpoints and what is sent to them. Clones share everything.
 #[derive(Debug, Clone)]
-pub struct Webhooks(Arc<WebhookOptions>);
+pub struct Webhooks(Arc<WebhookOptions>, Arc<Notify>);
 
 impl Webhooks {
     /// Webhooks over their ports.
     #[must_use]
     pub fn new(options: WebhookOptions) -> Self {
-        Self(Arc::new(options))
+        Self(Arc::new(options), Arc::default())
     }
 
     /// An event as a message for a commit: `{"type", "timestamp", "data"}`, as the specification advises. `data` goes to whoever the

@@ -71,6 +71,8 @@ impl Webhooks {
             .collect();
         if !work.is_empty() {
             self.0.db.upkeep_all(work).await?;
+            // This is no commit, so nothing else wakes whoever sends.
+            self.1.notify_one();
         }
         Ok(())
     }
@@ -90,6 +92,7 @@ impl Webhooks {
             tokio::select! {
                 _ = stop.changed() => return,
                 _ = commits.changed() => {}
+                () = self.1.notified() => {}
                 () = tokio::time::sleep(pause.min(IDLE_MAX)) => {}
             }
         }
