@@ -22,6 +22,7 @@ fn ask(invoice: &str, note: &str, reason: &str) -> Value {
 /// One action approved and done, one denied, one still open; and what the agent remembers.
 fn a_day(server: &Server, cast: &Cast) -> String {
     server.owner().put("/v1/metering/metrics/pages", json!({ "aggregation": "count", "unit_price": "0.10" })).ok();
+    server.owner().put("/v1/metering/reporters/reading", json!({ "reporters": ["*"] })).ok();
     let usage = json!({ "transaction_id": "t1", "external_subscription_id": "reading", "code": "pages", "properties": {} });
     cast.agent.post("/v1/metering/events", usage).ok();
 
