@@ -194,8 +194,9 @@ async fn the_document_lists_every_endpoint_and_its_references_resolve() {
         for parameter in operation["parameters"].as_array().unwrap() {
             assert!(path.contains(&format!("{{{}}}", parameter["name"].as_str().unwrap())), "{endpoint:?}: {parameter}");
         }
+        // Some commands need no more than their path; what is only read or removed takes no body.
         let reads = !matches!(*endpoint.method(), Method::GET | Method::DELETE);
-        assert_eq!(operation["requestBody"].is_object(), reads, "{endpoint:?}");
+        assert!(reads || operation["requestBody"].is_null(), "{endpoint:?}");
     }
     let mut found = BTreeSet::new();
     references(&document, &mut found);
