@@ -40,7 +40,7 @@ const BUILD: Duration = Duration::from_secs(20 * 60);
 const NEXTEST: Duration = Duration::from_secs(30 * 60);
 const DOC: Duration = Duration::from_secs(10 * 60);
 const CONSOLE: Duration = Duration::from_secs(3 * 60);
-const PYTHON: Duration = Duration::from_secs(5 * 60);
+const PYTHON: Duration = Duration::from_secs(10 * 60);
 const BROWSER: Duration = Duration::from_secs(10 * 60);
 const DEMO: Duration = Duration::from_secs(15 * 60);
 
