@@ -337,6 +337,7 @@ const tests = {
   async "costs and budgets are drawn from what was spent"(fixture) {
     const { server, key } = fixture;
     await server.owner("PUT", "/v1/metering/metrics/pages", { aggregation: "sum", field: "n", unit_price: "0.25" });
+    await server.owner("PUT", `/v1/metering/reporters/${NAME}`, { reporters: ["*"] });
     const event = { transaction_id: randomUUID(), external_subscription_id: NAME, code: "pages", properties: { n: 6 } };
     assert.equal((await server.agent(key, "POST", "/v1/metering/events", event)).json.cost, "1.5");
     const { page, context } = await signedIn(fixture);
