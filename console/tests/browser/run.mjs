@@ -335,20 +335,22 @@ const tests = {
   },
 
   async "costs and budgets are drawn from what was spent"(fixture) {
-    const { server, key } = fixture;
+    const { server } = fixture;
+    await server.owner("POST", "/v1/identities", { kind: "agent", name: "spender" });
+    const { token: key } = await server.owner("POST", "/v1/keys", { role: "agent", name: "spender", agent: "spender" });
     await server.owner("PUT", "/v1/metering/metrics/pages", { aggregation: "sum", field: "n", unit_price: "0.25" });
     await server.owner("PUT", `/v1/metering/reporters/${NAME}`, { reporters: ["*"] });
     const event = { transaction_id: randomUUID(), external_subscription_id: NAME, code: "pages", properties: { n: 6 } };
     assert.equal((await server.agent(key, "POST", "/v1/metering/events", event)).json.cost, "1.5");
     const { page, context } = await signedIn(fixture);
     await goto(page, "#/costs");
-    const row = page.locator("tr", { hasText: "research-bot" });
+    const row = page.locator("tr", { hasText: "spender" });
     await row.waitFor();
     assert.match(await row.innerText(), /1\.50/);
     await page.getByRole("button", { name: "fold" }).first().click();
     await row.waitFor({ state: "detached" });
     await goto(page, "#/budgets");
-    await sees(page.locator(".budget", { hasText: "research-bot" }), "1.50");
+    await sees(page.locator(".budget", { hasText: "spender" }), "1.50");
     await context.close();
   },
 
