@@ -9,6 +9,12 @@ use crate::support::{Answer, Client, Home, Options, list, make_key, micros, text
 /// How many clients send at once.
 const SENDERS: usize = 8;
 
+/// Pages cost ten cents each, and whoever reads says so.
+fn sell_pages(owner: &Client) {
+    owner.put("/v1/metering/metrics/pages", json!({ "aggregation": "count", "unit_price": "0.10" })).ok();
+    owner.put("/v1/metering/reporters/reading", json!({ "reporters": ["*"] })).ok();
+}
+
 fn event(transaction: &str) -> Value {
     json!({ "transaction_id": transaction, "external_subscription_id": "reading", "code": "pages", "properties": {} })
 }
@@ -37,8 +43,7 @@ fn an_event_sent_by_eight_at_once_counts_once() {
     let home = Home::new();
     let server = home.serve(&Options::default());
     let owner = server.owner();
-    owner.put("/v1/metering/metrics/pages", json!({ "aggregation": "count", "unit_price": "0.10" })).ok();
-    owner.put("/v1/metering/reporters/reading", json!({ "reporters": ["*"] })).ok();
+    sell_pages(&owner);
     let agent = server.bearer(text(&make_key(&owner, json!({ "role": "agent", "name": "worker" })), "token"));
     let receipts: Vec<Value> = at_once(|_| send(&agent, event("tx-1")).ok());
     let first: Vec<&Value> = receipts.iter().filter(|receipt| receipt["duplicate"] == false).collect();
@@ -59,8 +64,7 @@ fn eight_that_spend_one_budget_spend_no_more_than_it() {
     let home = Home::new();
     let server = home.serve(&Options::default());
     let owner = server.owner();
-    owner.put("/v1/metering/metrics/pages", json!({ "aggregation": "count", "unit_price": "0.10" })).ok();
-    owner.put("/v1/metering/reporters/reading", json!({ "reporters": ["*"] })).ok();
+    sell_pages(&owner);
     let delegated = owner.post("/v1/delegations", json!({ "to": "lead", "budget": "1.05" })).ok();
     let lead = json!({ "role": "agent", "name": "lead", "chain": text(&delegated, "chain") });
     let lead = server.bearer(text(&make_key(&owner, lead), "token"));
@@ -95,8 +99,7 @@ fn what_the_server_measures_itself_cannot_be_reported_from_outside() {
     let home = Home::new();
     let server = home.serve(&Options::default());
     let owner = server.owner();
-    owner.put("/v1/metering/metrics/pages", json!({ "aggregation": "count", "unit_price": "0.10" })).ok();
-    owner.put("/v1/metering/reporters/reading", json!({ "reporters": ["*"] })).ok();
+    sell_pages(&owner);
     let agent = server.bearer(text(&make_key(&owner, json!({ "role": "agent", "name": "worker" })), "token"));
     let refused = send(&agent, event("creto:adm_1:pages")).refused(422, "metering.bad_event");
     assert!(text(&refused, "detail").contains("transaction_id"), "{refused}");
@@ -116,8 +119,7 @@ fn a_ceiling_is_set_from_the_command_line_and_binds_at_once() {
     let home = Home::new();
     let server = home.serve(&Options::default());
     let owner = server.owner();
-    owner.put("/v1/metering/metrics/pages", json!({ "aggregation": "count", "unit_price": "0.10" })).ok();
-    owner.put("/v1/metering/reporters/reading", json!({ "reporters": ["*"] })).ok();
+    sell_pages(&owner);
     let delegated = owner.post("/v1/delegations", json!({ "to": "worker", "budget": "0.10" })).ok();
     let key = json!({ "role": "agent", "name": "worker", "chain": text(&delegated, "chain") });
     let agent = server.bearer(text(&make_key(&owner, key), "token"));
@@ -147,8 +149,7 @@ fn rates_are_what_the_configuration_says_for_everybody_and_for_one() {
     let home = Home::new();
     let server = home.serve(&Options { config, ..Options::default() });
     let owner = server.owner();
-    owner.put("/v1/metering/metrics/pages", json!({ "aggregation": "count", "unit_price": "0.10" })).ok();
-    owner.put("/v1/metering/reporters/reading", json!({ "reporters": ["*"] })).ok();
+    sell_pages(&owner);
     for (name, burst) in [("worker", 2), ("busy", 5)] {
         let agent = server.bearer(text(&make_key(&owner, json!({ "role": "agent", "name": name })), "token"));
         let answers: Vec<Answer> = at_once(|number| send(&agent, event(&format!("{name}-{number}"))));

@@ -78,6 +78,14 @@ impl Catalog {
         Ok(self.read(tenant, code).await?.defined)
     }
 
+    /// The identifier behind a code that a list is narrowed by; none where it is not narrowed.
+    pub async fn id_of<T: Definition>(&self, tenant: &TenantId, code: Option<&str>) -> Result<Option<DefinitionId>, MeteringError> {
+        match code {
+            Some(code) => Ok(Some(self.get::<T>(tenant, code).await?.id)),
+            None => Ok(None),
+        }
+    }
+
     /// The definition of this identifier, also a deleted one.
     pub async fn by_id<T: Definition>(&self, tenant: &TenantId, id: DefinitionId) -> Result<Defined<T>, MeteringError> {
         let found = store::by_id(&self.db, tenant, id).await?;

@@ -6,6 +6,7 @@ pub(crate) mod cancelling;
 pub(crate) mod catalog;
 pub(crate) mod events;
 pub(crate) mod ledger;
+mod paging;
 pub(crate) mod recording;
 pub(crate) mod reporters;
 pub(crate) mod subscriptions;

@@ -9,7 +9,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{Method, header};
 use axum::response::{IntoResponse, Response};
 use creto_enablement_common::http::{Access, Caller, Endpoint, Problem, StrictJson};
-use creto_kernel::{TenantId, Timestamp};
+use creto_kernel::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -18,7 +18,6 @@ use crate::core::{paper, sheet};
 use crate::error::MeteringError;
 use crate::model::customer::Customer;
 use crate::model::definition::DefinitionError;
-use crate::model::entry::DefinitionId;
 use crate::model::invoice::{
     AppliedCoupon, BillingRun, CreditNote, Fee, Invoice, InvoiceDocument, InvoiceKind, InvoiceStatus, PaymentStatus,
 };
@@ -213,17 +212,10 @@ fn id<T: FromStr>(kind: &'static str, text: &str) -> Result<T, MeteringError> {
     text.parse().map_err(|_| MeteringError::UnknownDefinition { kind, code: text.chars().take(80).collect() })
 }
 
-async fn customer(billing: &Billing, tenant: &TenantId, code: Option<&String>) -> Result<Option<DefinitionId>, MeteringError> {
-    match code {
-        Some(code) => Ok(Some(billing.catalog().get::<Customer>(tenant, code).await?.id)),
-        None => Ok(None),
-    }
-}
-
 async fn list(State(billing): State<Billing>, caller: Caller, Query(which): Query<Which>) -> Result<Json<Listed<Invoice>>, Problem> {
     let tenant = caller.0.tenant();
     let filter = InvoiceFilter {
-        customer: customer(&billing, tenant, which.customer.as_ref()).await?,
+        customer: billing.catalog().id_of::<Customer>(tenant, which.customer.as_deref()).await?,
         status: which.status,
         payment_status: which.payment_status,
         kind: which.kind,
@@ -318,7 +310,7 @@ async fn fee(State(billing): State<Billing>, caller: Caller, Path(fee): Path<Str
 async fn list_notes(State(billing): State<Billing>, caller: Caller, Query(of): Query<Of>) -> Result<Json<Listed<CreditNote>>, Problem> {
     let tenant = caller.0.tenant();
     let invoice = of.invoice.as_deref().map(|text| id("invoice", text)).transpose()?;
-    let customer = customer(&billing, tenant, of.customer.as_ref()).await?;
+    let customer = billing.catalog().id_of::<Customer>(tenant, of.customer.as_deref()).await?;
     Ok(Json(billing.notes(tenant, customer, invoice, page(of.page, of.per_page)).await?))
 }
 
@@ -352,7 +344,7 @@ async fn list_coupons(
     Query(of): Query<Of>,
 ) -> Result<Json<Listed<AppliedCoupon>>, Problem> {
     let tenant = caller.0.tenant();
-    let customer = customer(&billing, tenant, of.customer.as_ref()).await?;
+    let customer = billing.catalog().id_of::<Customer>(tenant, of.customer.as_deref()).await?;
     Ok(Json(billing.applied_coupons(tenant, customer, of.active, page(of.page, of.per_page)).await?))
 }
 

@@ -224,13 +224,12 @@ async fn list_subscriptions(
     Query(which): Query<Which>,
 ) -> Result<Json<Listed<Subscription>>, Problem> {
     let tenant = caller.0.tenant();
-    let mut filter = SubscriptionFilter { status: which.status, external_id: which.external_id, ..SubscriptionFilter::default() };
-    if let Some(code) = &which.customer {
-        filter.customer = Some(catalog.get::<Customer>(tenant, code).await?.id);
-    }
-    if let Some(code) = &which.plan {
-        filter.plan = Some(catalog.get::<Plan>(tenant, code).await?.id);
-    }
+    let filter = SubscriptionFilter {
+        customer: catalog.id_of::<Customer>(tenant, which.customer.as_deref()).await?,
+        plan: catalog.id_of::<Plan>(tenant, which.plan.as_deref()).await?,
+        status: which.status,
+        external_id: which.external_id,
+    };
     let paging = Paging { page: which.page, per_page: which.per_page };
     Ok(Json(catalog.subscriptions(tenant, &filter, paging.page()).await?))
 }

@@ -124,10 +124,7 @@ fn transaction_id(text: &str) -> Result<WalletTransactionId, MeteringError> {
 
 async fn list(State(wallets): State<Wallets>, caller: Caller, Query(which): Query<Which>) -> Result<Json<Listed<WalletState>>, Problem> {
     let tenant = caller.0.tenant();
-    let customer = match &which.customer {
-        Some(code) => Some(wallets.catalog().get::<Customer>(tenant, code).await?.id),
-        None => None,
-    };
+    let customer = wallets.catalog().id_of::<Customer>(tenant, which.customer.as_deref()).await?;
     Ok(Json(wallets.list(tenant, customer, which.status, page(which.page, which.per_page)).await?))
 }
 

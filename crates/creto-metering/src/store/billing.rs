@@ -13,6 +13,7 @@ use crate::model::invoice::{
 use crate::model::page::{Listed, Page};
 use crate::model::subscription::{Subscription, SubscriptionId};
 use crate::store::catalog::CHANGED;
+use crate::store::paging::listed;
 
 /// The tables of billing.
 pub const BILLING_MIGRATIONS: MigrationSet = MigrationSet {
@@ -162,7 +163,7 @@ pub(crate) async fn invoices(db: &Db, tenant: &TenantId, filter: &InvoiceFilter,
                ORDER BY created_at DESC, id DESC LIMIT $7 OFFSET $8";
     let counted = "SELECT COUNT(*) FROM meter_invoice WHERE tenant = $1 AND ($2 = '' OR customer = $2) AND ($3 = '' OR status = $3) \
                    AND ($4 = '' OR payment_status = $4) AND ($5 = '' OR kind = $5) AND ($6 = '' OR number = $6)";
-    let mut params = params![
+    let values = params![
         tenant,
         filter.customer.map_or_else(String::new, |id| id.to_string()),
         filter.status.map_or("", InvoiceStatus::as_str),
@@ -170,10 +171,7 @@ pub(crate) async fn invoices(db: &Db, tenant: &TenantId, filter: &InvoiceFilter,
         filter.kind.map_or("", InvoiceKind::as_str),
         filter.number.as_deref().unwrap_or_default()
     ];
-    let total = db.query_optional(counted, params.clone()).await?.map_or(Ok(0), |row| row.int(0))?;
-    params.extend(params![page.limit(), page.offset()]);
-    let items = db.query(sql, params).await?.iter().map(|row| document(row, 0)).collect::<Result<_, _>>()?;
-    Ok(Listed::of(items, page, total))
+    listed(db, sql, counted, values, page, |row| document(row, 0)).await
 }
 
 /// Drafts whose time has come, oldest first.
@@ -284,12 +282,8 @@ pub(crate) async fn all_fees(
     let sql = "SELECT invoice, body FROM meter_fee WHERE tenant = $1 AND ($2 = '' OR subscription = $2) AND ($3 = '' OR kind = $3) \
                ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5";
     let counted = "SELECT COUNT(*) FROM meter_fee WHERE tenant = $1 AND ($2 = '' OR subscription = $2) AND ($3 = '' OR kind = $3)";
-    let mut params = params![tenant, subscription.map_or_else(String::new, |id| id.to_string()), kind];
-    let total = db.query_optional(counted, params.clone()).await?.map_or(Ok(0), |row| row.int(0))?;
-    params.extend(params![page.limit(), page.offset()]);
-    let rows = db.query(sql, params).await?;
-    let items = rows.iter().map(|row| Ok((row.parse(0)?, document(row, 1)?))).collect::<Result<_, DbError>>()?;
-    Ok(Listed::of(items, page, total))
+    let values = params![tenant, subscription.map_or_else(String::new, |id| id.to_string()), kind];
+    listed(db, sql, counted, values, page, |row| Ok((row.parse(0)?, document(row, 1)?))).await
 }
 
 /// Lines of usage of a subscription on invoices that stand, with what kind of invoice they are on.
@@ -345,12 +339,9 @@ pub(crate) async fn notes(
     let sql = "SELECT body FROM meter_credit_note WHERE tenant = $1 AND ($2 = '' OR customer = $2) AND ($3 = '' OR invoice = $3) \
                ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5";
     let counted = "SELECT COUNT(*) FROM meter_credit_note WHERE tenant = $1 AND ($2 = '' OR customer = $2) AND ($3 = '' OR invoice = $3)";
-    let mut params =
+    let values =
         params![tenant, customer.map_or_else(String::new, |id| id.to_string()), invoice.map_or_else(String::new, |id| id.to_string())];
-    let total = db.query_optional(counted, params.clone()).await?.map_or(Ok(0), |row| row.int(0))?;
-    params.extend(params![page.limit(), page.offset()]);
-    let items = db.query(sql, params).await?.iter().map(|row| document(row, 0)).collect::<Result<_, _>>()?;
-    Ok(Listed::of(items, page, total))
+    listed(db, sql, counted, values, page, |row| document(row, 0)).await
 }
 
 /// Notes that still pay, oldest first.
@@ -399,11 +390,8 @@ pub(crate) async fn coupons(
     let sql = "SELECT body FROM meter_applied_coupon WHERE tenant = $1 AND ($2 = '' OR customer = $2) AND ($3 = '' OR status = $3) \
                ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5";
     let counted = "SELECT COUNT(*) FROM meter_applied_coupon WHERE tenant = $1 AND ($2 = '' OR customer = $2) AND ($3 = '' OR status = $3)";
-    let mut params = params![tenant, customer.map_or_else(String::new, |id| id.to_string()), status];
-    let total = db.query_optional(counted, params.clone()).await?.map_or(Ok(0), |row| row.int(0))?;
-    params.extend(params![page.limit(), page.offset()]);
-    let items = db.query(sql, params).await?.iter().map(|row| document(row, 0)).collect::<Result<_, _>>()?;
-    Ok(Listed::of(items, page, total))
+    let values = params![tenant, customer.map_or_else(String::new, |id| id.to_string()), status];
+    listed(db, sql, counted, values, page, |row| document(row, 0)).await
 }
 
 pub(crate) fn insert_run(tenant: &TenantId, it: &BillingRun, body: &str) -> Write {
@@ -435,10 +423,8 @@ pub(crate) async fn run(db: &Db, tenant: &TenantId, id: BillingRunId) -> Result<
 
 pub(crate) async fn runs(db: &Db, tenant: &TenantId, page: Page) -> Result<Listed<BillingRun>, DbError> {
     let sql = "SELECT body FROM meter_billing_run WHERE tenant = $1 ORDER BY created_at DESC, id DESC LIMIT $2 OFFSET $3";
-    let total = db.query_optional("SELECT COUNT(*) FROM meter_billing_run WHERE tenant = $1", params![tenant]).await?;
-    let total = total.map_or(Ok(0), |row| row.int(0))?;
-    let rows = db.query(sql, params![tenant, page.limit(), page.offset()]).await?;
-    Ok(Listed::of(rows.iter().map(|row| document(row, 0)).collect::<Result<_, _>>()?, page, total))
+    let counted = "SELECT COUNT(*) FROM meter_billing_run WHERE tenant = $1";
+    listed(db, sql, counted, params![tenant], page, |row| document(row, 0)).await
 }
 
 /// Purchases of credits that no invoice asks payment for yet.

@@ -5,6 +5,7 @@ use creto_kernel::{ErrorCode, TenantId, Timestamp};
 
 use crate::model::entry::{Defined, Definition, DefinitionId, Kind, Reference};
 use crate::model::page::{Listed, Page};
+use crate::store::paging::listed;
 
 /// The tables of catalog and subscriptions.
 pub const CATALOG_MIGRATIONS: MigrationSet = MigrationSet {
@@ -159,11 +160,8 @@ pub(crate) async fn by_version<T: Definition>(db: &Db, tenant: &TenantId, id: De
 pub(crate) async fn list<T: Definition>(db: &Db, tenant: &TenantId, page: Page) -> Result<Listed<Defined<T>>, DbError> {
     let sql = "SELECT id, version, body, created_at, updated_at, deleted_at, salt FROM meter_definition \
                WHERE tenant = $1 AND kind = $2 AND deleted_at IS NULL ORDER BY created_at DESC, id DESC LIMIT $3 OFFSET $4";
-    let rows = db.query(sql, params![tenant, T::KIND.as_str(), page.limit(), page.offset()]).await?;
     let counted = "SELECT COUNT(*) FROM meter_definition WHERE tenant = $1 AND kind = $2 AND deleted_at IS NULL";
-    let total = db.query_optional(counted, params![tenant, T::KIND.as_str()]).await?.map_or(Ok(0), |row| row.int(0))?;
-    let items = rows.iter().map(|row| read(row).map(|read| read.defined)).collect::<Result<_, _>>()?;
-    Ok(Listed::of(items, page, total))
+    listed(db, sql, counted, params![tenant, T::KIND.as_str()], page, |row| read(row).map(|read| read.defined)).await
 }
 
 /// Every version of a definition, newest first.
@@ -176,11 +174,8 @@ pub(crate) async fn versions<T: Definition>(
     let sql = "SELECT d.id, v.version, v.body, d.created_at, v.created_at, d.deleted_at, d.salt FROM meter_definition d \
                JOIN meter_definition_version v ON v.tenant = d.tenant AND v.kind = d.kind AND v.id = d.id \
                WHERE d.tenant = $1 AND d.kind = $2 AND d.id = $3 ORDER BY v.version DESC LIMIT $4 OFFSET $5";
-    let rows = db.query(sql, params![tenant, T::KIND.as_str(), id, page.limit(), page.offset()]).await?;
     let counted = "SELECT COUNT(*) FROM meter_definition_version WHERE tenant = $1 AND kind = $2 AND id = $3";
-    let total = db.query_optional(counted, params![tenant, T::KIND.as_str(), id]).await?.map_or(Ok(0), |row| row.int(0))?;
-    let items = rows.iter().map(|row| read(row).map(|read| read.defined)).collect::<Result<_, _>>()?;
-    Ok(Listed::of(items, page, total))
+    listed(db, sql, counted, params![tenant, T::KIND.as_str(), id], page, |row| read(row).map(|read| read.defined)).await
 }
 
 /// Whether another definition names this one.

@@ -7,6 +7,7 @@ use crate::model::entry::DefinitionId;
 use crate::model::page::{Listed, Page};
 use crate::model::subscription::{Subscription, SubscriptionId, SubscriptionStatus};
 use crate::store::catalog::{CHANGED, bump};
+use crate::store::paging::listed;
 
 pub(crate) const OVERLAP: ErrorCode = ErrorCode::new("metering.already_exists");
 const UNKNOWN: ErrorCode = ErrorCode::new("metering.unknown_definition");
@@ -112,17 +113,14 @@ pub(crate) async fn list(db: &Db, tenant: &TenantId, filter: &SubscriptionFilter
     let counted = "SELECT COUNT(*) FROM meter_subscription WHERE tenant = $1 AND ($2 = '' OR customer = $2) AND ($3 = '' OR plan = $3) \
                    AND ($4 = '' OR status = $4) AND ($5 = '' OR external_id = $5)";
     let text = |id: Option<DefinitionId>| id.map_or_else(String::new, |id| id.to_string());
-    let mut params = params![
+    let values = params![
         tenant,
         text(filter.customer),
         text(filter.plan),
         filter.status.map_or("", SubscriptionStatus::as_str),
         filter.external_id.as_deref().unwrap_or_default()
     ];
-    let total = db.query_optional(counted, params.clone()).await?.map_or(Ok(0), |row| row.int(0))?;
-    params.extend(params![page.limit(), page.offset()]);
-    let items = db.query(sql, params).await?.iter().map(read).collect::<Result<_, _>>()?;
-    Ok(Listed::of(items, page, total))
+    listed(db, sql, counted, values, page, read).await
 }
 
 /// Subscriptions whose time has come: pending ones that begin, active ones that end, by `now`.

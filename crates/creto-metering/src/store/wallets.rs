@@ -9,6 +9,7 @@ use crate::model::page::{Listed, Page};
 use crate::model::wallet::{Grant, GrantKind};
 use crate::model::wallets::{CreditUse, MovementKind, WalletId, WalletRecord, WalletStatus, WalletTransaction, WalletTransactionId};
 use crate::store::catalog::CHANGED;
+use crate::store::paging::listed;
 
 /// The tables of wallets.
 pub const WALLET_MIGRATIONS: MigrationSet = MigrationSet {
@@ -190,11 +191,8 @@ pub(crate) async fn wallets(
     let sql = "SELECT body FROM meter_wallet WHERE tenant = $1 AND ($2 = '' OR customer = $2) AND ($3 = '' OR status = $3) \
                ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5";
     let counted = "SELECT COUNT(*) FROM meter_wallet WHERE tenant = $1 AND ($2 = '' OR customer = $2) AND ($3 = '' OR status = $3)";
-    let mut params = params![tenant, customer.map_or_else(String::new, |id| id.to_string()), status.map_or("", WalletStatus::as_str)];
-    let total = db.query_optional(counted, params.clone()).await?.map_or(Ok(0), |row| row.int(0))?;
-    params.extend(params![page.limit(), page.offset()]);
-    let items = db.query(sql, params).await?.iter().map(read_wallet).collect::<Result<_, _>>()?;
-    Ok(Listed::of(items, page, total))
+    let values = params![tenant, customer.map_or_else(String::new, |id| id.to_string()), status.map_or("", WalletStatus::as_str)];
+    listed(db, sql, counted, values, page, read_wallet).await
 }
 
 fn read_transaction(row: &Row) -> Result<WalletTransaction, DbError> {
@@ -232,16 +230,13 @@ pub(crate) async fn transactions(
                AND ($4 = '' OR status = $4) ORDER BY created_at DESC, id DESC LIMIT $5 OFFSET $6";
     let counted = "SELECT COUNT(*) FROM meter_wallet_transaction WHERE tenant = $1 AND wallet = $2 AND ($3 = '' OR kind = $3) \
                    AND ($4 = '' OR status = $4)";
-    let mut params = params![
+    let values = params![
         tenant,
         wallet,
         filter.kind.map_or("", MovementKind::as_str),
         filter.status.map_or("", crate::model::wallets::MovementStatus::as_str)
     ];
-    let total = db.query_optional(counted, params.clone()).await?.map_or(Ok(0), |row| row.int(0))?;
-    params.extend(params![page.limit(), page.offset()]);
-    let items = db.query(sql, params).await?.iter().map(read_transaction).collect::<Result<_, _>>()?;
-    Ok(Listed::of(items, page, total))
+    listed(db, sql, counted, values, page, read_transaction).await
 }
 
 /// Movements that an invoice made or asks payment for.

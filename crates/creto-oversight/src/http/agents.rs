@@ -20,6 +20,7 @@ use utoipa::ToSchema;
 
 use crate::desk::{Desk, NewRequest};
 use crate::error::OversightError;
+use crate::http::decisions::{CancelInput, EscalateInput};
 use crate::http::request_id;
 use crate::model::case::{Kind, Said};
 use crate::model::command::Command;
@@ -86,20 +87,6 @@ struct QuestionInput {
     /// How long this call waits for an answer, in seconds; at most 55, and none when absent.
     #[serde(default)]
     wait_secs: Option<u32>,
-}
-
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct CancelInput {
-    #[serde(default)]
-    reason: Option<String>,
-}
-
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct EscalateInput {
-    #[serde(default)]
-    message: Option<String>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]

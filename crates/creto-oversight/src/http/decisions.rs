@@ -171,9 +171,9 @@ struct SayInput {
 /// Why the next step begins.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct EscalateInput {
+pub(super) struct EscalateInput {
     #[serde(default)]
-    message: Option<String>,
+    pub(super) message: Option<String>,
 }
 
 /// Who decides instead.
@@ -187,9 +187,9 @@ struct ReassignInput {
 /// Why it is withdrawn.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct CancelInput {
+pub(super) struct CancelInput {
     #[serde(default)]
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
 }
 
 /// Why the glass is broken.
