@@ -172,6 +172,7 @@ impl House {
             clock: Arc::clone(&clock),
             ring: Arc::clone(&ring),
             outbound: outbound.clone(),
+            formats: Vec::new(),
         });
         let public = PublicUrl::new(config.file.public_url.as_deref());
         let channels = Channels::new(ChannelsOptions {

@@ -3990,10 +3990,14 @@ export interface components {
             created_by: string;
             /** @description Event types, or beginnings such as `oversight.`; empty is all. */
             events: string[];
+            /** @description The format of what it is told, where that is not Standard Webhooks'; its `events` are that format's words. */
+            format?: string | null;
             /** @description Which. */
             id: string;
             /** @description Until when the secret before the last rotation signs too. */
             old_secret_until?: string | null;
+            /** @description What the format keeps with it. */
+            settings: Record<string, never>;
             /** @description Whether it is served. */
             state: components["schemas"]["EndpointState"];
             /** @description Where to. */

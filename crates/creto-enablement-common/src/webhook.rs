@@ -12,6 +12,7 @@
 
 mod deliver;
 mod error;
+mod format;
 pub mod http;
 pub mod signature;
 mod store;
@@ -24,13 +25,14 @@ use creto_db::{Db, Message, Sealed};
 use creto_kernel::id::{LeafId, OutboxId};
 use creto_kernel::{Clock, Leaf, NhiId, NhiKind, TenantId, Timestamp};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 use utoipa::ToSchema;
 
 use crate::outbound::{Outbound, Target};
 
 pub use error::WebhookError;
+pub use format::{Format, FormatError, Formatted, Sending};
 pub use signature::SigningSecret;
 pub use store::MIGRATIONS;
 
@@ -73,6 +75,11 @@ pub struct Endpoint {
     pub url: String,
     /// Event types, or beginnings such as `oversight.`; empty is all.
     pub events: Vec<String>,
+    /// The format of what it is told, where that is not Standard Webhooks'; its `events` are that format's words.
+    pub format: Option<String>,
+    /// What the format keeps with it.
+    #[schema(value_type = Object)]
+    pub settings: Value,
     /// Whether it is served.
     pub state: EndpointState,
     /// Until when the secret before the last rotation signs too.
@@ -83,6 +90,19 @@ pub struct Endpoint {
     pub created_at: Timestamp,
     /// By whom.
     pub created_by: String,
+}
+
+/// An endpoint to make, or what an endpoint becomes.
+#[derive(Debug, Clone, Default)]
+pub struct EndpointInput {
+    /// Where to.
+    pub url: String,
+    /// Event types, or beginnings such as `oversight.`; empty is all.
+    pub events: Vec<String>,
+    /// The name of a format, where it is not Standard Webhooks'.
+    pub format: Option<&'static str>,
+    /// What the format keeps with it.
+    pub settings: Value,
 }
 
 /// An endpoint with a secret that was just made: the only time it is shown.
@@ -126,6 +146,8 @@ pub struct WebhookOptions {
     pub ring: Arc<KeyRing>,
     /// Sends.
     pub outbound: Outbound,
+    /// The formats that endpoints can ask for, beside Standard Webhooks.
+    pub formats: Vec<Arc<dyn Format>>,
 }
 
 /// Endpoints and what is sent to them. Clones share everything.
@@ -163,17 +185,16 @@ impl Webhooks {
     /// # Errors
     /// `outbound.bad_address`, `outbound.forbidden`, `webhook.bad_event`, `webhook.too_many`.
     pub async fn create(&self, by: &NhiId, url: &str, events: &[String]) -> Result<WithSecret, WebhookError> {
-        let target: Target = url.parse()?;
-        self.0.outbound.check(&target)?;
-        if events.len() > EVENTS_MAX {
-            return Err(WebhookError::BadEvent(format!("{} event types; at most {EVENTS_MAX} are kept", events.len())));
-        }
-        if let Some(bad) = events.iter().find(|event| !is_event(event)) {
-            let shown: String = bad.chars().take(EVENT_BYTES_MAX).collect();
-            return Err(WebhookError::BadEvent(format!(
-                "`{shown}` is no event type: write one such as `oversight.decided`, or `oversight.`"
-            )));
-        }
+        let input = EndpointInput { url: url.to_owned(), events: events.to_vec(), format: None, settings: Value::Object(Map::new()) };
+        self.create_as(by, input).await
+    }
+
+    /// Makes an endpoint that is told in a format.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub async fn create_as(&self, by: &NhiId, input: EndpointInput) -> Result<WithSecret, WebhookError> {
+        let target = self.checked(&input)?;
         if store::endpoints(&self.0.db, by.tenant()).await?.len() >= ENDPOINTS_MAX {
             return Err(WebhookError::TooMany(ENDPOINTS_MAX));
         }
@@ -181,16 +202,60 @@ impl Webhooks {
         let endpoint = Endpoint {
             id: WebhookId::generate(),
             url: target.to_string(),
-            events: events.to_vec(),
+            events: input.events,
+            format: input.format.map(str::to_owned),
+            settings: input.settings,
             state: EndpointState::Active,
             old_secret_until: None,
             created_at: self.0.clock.now(),
             created_by: by.to_string(),
         };
         let sealed = self.seal(by.tenant(), endpoint.id, &secret)?;
-        let leaf = self.leaf(by, "webhook.create", endpoint.id, "done")?.fact("host", target.host()).fact("events", events.join(" "));
+        let leaf =
+            self.leaf(by, "webhook.create", endpoint.id, "done")?.fact("host", target.host()).fact("events", endpoint.events.join(" "));
         self.0.db.commit(Sealed::new(leaf).step(store::insert(by.tenant(), &endpoint, sealed))).await?;
         Ok(WithSecret { endpoint, secret: secret.to_text() })
+    }
+
+    /// Changes where an endpoint is and what it is told; it keeps its format and its secret, and is served again where it was gone.
+    ///
+    /// # Errors
+    /// As [`Self::create`]; `webhook.unknown_endpoint`.
+    pub async fn update(&self, by: &NhiId, id: WebhookId, input: EndpointInput) -> Result<Endpoint, WebhookError> {
+        let target = self.checked(&input)?;
+        let mut endpoint = self.get(by.tenant(), id).await?;
+        (endpoint.url, endpoint.events, endpoint.settings) = (target.to_string(), input.events, input.settings);
+        endpoint.state = EndpointState::Active;
+        let leaf = self.leaf(by, "webhook.update", id, "done")?.fact("host", target.host()).fact("events", endpoint.events.join(" "));
+        self.0.db.commit(Sealed::new(leaf).step(store::update(by.tenant(), &endpoint))).await?;
+        Ok(endpoint)
+    }
+
+    /// One endpoint.
+    ///
+    /// # Errors
+    /// `webhook.unknown_endpoint`.
+    pub async fn get(&self, tenant: &TenantId, id: WebhookId) -> Result<Endpoint, WebhookError> {
+        Ok(self.stored(tenant, id).await?.endpoint)
+    }
+
+    fn checked(&self, input: &EndpointInput) -> Result<Target, WebhookError> {
+        let target: Target = input.url.parse()?;
+        self.0.outbound.check(&target)?;
+        if input.events.len() > EVENTS_MAX {
+            return Err(WebhookError::BadEvent(format!("{} event types; at most {EVENTS_MAX} are kept", input.events.len())));
+        }
+        if let Some(bad) = input.events.iter().find(|event| !is_event(event)) {
+            let shown: String = bad.chars().take(EVENT_BYTES_MAX).collect();
+            return Err(WebhookError::BadEvent(format!(
+                "`{shown}` is no event type: write one such as `oversight.decided`, or `oversight.`"
+            )));
+        }
+        Ok(target)
+    }
+
+    fn format(&self, name: &str) -> Option<&dyn Format> {
+        self.0.formats.iter().find(|format| format.name() == name).map(|format| &**format)
     }
 
     /// Gives an endpoint another secret; the one before signs too for `overlap`.

@@ -1,8 +1,12 @@
-//! Signatures by keys that others made, in the formats others use: passkeys (WebAuthn) and identity providers (JOSE). Verified here,
-//! never made here, and never accepted where one of our own suites is meant: the type is another.
+//! Signatures in the formats others use. Those of passkeys (WebAuthn) and identity providers (JOSE) are verified here and never accepted
+//! where one of our own suites is meant: the type is another. The one kind that is made here is `RS256`, for receivers of webhooks that
+//! know nothing else.
+
+use std::fmt;
 
 use crate::error::CryptoError;
 use crate::provider;
+use crate::secret::Secret;
 
 /// Shortest RSA modulus that is accepted, in bytes: 2048 bits.
 const RSA_BYTES_MIN: usize = 256;
@@ -61,6 +65,45 @@ impl ForeignKey {
     }
 }
 
+/// A key that signs by `RS256` (RFC 7518, section 3.3: RSASSA-PKCS1-v1_5 with SHA-256), of 2048 bits. `Debug` shows nothing of it.
+pub struct RsaSigner(provider::RsaPair);
+
+impl RsaSigner {
+    /// A fresh one: some hundred milliseconds.
+    pub fn generate() -> Result<Self, CryptoError> {
+        provider::RsaPair::generate().map(Self)
+    }
+
+    /// Reads what [`Self::to_secret`] wrote.
+    ///
+    /// # Errors
+    /// [`CryptoError::BadKey`].
+    pub fn from_secret(secret: &Secret) -> Result<Self, CryptoError> {
+        provider::RsaPair::from_pkcs8(secret.expose()).map(Self)
+    }
+
+    /// The private key as PKCS#8 (RFC 5208), to be sealed.
+    pub fn to_secret(&self) -> Result<Secret, CryptoError> {
+        self.0.pkcs8().map(Secret::new)
+    }
+
+    /// The public key as SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7), DER: what a PEM of `PUBLIC KEY` holds.
+    pub fn public_spki(&self) -> Result<Vec<u8>, CryptoError> {
+        self.0.public_spki()
+    }
+
+    /// The signature over `message`.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        self.0.sign(message)
+    }
+}
+
+impl fmt::Debug for RsaSigner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RsaSigner")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use base64::Engine as _;
@@ -96,5 +139,21 @@ mod tests {
         assert!(ForeignKey::rsa(&[0xff; 128], &[1, 0, 1]).is_err());
         assert!(ForeignKey::rsa(&[0xff; 256], &[]).is_err());
         assert!(ForeignKey::rsa(&[0xff; 256], &[1, 0, 1]).is_ok());
+    }
+
+    #[test]
+    fn what_is_signed_by_rs256_verifies_under_its_public_key_and_nothing_else_does() {
+        let signer = RsaSigner::generate().unwrap();
+        let again = RsaSigner::from_secret(&signer.to_secret().unwrap()).unwrap();
+        let spki = signer.public_spki().unwrap();
+        assert_eq!(spki, again.public_spki().unwrap());
+        // The 256 bytes of the modulus stand before the exponent 65537 at the end (RFC 8017, appendix A.1.1).
+        let (n, e) = (&spki[spki.len() - 5 - 256..spki.len() - 5], &spki[spki.len() - 3..]);
+        let key = ForeignKey::rsa(n, e).unwrap();
+        let signature = again.sign(b"a message").unwrap();
+        key.verify(b"a message", &signature, EcdsaForm::Fixed).unwrap();
+        assert!(key.verify(b"another", &signature, EcdsaForm::Fixed).is_err());
+        assert!(RsaSigner::from_secret(&Secret::new(vec![7; 64])).is_err());
+        assert_eq!(format!("{signer:?}"), "RsaSigner");
     }
 }

@@ -1,5 +1,6 @@
 //! From a committed event to a signed request, until it is answered.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use ::http::{HeaderName, HeaderValue};
@@ -11,7 +12,7 @@ use tokio::sync::watch;
 
 use super::signature::{seconds, sign};
 use super::store::{self, Claimed, Ended, NewDelivery, Stored};
-use super::{EndpointState, WebhookError, Webhooks, service, wants};
+use super::{Endpoint, EndpointState, Formatted, Sending, SigningSecret, WebhookError, Webhooks, service, wants};
 use crate::outbound::{OutboundRequest, Target};
 
 /// The pauses between attempts, in seconds, as the specification proposes; after the last a delivery is dead. Nine attempts more, three days.
@@ -55,6 +56,8 @@ impl Handler for Webhooks {
 /// What an attempt came to.
 enum Outcome {
     Delivered(u16),
+    /// What it would be about is not there any more.
+    Nothing,
     Failed(Option<u16>, String),
 }
 
@@ -62,11 +65,13 @@ impl Webhooks {
     async fn fan_out(&self, message: &Message, event: &Event) -> Result<(), DbError> {
         let now = self.0.clock.now();
         let endpoints = store::endpoints(&self.0.db, &event.tenant).await?;
-        let wanted = endpoints.iter().map(|s| &s.endpoint).filter(|e| e.state == EndpointState::Active && wants(&e.events, &event.kind));
-        let work: Vec<_> = wanted
-            .map(|endpoint| {
-                let (tenant, endpoint, kind, body) = (&event.tenant, endpoint.id, event.kind.as_str(), event.payload.as_str());
-                NewDelivery { tenant, endpoint, message: message.id, kind, body, now }.upkeep()
+        let served = endpoints.iter().map(|stored| &stored.endpoint).filter(|endpoint| endpoint.state == EndpointState::Active);
+        let work: Vec<_> = served
+            .filter_map(|endpoint| {
+                let kind = self.word(endpoint, event)?;
+                let (tenant, body) = (&event.tenant, event.payload.as_str());
+                let told = wants(&endpoint.events, &kind);
+                told.then(|| NewDelivery { tenant, endpoint: endpoint.id, message: message.id, kind: &kind, body, now }.upkeep())
             })
             .collect();
         if !work.is_empty() {
@@ -75,6 +80,14 @@ impl Webhooks {
             self.1.notify_one();
         }
         Ok(())
+    }
+
+    /// What an endpoint calls an event, in its format.
+    fn word<'a>(&self, endpoint: &Endpoint, event: &'a Event) -> Option<Cow<'a, str>> {
+        match &endpoint.format {
+            None => Some(Cow::Borrowed(event.kind.as_str())),
+            Some(name) => self.format(name)?.word(&event.kind, &event.payload).map(Cow::Owned),
+        }
     }
 
     /// Sends until `stop` changes. Wakes on every commit and when a pause ends.
@@ -115,8 +128,9 @@ impl Webhooks {
 
     async fn attempt(&self, claimed: &Claimed) -> Result<(), DbError> {
         let Some(stored) = store::one(&self.0.db, &claimed.tenant, claimed.endpoint).await? else { return Ok(()) };
-        let outcome = match self.request(&stored, claimed) {
-            Ok(request) => match self.0.outbound.send(request).await {
+        let outcome = match self.request(&stored, claimed).await {
+            Ok(None) => Outcome::Nothing,
+            Ok(Some(request)) => match self.0.outbound.send(request).await {
                 Ok(answer) if answer.is_success() => Outcome::Delivered(answer.status),
                 Ok(answer) => Outcome::Failed(Some(answer.status), format!("the receiver answered {}", answer.status)),
                 Err(error) => Outcome::Failed(None, error.to_string()),
@@ -126,10 +140,37 @@ impl Webhooks {
         self.end(&stored, claimed, outcome).await
     }
 
-    fn request(&self, stored: &Stored, claimed: &Claimed) -> Result<OutboundRequest, WebhookError> {
-        let now = self.0.clock.now();
+    /// What is sent; nothing where a format has nothing left to tell.
+    async fn request(&self, stored: &Stored, claimed: &Claimed) -> Result<Option<OutboundRequest>, WebhookError> {
         let target: Target = stored.endpoint.url.parse()?;
-        let mut secrets = vec![self.unseal(&claimed.tenant, claimed.endpoint, &stored.secret)?];
+        let Some(Formatted { body, headers }) = self.formatted(stored, claimed).await? else { return Ok(None) };
+        let mut request = OutboundRequest::post_json(target, body.into_bytes());
+        for (name, value) in headers {
+            let value = HeaderValue::from_str(&value).map_err(|e| WebhookError::Stored(e.to_string()))?;
+            request = request.header(HeaderName::from_static(name), value);
+        }
+        Ok(Some(request))
+    }
+
+    async fn formatted(&self, stored: &Stored, claimed: &Claimed) -> Result<Option<Formatted>, WebhookError> {
+        let secret = self.unseal(&claimed.tenant, claimed.endpoint, &stored.secret)?;
+        let Some(name) = &stored.endpoint.format else { return self.standard(stored, claimed, secret).map(Some) };
+        let format = self.format(name).ok_or_else(|| WebhookError::Stored(format!("nobody here speaks `{name}`")))?;
+        let sending = Sending {
+            tenant: &claimed.tenant,
+            message: claimed.message,
+            word: &claimed.kind,
+            payload: &claimed.body,
+            secret: &secret,
+            settings: &stored.endpoint.settings,
+        };
+        format.render(&sending).await.map_err(|error| WebhookError::Stored(error.to_string()))
+    }
+
+    /// As Standard Webhooks has it, signed with every secret that is in force.
+    fn standard(&self, stored: &Stored, claimed: &Claimed, secret: SigningSecret) -> Result<Formatted, WebhookError> {
+        let now = self.0.clock.now();
+        let mut secrets = vec![secret];
         if let (Some(old), Some(until)) = (&stored.old_secret, stored.endpoint.old_secret_until)
             && now < until
         {
@@ -137,12 +178,8 @@ impl Webhooks {
         }
         let id = claimed.message.to_string();
         let signature = sign(&id, now, claimed.body.as_bytes(), &secrets);
-        let mut request = OutboundRequest::post_json(target, claimed.body.clone().into_bytes());
-        for (name, value) in [("webhook-id", id), ("webhook-timestamp", seconds(now).to_string()), ("webhook-signature", signature)] {
-            let value = HeaderValue::from_str(&value).map_err(|e| WebhookError::Stored(e.to_string()))?;
-            request = request.header(HeaderName::from_static(name), value);
-        }
-        Ok(request)
+        let headers = vec![("webhook-id", id), ("webhook-timestamp", seconds(now).to_string()), ("webhook-signature", signature)];
+        Ok(Formatted { body: claimed.body.clone(), headers })
     }
 
     async fn end(&self, stored: &Stored, claimed: &Claimed, outcome: Outcome) -> Result<(), DbError> {
@@ -150,6 +187,10 @@ impl Webhooks {
         match outcome {
             Outcome::Delivered(status) => {
                 let ended = Ended { state: "delivered", due: now, status: Some(status), problem: None };
+                self.0.db.upkeep_all(vec![store::end(claimed, &ended)]).await.map(|_| ())
+            }
+            Outcome::Nothing => {
+                let ended = Ended { state: "delivered", due: now, status: None, problem: Some("there was nothing left to tell") };
                 self.0.db.upkeep_all(vec![store::end(claimed, &ended)]).await.map(|_| ())
             }
             Outcome::Failed(status, problem) => {

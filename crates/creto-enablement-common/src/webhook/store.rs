@@ -9,12 +9,19 @@ use super::{Delivery, Endpoint, EndpointState, WebhookId};
 /// The tables of webhooks.
 pub const MIGRATIONS: MigrationSet = MigrationSet {
     name: "webhook",
-    migrations: &[Migration {
-        version: 1,
-        sqlite: include_str!("../../migrations/sqlite/0001_webhook.sql"),
-        postgres: include_str!("../../migrations/postgres/0001_webhook.sql"),
-    }],
+    migrations: &[
+        Migration {
+            version: 1,
+            sqlite: include_str!("../../migrations/sqlite/0001_webhook.sql"),
+            postgres: include_str!("../../migrations/postgres/0001_webhook.sql"),
+        },
+        Migration { version: 2, sqlite: FORMATS, postgres: FORMATS },
+    ],
 };
+
+/// Which format an endpoint is told in, empty for Standard Webhooks', and what the format keeps with it.
+const FORMATS: &str = "ALTER TABLE webhook_endpoint ADD COLUMN format TEXT NOT NULL DEFAULT ''; \
+    ALTER TABLE webhook_endpoint ADD COLUMN settings TEXT NOT NULL DEFAULT '{}';";
 
 pub(super) const UNKNOWN_ENDPOINT: ErrorCode = ErrorCode::new("webhook.unknown_endpoint");
 pub(super) const UNKNOWN_DELIVERY: ErrorCode = ErrorCode::new("webhook.unknown_delivery");
@@ -27,9 +34,21 @@ pub(super) struct Stored {
 }
 
 pub(super) fn insert(tenant: &TenantId, endpoint: &Endpoint, secret: Vec<u8>) -> Write {
-    let sql = "INSERT INTO webhook_endpoint (tenant, id, url, events, state, secret, created_at, created_by) VALUES ($1,$2,$3,$4,'active',$5,$6,$7)";
-    let events = endpoint.events.join(" ");
-    Write::new(sql, params![tenant, endpoint.id, &endpoint.url, events, secret, endpoint.created_at, &endpoint.created_by])
+    let sql = "INSERT INTO webhook_endpoint (tenant, id, url, events, state, secret, created_at, created_by, format, settings) \
+               VALUES ($1,$2,$3,$4,'active',$5,$6,$7,$8,$9)";
+    let (events, format) = (endpoint.events.join(" "), endpoint.format.as_deref().unwrap_or_default());
+    let (at, by, settings) = (endpoint.created_at, &endpoint.created_by, endpoint.settings.to_string());
+    Write::new(sql, params![tenant, endpoint.id, &endpoint.url, events, secret, at, by, format, settings])
+}
+
+pub(super) fn update(tenant: &TenantId, endpoint: &Endpoint) -> Write {
+    let sql = "UPDATE webhook_endpoint SET url = $1, events = $2, settings = $3, state = 'active' WHERE tenant = $4 AND id = $5";
+    let (events, settings, id) = (endpoint.events.join(" "), endpoint.settings.to_string(), endpoint.id);
+    Write::new(sql, params![&endpoint.url, events, settings, tenant, id]).exactly(
+        1,
+        UNKNOWN_ENDPOINT,
+        format!("there is no webhook endpoint `{id}`"),
+    )
 }
 
 pub(super) fn rotate(tenant: &TenantId, id: WebhookId, secret: Vec<u8>, old_until: Timestamp) -> Write {
@@ -159,7 +178,7 @@ pub(super) async fn one(db: &Db, tenant: &TenantId, id: WebhookId) -> Result<Opt
 }
 
 pub(super) async fn endpoints(db: &Db, tenant: &TenantId) -> Result<Vec<Stored>, DbError> {
-    let sql = "SELECT id, url, events, state, old_until, created_at, created_by, secret, old_secret FROM webhook_endpoint \
+    let sql = "SELECT id, url, events, state, old_until, created_at, created_by, secret, old_secret, format, settings FROM webhook_endpoint \
                WHERE tenant = $1 ORDER BY id LIMIT $2";
     let read = |row: &Row| -> Result<Stored, DbError> {
         let state = match row.text(3)? {
@@ -171,6 +190,8 @@ pub(super) async fn endpoints(db: &Db, tenant: &TenantId) -> Result<Vec<Stored>,
             id: row.parse(0)?,
             url: row.text(1)?.to_owned(),
             events: row.text(2)?.split_whitespace().map(str::to_owned).collect(),
+            format: Some(row.text(9)?).filter(|format| !format.is_empty()).map(str::to_owned),
+            settings: serde_json::from_str(row.text(10)?).map_err(|e| DbError::Corrupt(format!("a webhook endpoint's settings: {e}")))?,
             state,
             old_secret_until: row.opt_int(4)?.and_then(Timestamp::from_micros),
             created_at: row.time(5)?,

@@ -6,14 +6,41 @@ use std::time::Duration;
 use creto_db::testkit::each_engine;
 use creto_db::{Db, Dispatcher, Sealed};
 use creto_enablement_common::outbound::{Outbound, OutboundError, OutboundOptions, OutboundRequest};
-use creto_enablement_common::webhook::{EndpointState, MIGRATIONS, SigningSecret, WebhookOptions, Webhooks, signature};
+use creto_enablement_common::webhook::{
+    EndpointInput, EndpointState, Format, FormatError, Formatted, MIGRATIONS, Sending, SigningSecret, WebhookOptions, Webhooks, signature,
+};
 use creto_kernel::id::{LeafId, OutboxId};
 use creto_kernel::{Clock as _, Coded as _, Leaf, TenantId, Timestamp};
 use creto_nhi::testkit::World;
+use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
 use super::house::{SETS, server};
 use super::receiver::{Received, Receiver};
+
+/// Says `oversight.…` in capital letters, except what is secret, and nothing of what is over.
+#[derive(Debug)]
+struct Shouting;
+
+impl Format for Shouting {
+    fn name(&self) -> &'static str {
+        "shouting"
+    }
+
+    fn word(&self, kind: &str, _payload: &str) -> Option<String> {
+        kind.strip_prefix("oversight.").filter(|rest| *rest != "secret").map(|rest| format!("shout.{rest}"))
+    }
+
+    fn render<'a>(&'a self, sending: &'a Sending<'a>) -> BoxFuture<'a, Result<Option<Formatted>, FormatError>> {
+        Box::pin(async move {
+            if sending.word == "shout.over" {
+                return Ok(None);
+            }
+            let body = format!("{} {} {}", sending.settings["greeting"].as_str().unwrap(), sending.word, sending.payload.to_uppercase());
+            Ok(Some(Formatted { body, headers: vec![("x-shout", sending.secret.to_text())] }))
+        })
+    }
+}
 
 struct Post {
     world: World,
@@ -25,7 +52,13 @@ impl Post {
     async fn open(db: Db) -> Self {
         let (world, receiver) = (World::open(db).await, Receiver::start().await);
         let outbound = Outbound::new(OutboundOptions { allow: vec![format!("127.0.0.1:{}", receiver.port)], authorities: None });
-        let options = WebhookOptions { db: world.db.clone(), clock: world.clock.clone(), ring: Arc::clone(&world.keys), outbound };
+        let options = WebhookOptions {
+            db: world.db.clone(),
+            clock: world.clock.clone(),
+            ring: Arc::clone(&world.keys),
+            outbound,
+            formats: vec![Arc::new(Shouting)],
+        };
         Self { world, webhooks: Webhooks::new(options), receiver }
     }
 
@@ -204,4 +237,37 @@ async fn a_name_that_leads_inside_is_refused_after_resolution_and_nothing_connec
     let target = format!("http://localhost:{}/x", receiver.port).parse().unwrap();
     assert!(named.send(OutboundRequest::get(target)).await.unwrap().is_success());
     assert_eq!(receiver.received()[0].line, "GET /x HTTP/1.1");
+}
+
+#[tokio::test]
+async fn an_endpoint_of_another_format_is_told_in_its_words_with_its_headers_and_not_what_it_has_no_word_for() {
+    each_engine(&all_sets(), async |db| {
+        let post = Post::open(db).await;
+        let by = server("default");
+        let asked = |url: String, greeting: &str| EndpointInput {
+            url,
+            events: vec!["shout.decided".to_owned(), "shout.over".to_owned()],
+            format: Some("shouting"),
+            settings: json!({ "greeting": greeting }),
+        };
+        let made = post.webhooks.create_as(&by, asked(post.receiver.url(), "HO")).await.unwrap();
+        for kind in ["oversight.decided", "oversight.asked", "oversight.secret", "oversight.over", "metering.spent"] {
+            post.happens("default", kind, &json!({ "request": "req_1" })).await;
+        }
+        let told = post.attempt().await;
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].body.starts_with("HO shout.decided {") && told[0].body.contains("REQ_1"), "{}", told[0].body);
+        assert_eq!(told[0].header("x-shout"), made.secret);
+        let tenant = "default".parse().unwrap();
+        let kept = post.webhooks.deliveries(&tenant, made.endpoint.id).await.unwrap();
+        let seen: Vec<_> = kept.iter().map(|it| (it.kind.as_str(), it.state.as_str(), it.status)).collect();
+        assert_eq!(seen, [("shout.over", "delivered", None), ("shout.decided", "delivered", Some(200))]);
+        let changed = post.webhooks.update(&by, made.endpoint.id, asked(post.receiver.url(), "HA")).await.unwrap();
+        assert_eq!(changed, post.webhooks.get(&tenant, made.endpoint.id).await.unwrap());
+        post.happens("default", "oversight.decided", &json!({})).await;
+        assert!(post.attempt().await[0].body.starts_with("HA "));
+        let rival = post.webhooks.update(&server("rival"), made.endpoint.id, asked(post.receiver.url(), "HI")).await.unwrap_err();
+        assert_eq!(rival.code().as_str(), "webhook.unknown_endpoint");
+    })
+    .await;
 }

@@ -1,8 +1,11 @@
 //! Ed25519 (RFC 8032) and ML-DSA (FIPS 204), both from 32-byte seeds.
 
+use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ED25519, Ed25519KeyPair, KeyPair as _, ML_DSA_44, ML_DSA_44_SIGNING, ML_DSA_65,
-    ML_DSA_65_SIGNING, PqdsaKeyPair, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
+    ML_DSA_65_SIGNING, PqdsaKeyPair, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
 };
 
 use crate::error::CryptoError;
@@ -79,4 +82,35 @@ pub(crate) fn verify_p256(point: &[u8; 64], input: &[u8], signature: &[u8], der:
 /// `n` and `e` are big-endian, without leading zeros.
 pub(crate) fn verify_rsa_sha256(n: &[u8], e: &[u8], input: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
     RsaPublicKeyComponents { n, e }.verify(&RSA_PKCS1_2048_8192_SHA256, input, signature).map_err(|_| CryptoError::BadSignature)
+}
+
+/// RSASSA-PKCS1-v1_5 with SHA-256 under a modulus of 2048 bits.
+pub(crate) struct RsaPair(RsaKeyPair);
+
+impl RsaPair {
+    pub(crate) fn generate() -> Result<Self, CryptoError> {
+        RsaKeyPair::generate(KeySize::Rsa2048).map(Self).map_err(|_| CryptoError::Provider("generate an RSA key"))
+    }
+
+    /// `pkcs8` is what [`Self::pkcs8`] gives.
+    pub(crate) fn from_pkcs8(pkcs8: &[u8]) -> Result<Self, CryptoError> {
+        RsaKeyPair::from_pkcs8(pkcs8).map(Self).map_err(|_| CryptoError::BadKey("PKCS#8 RSA key"))
+    }
+
+    pub(crate) fn pkcs8(&self) -> Result<Vec<u8>, CryptoError> {
+        let der: Pkcs8V1Der<'_> = self.0.as_der().map_err(|_| CryptoError::Provider("encode an RSA key"))?;
+        Ok(der.as_ref().to_vec())
+    }
+
+    /// The public key as SubjectPublicKeyInfo (RFC 5280), DER.
+    pub(crate) fn public_spki(&self) -> Result<Vec<u8>, CryptoError> {
+        let der: PublicKeyX509Der<'_> = self.0.public_key().as_der().map_err(|_| CryptoError::Provider("encode an RSA key"))?;
+        Ok(der.as_ref().to_vec())
+    }
+
+    pub(crate) fn sign(&self, input: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        let mut signature = vec![0; self.0.public_modulus_len()];
+        let signed = self.0.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), input, &mut signature);
+        signed.map(|()| signature).map_err(|_| CryptoError::Provider("sign"))
+    }
 }
