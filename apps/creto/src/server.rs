@@ -50,7 +50,7 @@ const BODY_BYTES_MAX: usize = 8 << 20;
 pub(crate) const LOCAL_SOCKET: &str = "creto.sock";
 const INTERNAL_SOCKET: &str = "internal.sock";
 /// The APIs we are compatible with whose clients read refusals in their own words.
-const DIALECTS: &[Dialect] = &[creto_oversight::http::humanlayer::DIALECT];
+const DIALECTS: &[Dialect] = &[creto_oversight::http::humanlayer::DIALECT, creto_metering::lago::DIALECT];
 
 /// A server that answers.
 #[derive(Debug)]
@@ -86,6 +86,7 @@ pub(crate) fn endpoints(house: &Arc<House>, runs: &Runs) -> Endpoints {
         .and(creto_metering::http::billing::endpoints(&house.billing))
         .and(creto_oversight::channels::http::endpoints(&house.channels))
         .and(creto_metering::http::preview::endpoints(&house.catalog))
+        .and(creto_metering::lago::endpoints(&house.lago))
         .and(creto_oversight::http::endpoints(&house.desk, &house.actions))
         .and(oversight::endpoints(house, runs))
         .and(creto_oversight::http::agents::endpoints(&house.desk))

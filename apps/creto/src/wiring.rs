@@ -22,6 +22,7 @@ use creto_kernel::{Clock, ErrorCode, NhiId, NhiKind, SystemClock, TenantId, Time
 use creto_memory::Memory;
 use creto_messaging::Messaging;
 use creto_metering::core::gcra::Rate;
+use creto_metering::lago::Lago;
 use creto_metering::{Accounts, Billing, Catalog, Meter, RateLimits, Wallets};
 use creto_nhi::{Authority, Credentials, DelegationChain, NhiError, Role, Status, VerifiedChain};
 use creto_oversight::humanlayer::HumanLayer;
@@ -64,6 +65,7 @@ pub(crate) struct House {
     pub(crate) catalog: Catalog,
     pub(crate) wallets: Wallets,
     pub(crate) billing: Billing,
+    pub(crate) lago: Lago,
     /// What deadlines are decided by.
     pub(crate) deadlines: DatabaseClock,
     pub(crate) desk: Desk,
@@ -190,8 +192,10 @@ impl House {
         let catalog = Catalog::new(db.clone(), Arc::clone(&clock));
         let wallets = Wallets::new(db.clone(), Arc::clone(&clock), catalog.clone());
         let meter = Meter::new(db.clone(), Arc::clone(&gate), accounts, Arc::clone(&clock));
+        let billing = Billing::new(db.clone(), Arc::clone(&clock), catalog.clone(), wallets.clone(), Arc::new(meter.clone()));
         let house = Self {
-            billing: Billing::new(db.clone(), Arc::clone(&clock), catalog.clone(), wallets.clone(), Arc::new(meter.clone())),
+            lago: Lago::new(catalog.clone(), meter.clone(), wallets.clone(), billing.clone()),
+            billing,
             wallets,
             catalog,
             meter,

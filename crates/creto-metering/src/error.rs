@@ -125,6 +125,9 @@ pub enum MeteringError {
     /// An amount is beyond what JSON and the ledger can say.
     #[error("the amount of `{0}` does not fit: amounts are at most nine million million million minor units")]
     AmountOverflow(String),
+    /// A body or a query of Lago's API is not what its route takes.
+    #[error("{0}")]
+    Malformed(String),
     /// The Gate said no.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -158,6 +161,7 @@ impl Coded for MeteringError {
             Self::UnknownEvent(_) => ErrorCode::new("metering.unknown_event"),
             Self::AlreadyCancelled(_) => ErrorCode::new("metering.already_cancelled"),
             Self::AmountOverflow(_) => ErrorCode::new("metering.amount_overflow"),
+            Self::Malformed(_) => ErrorCode::new("metering.malformed_request"),
             Self::Refused(refusal) => refusal.code(),
             Self::Db(error) => error.code(),
         }
@@ -165,9 +169,12 @@ impl Coded for MeteringError {
 
     fn kind(&self) -> Kind {
         match self {
-            Self::BadEvent { .. } | Self::BadMetric(_) | Self::BadDefinition(_) | Self::AmountOverflow(_) | Self::CostOverflow(_) => {
-                Kind::Invalid
-            }
+            Self::BadEvent { .. }
+            | Self::BadMetric(_)
+            | Self::BadDefinition(_)
+            | Self::AmountOverflow(_)
+            | Self::CostOverflow(_)
+            | Self::Malformed(_) => Kind::Invalid,
             Self::DuplicateConflict { .. } => Kind::Conflict,
             Self::UnknownMetric(_) | Self::UnknownAccount(_) => Kind::NotFound,
             Self::UnknownDefinition { .. } => Kind::NotFound,

@@ -215,7 +215,7 @@ impl Coming {
 }
 
 /// Where APIs of others are spoken.
-const COMPATIBLE: [&str; 1] = [" /humanlayer/v1/"];
+const COMPATIBLE: [&str; 2] = [" /humanlayer/v1/", " /lago/api/v1/"];
 
 impl Answer {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
@@ -242,10 +242,11 @@ impl Answer {
         self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// The code of a refusal; empty where it is none.
+    /// The code of a refusal; empty where it is none. Lago's clients read one of Lago's own, and ours stands beside it.
     pub(crate) fn code(&self) -> String {
         let problem: Value = serde_json::from_slice(&self.body).unwrap_or_default();
-        problem.get("code").and_then(Value::as_str).unwrap_or_default().to_owned()
+        let ours = problem.get("creto").unwrap_or(&problem);
+        ours.get("code").and_then(Value::as_str).unwrap_or_default().to_owned()
     }
 
     /// Asserts a refusal with this status and code, as a problem document; compatible APIs say it as their clients read it.

@@ -7,10 +7,11 @@ use crate::workspace::{Fallible, Workspace};
 
 /// What the SDK and its tests import, and the requirement that brings it. The clients and frameworks of others, which are the judges, are
 /// pinned; what the SDK itself needs is not.
-const PACKAGES: [(&str, &str); 12] = [
+const PACKAGES: [(&str, &str); 13] = [
     ("httpx", "httpx"),
     ("pytest", "pytest"),
     ("humanlayer", "humanlayer==0.7.9"),
+    ("lago_python_client", "lago-python-client==1.55.0"),
     ("langgraph", "langgraph==1.2.22"),
     ("langgraph.checkpoint.sqlite", "langgraph-checkpoint-sqlite==3.1.2"),
     ("agents", "openai-agents==0.24.0"),
