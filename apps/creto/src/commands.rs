@@ -100,6 +100,7 @@ async fn with_server(session: &Session, command: Command) -> Result<ExitCode, Fa
         Command::Account(command) => accounts::account(session, command).await,
         Command::Audit(AuditCommand::Show { entry }) => audit::show_entry(session, &entry).await,
         Command::Audit(AuditCommand::Pin) => audit::pin(session).await,
+        Command::Audit(AuditCommand::Rotate) => audit::rotate(session).await,
         Command::Serve(_)
         | Command::Doctor(_)
         | Command::Completions { .. }

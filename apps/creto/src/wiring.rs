@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use creto_audit::{DirSource, LogReader, Sequencer, TrustedKeys};
+use creto_audit::{DirSource, LogReader, Sequencer, Trust, TrustedKeys};
 use creto_authz::Authorizer;
 use creto_config::RateEntry;
 use creto_crypto::{AlgorithmPolicy, KeyRing, MasterKey};
@@ -46,6 +46,8 @@ const ACTIONS_BURST: u32 = 2_000;
 pub(crate) const ALREADY_OWNED: ErrorCode = ErrorCode::new("app.already_owned");
 /// The identity the server itself acts under.
 const SERVER_NAME: &str = "creto";
+/// Beside the log: whose signatures on it to trust.
+pub(crate) const LOG_KEYS: &str = "log-keys.json";
 /// How long the operator key of the data directory lives; a start after its end makes a new one.
 const ADMIN_KEY_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -80,7 +82,9 @@ pub(crate) struct House {
     pub(crate) sequencer: Arc<Sequencer>,
     pub(crate) log: LogReader,
     pub(crate) log_files: DirSource,
-    pub(crate) trusted: TrustedKeys,
+    /// Whose signatures on the log are accepted.
+    pub(crate) trusted: Trust,
+    ring: Arc<KeyRing>,
     sandboxes: Sandboxes,
     _owner: File,
 }
@@ -145,8 +149,7 @@ impl House {
             NhiId::new(&config.file.trust_domain, &tenant, NhiKind::Service, SERVER_NAME).map_err(|e| Failure::start(e.to_string()))?;
         let human = NhiId::new(&config.file.trust_domain, &tenant, NhiKind::Human, &name).map_err(|e| Failure::start(e.to_string()))?;
         let sequencer = Arc::new(Sequencer::start(db.clone(), &ring, &data.join("log"), Arc::clone(&clock))?);
-        let trusted = sequencer.trusted().clone();
-        write_private(&data.join("log-keys.json"), &trusted.to_json()?)?;
+        write_private(&data.join(LOG_KEYS), &sequencer.trust().now().to_json()?)?;
         let epochs = authority.clone();
         let authz = Arc::new(Authorizer::start(db.clone(), Arc::new(move || epochs.revocation_epoch()), Arc::clone(&clock)).await?);
         let accounts = Accounts::new(db.clone());
@@ -207,7 +210,7 @@ impl House {
             public,
             channels,
             oidc,
-            log: LogReader::new(Arc::new(log_files.clone()), trusted.clone(), db.clone()),
+            log: LogReader::new(Arc::new(log_files.clone()), sequencer.trust(), db.clone()),
             log_files,
             data,
             clock,
@@ -221,8 +224,9 @@ impl House {
             gate,
             desk,
             deadlines,
+            trusted: sequencer.trust(),
             sequencer,
-            trusted,
+            ring,
             sandboxes,
             _owner: owner,
         };
@@ -256,6 +260,13 @@ impl House {
     pub(crate) async fn follow(&self) -> Result<bool, Failure> {
         self.authz.refresh().await?;
         Ok(self.authority.follow().await?)
+    }
+
+    /// Replaces the keys that sign the log, and the file beside it that says whom to trust.
+    pub(crate) fn rotate_log_keys(&self) -> Result<TrustedKeys, Failure> {
+        let trusted = self.sequencer.rotate(&self.ring, self.now())?;
+        write_private(&self.data.join(LOG_KEYS), &trusted.to_json()?)?;
+        Ok(trusted)
     }
 
     /// The identity of this name in the local tenant, made if there is none.

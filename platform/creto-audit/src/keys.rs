@@ -1,8 +1,8 @@
 //! Who signs checkpoints, and whose signatures a verifier demands.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use creto_crypto::{PublicKey, SignSuite, SigningKey};
+use creto_crypto::{KeyRing, PublicKey, Purpose, SignSuite, SigningKey};
 use creto_kernel::canonical::{self, Limits};
 use creto_kernel::{TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,16 @@ use serde::{Deserialize, Serialize};
 use crate::core::checkpoint::{Checkpoint, Origin, OriginPrefix};
 use crate::core::note::{Note, NoteAlgorithm, NoteKeyId, NoteSignature, verifier_key};
 use crate::error::AuditError;
+
+mod succession;
+
+pub use succession::Succession;
+pub(crate) use succession::rotate;
+
+/// Under which name the key ring keeps the log's keys.
+const RING_NAME: &str = "log";
+/// The suites of the two keys of a log.
+const SUITES: [SignSuite; 2] = [SignSuite::Ed25519, SignSuite::MlDsa44];
 
 /// The two keys that sign every checkpoint of this server. Each tenant's log has its own name, and both signatures cover it.
 #[derive(Clone, Debug)]
@@ -30,10 +40,20 @@ impl LogKeys {
         }
     }
 
+    /// Those the ring has for the log, made on first use.
+    ///
+    /// # Errors
+    /// Keys that cannot be used or made.
+    pub fn of_ring(ring: &KeyRing) -> Result<Self, AuditError> {
+        let [classic, post_quantum] = SUITES.map(|suite| ring.format_key(Purpose::Audit, RING_NAME, suite));
+        Self::new(classic?, post_quantum?)
+    }
+
     /// What a verifier needs to know of them.
     #[must_use]
     pub fn trusted(&self, prefix: OriginPrefix) -> TrustedKeys {
-        TrustedKeys { prefix, ed25519: vec![self.ed25519.public()], ml_dsa_44: vec![self.ml_dsa_44.public()] }
+        let (ed25519, ml_dsa_44) = (vec![self.ed25519.public()], vec![self.ml_dsa_44.public()]);
+        TrustedKeys { prefix, ed25519, ml_dsa_44, successions: Vec::new() }
     }
 
     /// The signed note of a checkpoint.
@@ -58,14 +78,39 @@ impl LogKeys {
 
 /// The public keys whose signatures a verifier demands: one valid signature by an Ed25519 key *and* one by an ML-DSA-44 key.
 ///
-/// As JSON: `{"v":1,"origin":"creto.local/log","keys":[{"suite":"ed25519","key":"<base64url>"},{"suite":"ml-dsa-44",…}]}`. Keys that
-/// were rotated out stay listed, so that old checkpoints stay verifiable. Whoever verifies must hold this file from a source other
-/// than the log itself.
+/// As JSON: `{"v":1,"origin":"creto.local/log","keys":[{"suite":"ed25519","key":"<base64url>"},{"suite":"ml-dsa-44",…}]}`, and
+/// `successions` where keys were rotated. Keys that were rotated out stay listed, so that old checkpoints stay verifiable. Whoever
+/// verifies must hold this file from a source other than the log itself; a file kept from before a rotation is brought up to date by
+/// [`TrustedKeys::follow`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustedKeys {
     prefix: OriginPrefix,
     ed25519: Vec<PublicKey>,
     ml_dsa_44: Vec<PublicKey>,
+    successions: Vec<Succession>,
+}
+
+/// The trusted keys as whoever reads and signs at once shares them: a rotation adds to them.
+#[derive(Clone, Debug)]
+pub struct Trust(Arc<RwLock<TrustedKeys>>);
+
+impl Trust {
+    /// What is trusted now.
+    #[must_use]
+    pub fn now(&self) -> TrustedKeys {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A panic elsewhere cannot leave the keys half changed: they are replaced whole.
+    pub(crate) fn replace(&self, keys: TrustedKeys) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+}
+
+impl From<TrustedKeys> for Trust {
+    fn from(keys: TrustedKeys) -> Self {
+        Self(Arc::new(RwLock::new(keys)))
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -74,6 +119,8 @@ struct TrustedKeysJson {
     v: u8,
     origin: String,
     keys: Vec<PublicKey>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    successions: Vec<Succession>,
 }
 
 /// Largest file of trusted keys, in bytes; an ML-DSA-44 key takes 1.8 KB.
@@ -94,46 +141,71 @@ impl TrustedKeys {
     /// # Errors
     /// `audit.bad_keys`.
     pub fn from_json(bytes: &[u8]) -> Result<Self, AuditError> {
-        let limits = Limits { bytes_max: KEYS_BYTES_MAX, depth_max: 4 };
+        let limits = Limits { bytes_max: KEYS_BYTES_MAX, depth_max: 6 };
         let json: TrustedKeysJson = canonical::parse_as(bytes, limits).map_err(|e| AuditError::BadKeys(e.to_string()))?;
         if json.v != 1 {
             return Err(AuditError::BadKeys(format!("version {} is not known here", json.v)));
         }
         let prefix = OriginPrefix::parse(&json.origin).map_err(|e| AuditError::BadKeys(e.to_string()))?;
-        let (mut ed25519, mut ml_dsa_44) = (Vec::new(), Vec::new());
-        for key in json.keys {
+        let mut keys = Self { prefix, ed25519: Vec::new(), ml_dsa_44: Vec::new(), successions: json.successions };
+        keys.list(&json.keys)?;
+        if keys.ed25519.is_empty() || keys.ml_dsa_44.is_empty() {
+            return Err(AuditError::BadKeys("both an Ed25519 and an ML-DSA-44 key are needed".to_owned()));
+        }
+        Ok(keys)
+    }
+
+    /// The keys the ring has and had for the log, with what those that left said of their successors.
+    ///
+    /// # Errors
+    /// As [`LogKeys::of_ring`]; `audit.bad_keys` for a statement that cannot be read.
+    pub fn of_ring(ring: &KeyRing, prefix: OriginPrefix) -> Result<Self, AuditError> {
+        let mut keys = LogKeys::of_ring(ring)?.trusted(prefix);
+        for suite in SUITES {
+            keys.list(&ring.format_keys(Purpose::Audit, RING_NAME, suite))?;
+        }
+        let statements = ring.statements(Purpose::Audit)?;
+        let read = statements.iter().map(|bytes| Succession::from_json(bytes)).collect::<Result<Vec<_>, _>>()?;
+        // One of a rotation that a crash cut short speaks of keys that nobody has.
+        keys.successions = read.into_iter().filter(|succession| succession.keys().iter().any(|key| keys.lists(key))).collect();
+        Ok(keys)
+    }
+
+    /// These keys, and those of `offered` that they lead to: each was vouched for by an Ed25519 key **and** an ML-DSA-44 key trusted
+    /// before it. So a file kept from an earlier day verifies today's log, and nothing has to be believed of whoever offers.
+    ///
+    /// # Errors
+    /// `audit.bad_keys` when a succession of another suite is offered.
+    pub fn follow(mut self, offered: &Self) -> Result<Self, AuditError> {
+        let mut left: Vec<&Succession> = offered.successions.iter().filter(|succession| !self.successions.contains(succession)).collect();
+        while let Some(at) = left.iter().position(|succession| succession.is_vouched_for(&self)) {
+            let succession = left.swap_remove(at);
+            self.list(succession.keys())?;
+            self.successions.push(succession.clone());
+        }
+        Ok(self)
+    }
+
+    fn lists(&self, key: &PublicKey) -> bool {
+        self.ed25519.contains(key) || self.ml_dsa_44.contains(key)
+    }
+
+    fn list(&mut self, keys: &[PublicKey]) -> Result<(), AuditError> {
+        for key in keys.iter().filter(|key| !self.lists(key)).cloned().collect::<Vec<_>>() {
             match key.suite() {
-                SignSuite::Ed25519 => ed25519.push(key),
-                SignSuite::MlDsa44 => ml_dsa_44.push(key),
+                SignSuite::Ed25519 => self.ed25519.push(key),
+                SignSuite::MlDsa44 => self.ml_dsa_44.push(key),
                 other => return Err(AuditError::BadKeys(format!("checkpoints are not signed by `{other}`"))),
             }
         }
-        if ed25519.is_empty() || ml_dsa_44.is_empty() {
-            return Err(AuditError::BadKeys("both an Ed25519 and an ML-DSA-44 key are needed".to_owned()));
-        }
-        Ok(Self { prefix, ed25519, ml_dsa_44 })
+        Ok(())
     }
 
     /// The JSON form, to be handed to verifiers.
     pub fn to_json(&self) -> Result<Vec<u8>, AuditError> {
         let keys = self.ed25519.iter().chain(&self.ml_dsa_44).cloned().collect();
-        let json = TrustedKeysJson { v: 1, origin: self.prefix.as_str().to_owned(), keys };
+        let json = TrustedKeysJson { v: 1, origin: self.prefix.as_str().to_owned(), keys, successions: self.successions.clone() };
         canonical::to_vec(&json).map_err(|e| AuditError::BadKeys(e.to_string()))
-    }
-
-    /// These keys and `older` ones, which keep verifying what they signed.
-    #[must_use]
-    pub fn and(mut self, older: &Self) -> Self {
-        let add = |to: &mut Vec<PublicKey>, from: &[PublicKey]| {
-            for key in from {
-                if !to.contains(key) {
-                    to.push(key.clone());
-                }
-            }
-        };
-        add(&mut self.ed25519, &older.ed25519);
-        add(&mut self.ml_dsa_44, &older.ml_dsa_44);
-        self
     }
 
     /// The name of a tenant's log.
@@ -247,7 +319,8 @@ mod tests {
     #[test]
     fn a_rotated_key_keeps_verifying_and_strangers_are_ignored() {
         let (old, new) = (keys(), keys());
-        let trusted = new.trusted(OriginPrefix::local()).and(&old.trusted(OriginPrefix::local()));
+        let mut trusted = new.trusted(OriginPrefix::local());
+        trusted.list(&[old.ed25519.public(), old.ml_dsa_44.public()]).unwrap();
         trusted.open(&tenant(), "c", &signed(&old)).unwrap();
         trusted.open(&tenant(), "c", &signed(&new)).unwrap();
         let mut note = Note::parse(&signed(&new)).unwrap();

@@ -25,7 +25,7 @@ mod verify;
 pub use self::core::checkpoint::{Checkpoint, Origin, OriginPrefix};
 pub use self::core::tile::ENTRY_BYTES_MAX;
 pub use error::AuditError;
-pub use keys::{LogKeys, Opened, TrustedKeys};
+pub use keys::{LogKeys, Opened, Succession, Trust, TrustedKeys};
 pub use reader::{LogReader, ProvenEntry};
 pub use report::{InDoubt, LogReport, Report};
 pub use sequencer::{LAG_LEAVES_MAX, Options, Sequencer};

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::core::merkle::{self, Node, Span};
 use crate::core::tile::{self, TILE_WIDTH, TilePath};
 use crate::error::AuditError;
-use crate::keys::{Opened, TrustedKeys};
+use crate::keys::{Opened, Trust};
 use crate::source::Source;
 use crate::tenant_log::checkpoint_path;
 
@@ -19,7 +19,7 @@ use crate::tenant_log::checkpoint_path;
 #[derive(Clone)]
 pub struct LogReader {
     source: Arc<dyn Source>,
-    trusted: TrustedKeys,
+    trusted: Trust,
     db: Db,
 }
 
@@ -43,8 +43,8 @@ pub struct ProvenEntry {
 impl LogReader {
     /// Reads what `source` serves; `db` knows where leaves stand.
     #[must_use]
-    pub fn new(source: Arc<dyn Source>, trusted: TrustedKeys, db: Db) -> Self {
-        Self { source, trusted, db }
+    pub fn new(source: Arc<dyn Source>, trusted: impl Into<Trust>, db: Db) -> Self {
+        Self { source, trusted: trusted.into(), db }
     }
 
     /// The signed note as it stands, for those who verify it themselves; `None` before the first leaf is sealed.
@@ -55,7 +55,7 @@ impl LogReader {
     /// The current checkpoint, its signatures checked; `None` before the first leaf is sealed.
     pub async fn checkpoint(&self, tenant: &TenantId) -> Result<Option<Opened>, AuditError> {
         let bytes = self.checkpoint_note(tenant).await?;
-        bytes.map(|bytes| self.trusted.open(tenant, &checkpoint_path(tenant), &bytes)).transpose()
+        bytes.map(|bytes| self.trusted.now().open(tenant, &checkpoint_path(tenant), &bytes)).transpose()
     }
 
     async fn current(&self, tenant: &TenantId) -> Result<Opened, AuditError> {
@@ -96,7 +96,7 @@ impl LogReader {
     pub async fn prove_entry(&self, tenant: &TenantId, index: u64) -> Result<ProvenEntry, AuditError> {
         let path = checkpoint_path(tenant);
         let note = self.checkpoint_note(tenant).await?.ok_or_else(|| AuditError::NotFound(format!("the log of `{tenant}`")))?;
-        let signed = self.trusted.open(tenant, &path, &note)?.checkpoint;
+        let signed = self.trusted.now().open(tenant, &path, &note)?.checkpoint;
         let entry = self.entry_of(tenant, index, signed.size).await?;
         let proof = self.inclusion(tenant, index, signed.size).await?;
         if !merkle::verify_inclusion(&merkle::leaf_hash(&entry), index, signed.size, &proof, &signed.root) {

@@ -10,18 +10,18 @@ mod sweep;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use creto_crypto::{KeyRing, Purpose, SignSuite};
+use creto_crypto::KeyRing;
 use creto_db::Db;
-use creto_kernel::{Clock, TenantId};
+use creto_kernel::{Clock, TenantId, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::core::checkpoint::OriginPrefix;
 use crate::error::AuditError;
-use crate::keys::{LogKeys, TrustedKeys};
+use crate::keys::{LogKeys, Trust, TrustedKeys, rotate};
 use crate::store::{DirStore, LogStore};
 use sweep::Sweeper;
 
@@ -54,7 +54,23 @@ pub struct Sequencer {
     state: watch::Receiver<State>,
     requests: mpsc::Sender<Request>,
     task: JoinHandle<()>,
-    trusted: TrustedKeys,
+    signer: Signer,
+}
+
+/// Who signs and whose signatures are accepted.
+///
+/// INVARIANT: whoever signs is trusted. A rotation adds the new keys to the trusted ones before it lets them sign.
+#[derive(Debug, Clone)]
+struct Signer {
+    keys: Arc<RwLock<LogKeys>>,
+    trust: Trust,
+}
+
+impl Signer {
+    fn now(&self) -> (LogKeys, TrustedKeys) {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner).clone();
+        (keys, self.trust.now())
+    }
 }
 
 /// What the sequencer has achieved.
@@ -86,9 +102,8 @@ impl Sequencer {
     /// # Errors
     /// Keys that cannot be used, or a folder that cannot be written.
     pub fn start(db: Db, ring: &KeyRing, dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, AuditError> {
-        let key = |suite| ring.format_key(Purpose::Audit, "log", suite);
-        let keys = LogKeys::new(key(SignSuite::Ed25519)?, key(SignSuite::MlDsa44)?)?;
-        let trusted = keys.trusted(OriginPrefix::local());
+        let keys = LogKeys::of_ring(ring)?;
+        let trusted = TrustedKeys::of_ring(ring, OriginPrefix::local())?;
         let store = DirStore::open(dir).map_err(|e| AuditError::io(dir.display().to_string(), &e))?;
         Ok(Self::start_with(Options { db, store: Arc::new(store), keys, trusted, clock }))
     }
@@ -97,17 +112,32 @@ impl Sequencer {
     #[must_use]
     pub fn start_with(options: Options) -> Self {
         let commits = options.db.commits();
-        let trusted = options.trusted.clone();
+        let signer = Signer { keys: Arc::new(RwLock::new(options.keys.clone())), trust: options.trusted.clone().into() };
         let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
         let (publish, state) = watch::channel(State::default());
-        let task = tokio::spawn(run(Sweeper::new(options), commits.clone(), inbox, publish));
-        Self { commits, state, requests, task, trusted }
+        let task = tokio::spawn(run(Sweeper::new(options, signer.clone()), commits.clone(), inbox, publish));
+        Self { commits, state, requests, task, signer }
     }
 
-    /// The keys a verifier needs.
+    /// The keys a verifier needs, as they are now and will be.
     #[must_use]
-    pub const fn trusted(&self) -> &TrustedKeys {
-        &self.trusted
+    pub fn trust(&self) -> Trust {
+        self.signer.trust.clone()
+    }
+
+    /// Replaces both keys at the moment `at`: every checkpoint from now on is signed by new ones, which those before them vouched for. Logs
+    /// are signed again as they grow. Servers that share the ring's directory take the new keys up when they next open it.
+    ///
+    /// # Errors
+    /// Keys that cannot be made or written; those that were there go on signing.
+    pub fn rotate(&self, ring: &KeyRing, at: Timestamp) -> Result<TrustedKeys, AuditError> {
+        // Held throughout: two rotations at once would vouch for one another's keys in no order.
+        let mut keys = self.signer.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let rotated = rotate(ring, &OriginPrefix::local(), at)?;
+        let trusted = TrustedKeys::of_ring(ring, OriginPrefix::local())?;
+        self.signer.trust.replace(trusted.clone());
+        *keys = rotated;
+        Ok(trusted)
     }
 
     /// How many committed leaves are not in a signed log yet.

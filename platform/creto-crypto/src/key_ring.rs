@@ -33,6 +33,8 @@ use crate::suite::{AeadSuite, SignSuite};
 use record::{Held, KeySuite, Material, Plan, Slot};
 
 const SEAL_FORMAT: &[u8] = b"creto-seal-v1";
+/// The extension of what a key that left said of its successors.
+const STATEMENT: &str = "statement";
 
 #[derive(Default)]
 struct Keys {
@@ -277,6 +279,66 @@ impl KeyRing {
         self.succeed(&slot, KeySuite::Sign(make), grace, at)
     }
 
+    /// Replaces the keys of a published format, one of each of `suites`, at the moment `at`; makes them where there are none yet.
+    ///
+    /// `vouch` is given the keys that leave and the public halves of those that come, and makes the statement by which whoever trusts the
+    /// former may come to trust the latter. It is kept before any key changes: [`KeyRing::statements`]. A crash in between leaves a
+    /// statement about keys that nobody has.
+    ///
+    /// # Errors
+    /// Those of `vouch`, and as [`KeyRing::format_key`]. Nothing was rotated, or some of the suites were, and a retired key's secret is
+    /// destroyed at the next opening at the latest.
+    pub fn rotate_format<E: From<CryptoError>>(
+        &self,
+        purpose: Purpose,
+        name: &str,
+        suites: &[SignSuite],
+        at: Timestamp,
+        vouch: impl FnOnce(&[Arc<SigningKey>], &[PublicKey]) -> Result<Vec<u8>, E>,
+    ) -> Result<(), E> {
+        let leaving = suites.iter().map(|suite| self.format_key(purpose, name, *suite)).collect::<Result<Vec<_>, _>>()?;
+        let slot = |suite: SignSuite| Slot { role: Role::Format, purpose, name: name.to_owned(), suite: Some(suite) };
+        let coming = suites.iter().map(|suite| self.successor(&slot(*suite), KeySuite::Sign(*suite), Duration::ZERO, at));
+        let coming = coming.collect::<Result<Vec<_>, _>>()?;
+        let public: Vec<PublicKey> = coming.iter().filter_map(|held| held.header.public.clone()).collect();
+        let statement = vouch(&leaving, &public)?;
+        if let Some(key) = public.first() {
+            files::replace(&self.dir.join(format!("{purpose}-{}.{STATEMENT}", key.key_id())), &statement)?;
+        }
+        for held in coming {
+            let mut keys = self.write();
+            let held = self.publish(held)?;
+            keys.insert(held);
+        }
+        Ok(self.complete_rotations()?)
+    }
+
+    /// The public halves of a format's keys of one suite: the one that signs last, those before it in their order.
+    #[must_use]
+    pub fn format_keys(&self, purpose: Purpose, name: &str, suite: SignSuite) -> Vec<PublicKey> {
+        let slot = Slot { role: Role::Format, purpose, name: name.to_owned(), suite: Some(suite) };
+        let keys = self.read();
+        let generations = keys.by_slot.get(&slot).into_iter().flat_map(BTreeMap::values);
+        generations.filter_map(|held| held.header.public.clone()).collect()
+    }
+
+    /// What keys that left said of those that came, in no order ([`KeyRing::rotate_format`]). The ring does not know its form: whoever reads it
+    /// verifies it.
+    ///
+    /// # Errors
+    /// [`CryptoError::Io`].
+    pub fn statements(&self, purpose: Purpose) -> Result<Vec<Vec<u8>>, CryptoError> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.dir).map_err(|error| CryptoError::io(&self.dir, error))? {
+            let path = entry.map_err(|error| CryptoError::io(&self.dir, error))?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name.starts_with(&format!("{purpose}-")) && path.extension().is_some_and(|extension| extension == STATEMENT) {
+                found.push(files::read(&path)?);
+            }
+        }
+        Ok(found)
+    }
+
     /// Every key the ring holds or has held, by purpose, role, name and generation: the cryptographic bill of materials.
     #[must_use]
     pub fn inventory(&self) -> Vec<KeyInfo> {
@@ -317,16 +379,22 @@ impl KeyRing {
     }
 
     fn succeed(&self, slot: &Slot, suite: KeySuite, grace: Duration, at: Timestamp) -> Result<KeyId, CryptoError> {
+        let successor = self.successor(slot, suite, grace, at)?;
         let key = {
             let mut keys = self.write();
-            let generation = keys.active(slot).map_or(0, |held| held.header.generation.saturating_add(1));
-            let previous_until = Some(at.saturating_add(grace));
-            let plan = Plan { slot: slot.clone(), suite, generation, policy_epoch: self.policy.epoch(), created: at, previous_until };
-            let held = self.publish(Held::generate(plan)?)?;
+            let held = self.publish(successor)?;
             keys.insert(held).header.key
         };
         self.complete_rotations()?;
         Ok(key)
+    }
+
+    /// A key for a place that has one; it is in no file yet. Of two that are made at once, the one published first stays.
+    fn successor(&self, slot: &Slot, suite: KeySuite, grace: Duration, at: Timestamp) -> Result<Held, CryptoError> {
+        let generation = self.active(slot).map_or(0, |held| held.header.generation.saturating_add(1));
+        let previous_until = Some(at.saturating_add(grace));
+        let plan = Plan { slot: slot.clone(), suite, generation, policy_epoch: self.policy.epoch(), created: at, previous_until };
+        Held::generate(plan)
     }
 
     /// Retires every signing key that has a successor and is not retired yet.

@@ -8,6 +8,7 @@
 
 mod identity;
 mod log;
+mod metering;
 mod runtime;
 mod wire;
 
@@ -21,17 +22,20 @@ pub struct Target {
 }
 
 /// Every parser of outside bytes.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 17] = [
     Target { name: "api_key", check: identity::api_key },
     Target { name: "canonical_json", check: wire::canonical_json },
     Target { name: "chain_token", check: identity::chain_token },
     Target { name: "config", check: wire::config },
+    Target { name: "decimal", check: metering::decimal },
     Target { name: "egress_http", check: runtime::egress_http },
-    Target { name: "event_input", check: wire::event_input },
+    Target { name: "event_input", check: metering::event_input },
+    Target { name: "expression", check: metering::expression },
     Target { name: "key_registration", check: identity::key_registration },
     Target { name: "policy", check: wire::policy },
     Target { name: "prekey_bundle", check: wire::prekey_bundle },
     Target { name: "message_envelope", check: wire::message_envelope },
+    Target { name: "receipt", check: log::receipt },
     Target { name: "runtime_frame", check: runtime::runtime_frame },
     Target { name: "signature_headers", check: identity::signature_headers },
     Target { name: "tlog_checkpoint", check: log::checkpoint },

@@ -77,6 +77,8 @@ pub(crate) enum AuditCommand {
     },
     /// Print the signed checkpoint, to be kept elsewhere: `creto audit pin >FILE`, later `creto audit verify --pin FILE`.
     Pin,
+    /// Replace both keys that sign the log. Those that leave vouch for those that come, so `creto audit verify --keys OLDFILE` goes on working.
+    Rotate,
 }
 
 /// `creto audit verify`.
@@ -88,7 +90,7 @@ pub(crate) struct VerifyArgs {
     /// The key to read it with.
     #[arg(long, env = "CRETO_TOKEN", value_name = "T", hide_env_values = true, requires = "url")]
     pub(crate) token: Option<String>,
-    /// The keys to trust, kept from an earlier day; those beside the log when absent.
+    /// The keys to trust, kept from an earlier day, and those that they vouched for since; those beside the log when absent.
     #[arg(long, value_name = "FILE")]
     pub(crate) keys: Option<PathBuf>,
     /// A checkpoint that was kept elsewhere (`creto audit pin`): the log must extend it.

@@ -18,6 +18,7 @@ use crate::commands::answer::{encode, moment, plain, print, rows, safe, short, s
 use crate::commands::remote::Remote;
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::wiring::LOG_KEYS;
 use source::HttpSource;
 
 /// Verifies every file of the log; exit code 1 names the file that is not as signed.
@@ -54,24 +55,29 @@ async fn offline(data: &Path, args: &VerifyArgs) -> Result<Verified, Failure> {
     if !log.is_dir() {
         return Err(Failure::usage(format!("there is no log in `{}`", data.display()), "name the data directory with `--data DIR`"));
     }
-    let beside = data.join("log-keys.json");
-    let keys = TrustedKeys::from_json(&read(args.keys.as_deref().unwrap_or(&beside))?)?;
+    let beside = data.join(LOG_KEYS);
+    let keys = match &args.keys {
+        None => TrustedKeys::from_json(&read(&beside)?)?,
+        Some(file) if !beside.is_file() => TrustedKeys::from_json(&read(file)?)?,
+        Some(file) => TrustedKeys::from_json(&read(file)?)?.follow(&TrustedKeys::from_json(&read(&beside)?)?)?,
+    };
     let pin = args.pin.as_deref().map(|file| pinned(file, &keys)).transpose()?;
     judged(verify_dir(&log, &keys, pin).await)
 }
 
 async fn over_http(url: &str, args: &VerifyArgs) -> Result<Verified, Failure> {
     let remote = Remote::at(url, args.token.clone())?;
+    let offered = remote.send(Method::GET, "/v1/audit/keys", "application/json", Bytes::new()).await?.good()?;
+    let offered = TrustedKeys::from_json(&offered.body)?;
     let keys = match &args.keys {
-        Some(file) => read(file)?,
+        Some(file) => TrustedKeys::from_json(&read(file)?)?.follow(&offered)?,
         None => {
             eprintln!(
                 "creto: the keys come from the server itself; keep `{url}/v1/audit/keys` and give it with `--keys FILE` to trust it less"
             );
-            remote.send(Method::GET, "/v1/audit/keys", "application/json", Bytes::new()).await?.good()?.body.to_vec()
+            offered
         }
     };
-    let keys = TrustedKeys::from_json(&keys)?;
     let pin = args.pin.as_deref().map(|file| pinned(file, &keys)).transpose()?;
     let tenant = tenant(&remote.whoami().await?)?;
     let source = HttpSource::new(remote);
@@ -199,4 +205,17 @@ pub(super) async fn pin(session: &Session) -> Result<ExitCode, Failure> {
     }
     print(&note)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Replaces the keys of the log, and says which sign from now on.
+pub(super) async fn rotate(session: &Session) -> Result<ExitCode, Failure> {
+    let answer = session.send(Method::POST, "/v1/audit/keys/rotate", &json!({})).await?;
+    session.answer(&answer, |answer| {
+        format!(
+            "the log is signed by new keys, after {} rotations in all; the keys before them vouched for them, and their secrets are gone
+\
+             give verifiers the new `/v1/audit/keys`, or let them verify with the file they have: `creto audit verify --keys FILE`\n",
+            rows(answer, "successions").len()
+        )
+    })
 }

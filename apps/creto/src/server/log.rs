@@ -7,9 +7,10 @@ use axum::extract::{Path, Query, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use creto_audit::{AuditError, Source as _, Verifier};
+use creto_db::Sealed;
 use creto_enablement_common::http::{Access, Caller, Endpoint, Problem};
 use creto_kernel::id::LeafId;
-use creto_kernel::{Coded, Digest, ErrorCode, Kind};
+use creto_kernel::{Coded, Digest, ErrorCode, Kind, Leaf};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -22,6 +23,7 @@ pub(super) fn endpoints(house: &Arc<House>) -> Vec<Endpoint> {
     let state = || Arc::clone(house);
     vec![
         Endpoint::new(Method::GET, "/v1/audit/keys", Access::Public, "The keys that sign the logs", keys, state()),
+        Endpoint::new(Method::POST, "/v1/audit/keys/rotate", Access::Operator, "Replace the keys that sign the logs", rotate, state()),
         Endpoint::new(
             Method::GET,
             "/v1/audit/entries",
@@ -40,19 +42,46 @@ pub(super) fn endpoints(house: &Arc<House>) -> Vec<Endpoint> {
 enum LogError {
     #[error("there is no such entry in the tenant's log")]
     NotFound,
+    #[error("the log's keys were not all replaced: {0}")]
+    NotRotated(String),
+    #[error("the keys that sign the logs are those of the whole installation, and only its own tenant's operators replace them")]
+    NotTheInstallations,
 }
 
 impl Coded for LogError {
     fn code(&self) -> ErrorCode {
-        ErrorCode::new("app.no_such_entry")
+        match self {
+            Self::NotFound => ErrorCode::new("app.no_such_entry"),
+            Self::NotRotated(_) => ErrorCode::new("app.keys_not_rotated"),
+            Self::NotTheInstallations => ErrorCode::new("app.not_the_installations"),
+        }
     }
     fn kind(&self) -> Kind {
-        Kind::NotFound
+        match self {
+            Self::NotFound => Kind::NotFound,
+            Self::NotRotated(_) => Kind::Unavailable,
+            Self::NotTheInstallations => Kind::Denied,
+        }
     }
 }
 
 async fn keys(State(house): State<Arc<House>>) -> Result<Response, Problem> {
-    Ok(([(header::CONTENT_TYPE, "application/json")], house.trusted.to_json()?).into_response())
+    Ok(([(header::CONTENT_TYPE, "application/json")], house.trusted.now().to_json()?).into_response())
+}
+
+/// Recorded first: a rotation that fails leaves a leaf without one, never one without a leaf.
+async fn rotate(State(house): State<Arc<House>>, caller: Caller) -> Result<Response, Problem> {
+    // These keys sign every tenant's log: they are the installation's own.
+    if caller.0.tenant() != &house.tenant {
+        return Err(LogError::NotTheInstallations.into());
+    }
+    let invalid = |e: creto_kernel::action::NameError| LogError::NotRotated(e.to_string());
+    let (action, resource) = ("audit.rotate_keys".parse().map_err(invalid)?, "audit:keys".parse().map_err(invalid)?);
+    let leaf = Leaf::event(LeafId::generate(), house.now(), caller.0.identity, action, resource, "done");
+    house.db.commit(Sealed::new(leaf)).await?;
+    let rotated = tokio::task::spawn_blocking(move || house.rotate_log_keys()).await;
+    let trusted = rotated.map_err(|e| LogError::NotRotated(e.to_string()))?.map_err(|e| LogError::NotRotated(e.to_string()))?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], trusted.to_json()?).into_response())
 }
 
 #[derive(Debug, Deserialize)]
@@ -92,7 +121,7 @@ async fn leaf(State(house): State<Arc<House>>, caller: Caller, Path(leaf): Path<
 
 async fn verify(State(house): State<Arc<House>>, caller: Caller) -> Result<Json<Value>, Problem> {
     house.sequencer.flush().await?;
-    let report = Verifier::new(&house.log_files, &house.trusted).tenant(caller.0.tenant()).await?;
+    let report = Verifier::new(&house.log_files, &house.trusted.now()).tenant(caller.0.tenant()).await?;
     Ok(Json(json!({ "report": report })))
 }
 

@@ -93,7 +93,7 @@ async fn evidence(State(house): State<Arc<House>>, caller: Caller, Path(id): Pat
     let history = house.desk.history(tenant, request).await?;
     let revisions = house.desk.revisions(tenant, request).await?;
     let receipt = proven(&house, &caller, &id).await.ok();
-    let keys: Value = serde_json::from_slice(&house.trusted.to_json()?).unwrap_or(Value::Null);
+    let keys: Value = serde_json::from_slice(&house.trusted.now().to_json()?).unwrap_or(Value::Null);
     Ok(Json(json!({ "request": shown, "history": history, "revisions": revisions, "receipt": receipt, "keys": keys })))
 }
 

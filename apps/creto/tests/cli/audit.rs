@@ -92,6 +92,29 @@ fn an_older_log_put_in_place_is_found_with_a_pin_and_only_with_one() {
 }
 
 #[test]
+fn the_logs_keys_are_replaced_and_a_file_kept_from_before_still_verifies() {
+    let house = House::new();
+    house.run(&["agent", "create", "a"]).ok();
+    let kept = house.file("kept", &fs::read_to_string(house.data().join("log-keys.json")).unwrap());
+    let pin = house.file("pin", &house.run(&["audit", "pin"]).ok());
+    let server = house.serve();
+    let token = house.agent_key("auditor");
+    assert!(house.run(&["audit", "rotate"]).ok().contains("new keys, after 1 rotations"));
+    assert_ne!(fs::read_to_string(house.data().join("log-keys.json")).unwrap(), fs::read_to_string(&kept).unwrap());
+    house.run(&["agent", "create", "b"]).ok();
+    house.run(&["audit", "verify", "--keys", &kept, "--pin", &pin]).ok();
+    house.run(&["audit", "verify", "--url", &server.url, "--token", &token, "--keys", &kept]).ok();
+    let refused = house.run(&["audit", "rotate", "--url", &server.url, "--token", &token]);
+    assert_ne!(refused.code, 0, "an agent rotates nothing: {refused:?}");
+    drop(server);
+    // Without what stands beside the log nothing leads from the old keys to the new ones.
+    fs::remove_file(house.data().join("log-keys.json")).unwrap();
+    let ran = house.run(&["audit", "verify", "--keys", &kept]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.out.contains("audit.bad_signature"), "{ran:?}");
+}
+
+#[test]
 fn a_server_is_verified_over_http_by_whoever_holds_a_key() {
     let house = House::new();
     let server = house.serve();

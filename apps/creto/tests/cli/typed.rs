@@ -33,7 +33,7 @@ fn the_help_of_every_command_names_its_flags() {
         (&["agent", "delegate"], &["--from", "--chain", "--to", "--budget", "--allow", "--resource", "--ttl", "--depth"]),
         (&["key", "create"], &["--role", "operator", "approver", "agent", "--name", "--chain", "--ttl"]),
         (&["account", "create"], &["--name", "--operator"]),
-        (&["audit"], &["verify", "show", "pin"]),
+        (&["audit"], &["verify", "show", "pin", "rotate"]),
         (&["audit", "verify"], &["--url", "--token", "--keys", "--pin"]),
         (&["msg", "send"], &["--to", "[TEXT]", "--expires", "--fresh", "--url", "--token"]),
         (&["msg", "receive"], &["--wait", "--discard"]),

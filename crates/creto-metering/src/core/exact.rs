@@ -147,7 +147,8 @@ impl Exact {
 
     /// Reads what [`Self::stored`] wrote. Input from outside is read by [`FromStr`], which takes decimals alone.
     pub fn from_stored(text: &str) -> Result<Self, NotDecimal> {
-        let Some((numerator, denominator)) = text.split_once('/') else { return text.parse() };
+        // What was computed may be longer than what may be sent.
+        let Some((numerator, denominator)) = text.split_once('/') else { return decimal(text) };
         let refused = || NotDecimal(shown(text));
         let numerator: IBig = numerator.parse().map_err(|_| refused())?;
         let denominator: UBig = denominator.parse().map_err(|_| refused())?;
@@ -191,27 +192,29 @@ impl FromStr for Exact {
     type Err = NotDecimal;
     /// `-12.5`, `.5`, `1e-7`; no plus sign, no spaces, no infinities.
     fn from_str(text: &str) -> Result<Self, NotDecimal> {
-        let refused = || NotDecimal(shown(text));
-        if text.len() > TEXT_BYTES_MAX {
-            return Err(refused());
-        }
-        let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-            Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().map_err(|_| refused())?),
-            None => (text, 0),
-        };
-        let (negative, magnitude) = mantissa.strip_prefix('-').map_or((false, mantissa), |rest| (true, rest));
-        let (whole, fraction) = magnitude.split_once('.').unwrap_or((magnitude, ""));
-        let digits = format!("{whole}{fraction}");
-        let is_decimal = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) && !magnitude.ends_with('.');
-        if !is_decimal || !(-EXPONENT_MAX..=EXPONENT_MAX).contains(&exponent) {
-            return Err(refused());
-        }
-        let whole: UBig = digits.parse().map_err(|_| refused())?;
-        let places = i64::try_from(fraction.len()).map_err(|_| refused())?;
-        let shift = i32::try_from(exponent - places).map_err(|_| refused())?;
-        let value = &Self(RBig::from(whole)) * &Self::power_of_ten(shift);
-        Ok(if negative { -value } else { value })
+        if text.len() > TEXT_BYTES_MAX { Err(NotDecimal(shown(text))) } else { decimal(text) }
     }
+}
+
+/// A decimal of any length.
+fn decimal(text: &str) -> Result<Exact, NotDecimal> {
+    let refused = || NotDecimal(shown(text));
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().map_err(|_| refused())?),
+        None => (text, 0),
+    };
+    let (negative, magnitude) = mantissa.strip_prefix('-').map_or((false, mantissa), |rest| (true, rest));
+    let (whole, fraction) = magnitude.split_once('.').unwrap_or((magnitude, ""));
+    let digits = format!("{whole}{fraction}");
+    let is_decimal = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) && !magnitude.ends_with('.');
+    if !is_decimal || !(-EXPONENT_MAX..=EXPONENT_MAX).contains(&exponent) {
+        return Err(refused());
+    }
+    let whole: UBig = digits.parse().map_err(|_| refused())?;
+    let places = i64::try_from(fraction.len()).map_err(|_| refused())?;
+    let shift = i32::try_from(exponent - places).map_err(|_| refused())?;
+    let value = &Exact(RBig::from(whole)) * &Exact::power_of_ten(shift);
+    Ok(if negative { -value } else { value })
 }
 
 impl fmt::Display for Exact {
@@ -419,5 +422,15 @@ mod tests {
         assert_eq!(Exact::from("1.50".parse::<Decimal>().unwrap()).to_string(), "1.5");
         assert_eq!(exact("1.5").to_decimal(), "1.5".parse().ok());
         assert_eq!(exact(&"1".repeat(40)).to_decimal(), None);
+    }
+
+    #[test]
+    fn what_was_computed_is_kept_however_long_it_became() {
+        let largest: Exact = "1e512".parse().unwrap();
+        let grown = &(&largest * &largest) + &Exact::ratio(1, 8).unwrap();
+        for number in [grown.clone(), -grown, largest.over(&Exact::from(7)).unwrap()] {
+            assert_eq!(Exact::from_stored(&number.stored()).unwrap(), number);
+        }
+        assert!("9".repeat(TEXT_BYTES_MAX + 1).parse::<Exact>().is_err(), "what is sent is bounded");
     }
 }

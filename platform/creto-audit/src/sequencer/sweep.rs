@@ -6,7 +6,7 @@ use std::sync::Arc;
 use creto_db::{Db, DbError, Row, params};
 use creto_kernel::{Coded, TenantId};
 
-use super::Options;
+use super::{Options, Signer};
 use crate::error::AuditError;
 use crate::tenant_log::{BATCH_LEAVES_MAX, TenantLog};
 
@@ -22,6 +22,7 @@ pub(super) struct Swept {
 #[derive(Debug)]
 pub(super) struct Sweeper {
     options: Options,
+    signer: Signer,
     logs: HashMap<TenantId, TenantLog>,
     /// Logs that may lack leaves whose position is noted: all of them at the start, those that failed later.
     unsure: Option<BTreeSet<TenantId>>,
@@ -30,8 +31,8 @@ pub(super) struct Sweeper {
 }
 
 impl Sweeper {
-    pub(super) fn new(options: Options) -> Self {
-        Self { options, logs: HashMap::new(), unsure: None, seen: 0 }
+    pub(super) fn new(options: Options, signer: Signer) -> Self {
+        Self { options, signer, logs: HashMap::new(), unsure: None, seen: 0 }
     }
 
     /// Seals all pending leaves of all tenants. One tenant's failure does not hold up another's log.
@@ -78,7 +79,7 @@ impl Sweeper {
         loop {
             let entries = positioned(&self.options.db, tenant, log.size()).await?;
             if !entries.is_empty() {
-                let Options { keys, trusted, clock, .. } = self.options.clone();
+                let ((keys, trusted), clock) = (self.signer.now(), Arc::clone(&self.options.clock));
                 log = blocking(move || log.append(&entries, &keys, &trusted, clock.now())).await?;
             } else if !position(&self.options.db, tenant, log.size()).await? {
                 self.logs.insert(tenant.clone(), log);
@@ -89,7 +90,7 @@ impl Sweeper {
 
     /// Opens a log and checks that it and the database tell one story.
     async fn open(&self, tenant: &TenantId) -> Result<TenantLog, AuditError> {
-        let (store, trusted, whose) = (Arc::clone(&self.options.store), self.options.trusted.clone(), tenant.clone());
+        let (store, trusted, whose) = (Arc::clone(&self.options.store), self.signer.trust.now(), tenant.clone());
         let (log, last) = blocking(move || {
             let log = TenantLog::open(store, &trusted, &whose)?;
             let last = log.last_entry()?;

@@ -1,12 +1,17 @@
 //! From commit to log, on both engines.
 
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use creto_audit::{AuditError, DirSource, DirStore, ENTRY_BYTES_MAX, LogKeys, LogReader, Options, Sequencer, Verifier, verify_dir};
-use creto_crypto::{AlgorithmPolicy, KeyRing, MasterKey};
+use creto_audit::{
+    AuditError, DirSource, DirStore, ENTRY_BYTES_MAX, LogKeys, LogReader, Options, OriginPrefix, Sequencer, TrustedKeys, Verifier,
+    verify_dir,
+};
+use creto_crypto::{AlgorithmPolicy, KeyRing, MasterKey, SignSuite, SigningKey};
 use creto_db::{Db, Sealed, params, testkit};
-use creto_kernel::{Coded as _, Kind, SystemClock};
+use creto_kernel::{Clock as _, Coded as _, Kind, SystemClock};
 
 use crate::support::{self, MemStore, grow, tenant, trusted};
 
@@ -44,7 +49,7 @@ async fn committed_leaves_reach_their_tenants_logs_in_commit_order() {
             async move { commit(&db, "acme", 30..60).await }
         });
         while !writing.is_finished() {
-            verify_dir(&root, sequencer.trusted(), None).await.unwrap();
+            verify_dir(&root, &sequencer.trust().now(), None).await.unwrap();
         }
         writing.await.unwrap();
         sequencer.stop().await.unwrap();
@@ -149,11 +154,101 @@ async fn the_key_ring_signs_and_the_same_keys_continue_after_a_restart() {
         let ring = KeyRing::open(&dir.path().join("keys"), master, AlgorithmPolicy::default(), &SystemClock).unwrap();
         let sequencer = Sequencer::start(db.clone(), &ring, &root, Arc::new(SystemClock)).unwrap();
         commit(&db, "acme", numbers).await;
-        trusted.push(sequencer.trusted().clone());
+        trusted.push(sequencer.trust().now());
         sequencer.stop().await.unwrap();
     }
     assert_eq!(trusted[0], trusted[1]);
     assert_eq!(verify_dir(&root, &trusted[0], None).await.unwrap().logs[0].size, 6);
+}
+
+#[tokio::test]
+async fn rotated_keys_sign_on_and_a_file_from_before_follows_them_but_no_stranger() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open_sqlite(&dir.path().join("db"), &[]).unwrap();
+    let root = dir.path().join("log");
+    let ring = || {
+        let master = MasterKey::load_or_create(&dir.path().join("master.key")).unwrap();
+        KeyRing::open(&dir.path().join("keys"), master, AlgorithmPolicy::default(), &SystemClock).unwrap()
+    };
+    let mut files = Vec::new();
+    for round in 0..3_u32 {
+        // Opened anew each time: what was rotated is found again.
+        let ring = ring();
+        let sequencer = Sequencer::start(db.clone(), &ring, &root, Arc::new(SystemClock)).unwrap();
+        files.push(sequencer.trust().now());
+        commit(&db, "acme", round * 10..round * 10 + 3).await;
+        sequencer.flush().await.unwrap();
+        sequencer.rotate(&ring, SystemClock.now()).unwrap();
+        verify_dir(&root, &sequencer.trust().now(), None).await.unwrap();
+        commit(&db, "acme", round * 10 + 3..round * 10 + 6).await;
+        sequencer.stop().await.unwrap();
+    }
+    let (first, last) = (files[0].clone(), TrustedKeys::of_ring(&ring(), OriginPrefix::local()).unwrap());
+    let refused = verify_dir(&root, &first, None).await.unwrap_err();
+    assert!(matches!(refused, AuditError::BadSignature { .. }), "the keys of the first day did not sign today's checkpoint: {refused}");
+    let followed = first.clone().follow(&last).unwrap();
+    assert_eq!(verify_dir(&root, &followed, None).await.unwrap().logs[0].size, 18);
+    assert_eq!(TrustedKeys::from_json(&followed.to_json().unwrap()).unwrap(), followed);
+
+    // Another server's successions lead nowhere, and neither does one that only one of the two keys signed, or whose keys were exchanged.
+    let verifies = async |offered: &[u8]| match TrustedKeys::from_json(offered) {
+        Ok(offered) => verify_dir(&root, &first.clone().follow(&offered).unwrap(), None).await.is_ok(),
+        Err(_) => false,
+    };
+    let good: serde_json::Value = serde_json::from_slice(&last.to_json().unwrap()).unwrap();
+    let changed = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut other = good.clone();
+        for succession in other["successions"].as_array_mut().unwrap() {
+            change(succession);
+        }
+        serde_json::to_vec(&other).unwrap()
+    };
+    assert!(verifies(&changed(&|_| ())).await);
+    for side in 0..2 {
+        assert!(!verifies(&changed(&|succession| drop(succession["signatures"].as_array_mut().unwrap().remove(side)))).await);
+    }
+    let stranger = serde_json::to_value(SigningKey::generate(SignSuite::Ed25519).unwrap().public()).unwrap();
+    assert!(!verifies(&changed(&|succession| succession["keys"][0] = stranger.clone())).await);
+    assert!(!verifies(&changed(&|succession| succession["origin"] = "elsewhere/log".into())).await);
+}
+
+#[tokio::test]
+async fn a_rotation_that_a_crash_cut_in_half_is_followed_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, half) = (dir.path().join("whole"), dir.path().join("half"));
+    let open = |keys: &Path| {
+        let master = MasterKey::load_or_create(&dir.path().join("master.key")).unwrap();
+        KeyRing::open(keys, master, AlgorithmPolicy::default(), &SystemClock).unwrap()
+    };
+    let names = |folder: &Path| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+    let db = Db::open_sqlite(&dir.path().join("db"), &[]).unwrap();
+    let ring = open(&whole);
+    let sequencer = Sequencer::start(db.clone(), &ring, &dir.path().join("unused"), Arc::new(SystemClock)).unwrap();
+    let kept = sequencer.trust().now();
+    fs::create_dir(&half).unwrap();
+    for name in names(&whole) {
+        fs::copy(whole.join(&name), half.join(&name)).unwrap();
+    }
+    sequencer.rotate(&ring, SystemClock.now()).unwrap();
+    sequencer.halt();
+    let made: Vec<_> = names(&whole).into_iter().filter(|name| !half.join(name).exists()).collect();
+    assert_eq!(made.len(), 3, "two keys and a statement: {made:?}");
+    let (keys, statement): (Vec<_>, Vec<_>) = made.iter().partition(|name| name.to_str().unwrap().ends_with(".key"));
+    fs::copy(whole.join(statement[0]), half.join(statement[0])).unwrap();
+    // Nothing but the statement yet, then one of the two keys, then both.
+    for (round, published) in [None, Some(keys[0]), Some(keys[1])].into_iter().enumerate() {
+        if let Some(name) = published {
+            fs::copy(whole.join(name), half.join(name)).unwrap();
+        }
+        let root = dir.path().join("log");
+        let sequencer = Sequencer::start(db.clone(), &open(&half), &root, Arc::new(SystemClock)).unwrap();
+        let round = u32::try_from(round).unwrap();
+        commit(&db, "acme", round..round + 1).await;
+        sequencer.flush().await.unwrap();
+        let followed = kept.clone().follow(&sequencer.trust().now()).unwrap();
+        assert_eq!(verify_dir(&root, &followed, None).await.unwrap().logs[0].size, u64::from(round) + 1);
+        sequencer.stop().await.unwrap();
+    }
 }
 
 #[tokio::test]

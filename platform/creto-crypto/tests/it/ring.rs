@@ -150,6 +150,35 @@ fn a_rotation_cut_short_by_a_crash_is_completed_at_the_next_opening() {
 }
 
 #[test]
+fn keys_of_a_format_are_replaced_together_once_those_that_leave_have_vouched() {
+    let dir = TempDir::new().unwrap();
+    let ring = open(&dir);
+    let suites = [SignSuite::Ed25519, SignSuite::MlDsa44];
+    let old = suites.map(|suite| ring.format_key(Purpose::Audit, "log", suite).unwrap().public());
+    let refused = ring.rotate_format(Purpose::Audit, "log", &suites, at(2_000), |_, _| Err::<Vec<u8>, _>(CryptoError::Provider("vouch")));
+    assert!(refused.is_err());
+    assert_eq!(suites.map(|suite| ring.format_key(Purpose::Audit, "log", suite).unwrap().public()), old, "nobody vouched: nothing changed");
+
+    let mut coming = Vec::new();
+    ring.rotate_format(Purpose::Audit, "log", &suites, at(2_000), |leaving, public| {
+        assert_eq!(leaving.iter().map(|key| key.public()).collect::<Vec<_>>(), old);
+        coming = public.to_vec();
+        Ok::<_, CryptoError>(b"they come after us".to_vec())
+    })
+    .unwrap();
+    for ring in [ring, open(&dir)] {
+        for (at, suite) in suites.into_iter().enumerate() {
+            assert_eq!(ring.format_key(Purpose::Audit, "log", suite).unwrap().public(), coming[at]);
+            assert_eq!(ring.format_keys(Purpose::Audit, "log", suite), [old[at].clone(), coming[at].clone()]);
+        }
+        assert_eq!(ring.statements(Purpose::Audit).unwrap(), [b"they come after us".to_vec()]);
+        assert!(ring.statements(Purpose::Identity).unwrap().is_empty());
+        let retired = ring.inventory().into_iter().filter(|key| key.verify_until.is_some()).count();
+        assert_eq!(retired, 2, "the secrets of those that left are gone");
+    }
+}
+
+#[test]
 fn rotation_of_a_named_key_leaves_its_neighbours_alone() {
     let dir = TempDir::new().unwrap();
     let ring = open(&dir);
