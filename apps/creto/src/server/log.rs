@@ -41,26 +41,26 @@ pub(super) fn endpoints(house: &Arc<House>) -> Vec<Endpoint> {
 #[derive(Debug, thiserror::Error)]
 enum LogError {
     #[error("there is no such entry in the tenant's log")]
-    NotFound,
+    NoSuchEntry,
     #[error("the log's keys were not all replaced: {0}")]
     NotRotated(String),
     #[error("the keys that sign the logs are those of the whole installation, and only its own tenant's operators replace them")]
-    NotTheInstallations,
+    OtherTenant,
 }
 
 impl Coded for LogError {
     fn code(&self) -> ErrorCode {
         match self {
-            Self::NotFound => ErrorCode::new("app.no_such_entry"),
+            Self::NoSuchEntry => ErrorCode::new("app.no_such_entry"),
             Self::NotRotated(_) => ErrorCode::new("app.keys_not_rotated"),
-            Self::NotTheInstallations => ErrorCode::new("app.not_the_installations"),
+            Self::OtherTenant => ErrorCode::new("app.not_the_installations"),
         }
     }
     fn kind(&self) -> Kind {
         match self {
-            Self::NotFound => Kind::NotFound,
+            Self::NoSuchEntry => Kind::NotFound,
             Self::NotRotated(_) => Kind::Unavailable,
-            Self::NotTheInstallations => Kind::Denied,
+            Self::OtherTenant => Kind::Denied,
         }
     }
 }
@@ -73,7 +73,7 @@ async fn keys(State(house): State<Arc<House>>) -> Result<Response, Problem> {
 async fn rotate(State(house): State<Arc<House>>, caller: Caller) -> Result<Response, Problem> {
     // These keys sign every tenant's log: they are the installation's own.
     if caller.0.tenant() != &house.tenant {
-        return Err(LogError::NotTheInstallations.into());
+        return Err(LogError::OtherTenant.into());
     }
     let invalid = |e: creto_kernel::action::NameError| LogError::NotRotated(e.to_string());
     let (action, resource) = ("audit.rotate_keys".parse().map_err(invalid)?, "audit:keys".parse().map_err(invalid)?);
@@ -106,10 +106,10 @@ async fn entries(State(house): State<Arc<House>>, caller: Caller, Query(window):
 }
 
 async fn leaf(State(house): State<Arc<House>>, caller: Caller, Path(leaf): Path<String>) -> Result<Json<Value>, Problem> {
-    let leaf: LeafId = leaf.parse().map_err(|_| LogError::NotFound)?;
+    let leaf: LeafId = leaf.parse().map_err(|_| LogError::NoSuchEntry)?;
     let tenant = caller.0.tenant();
     house.sequencer.flush().await?;
-    let index = house.log.find_leaf(tenant, leaf).await?.ok_or(LogError::NotFound)?;
+    let index = house.log.find_leaf(tenant, leaf).await?.ok_or(LogError::NoSuchEntry)?;
     let proven = house.log.prove_entry(tenant, index).await?;
     // RFC 6962, section 2.1: a leaf is hashed with a zero byte before it.
     let leaf_hash = Digest::of_parts(&[&[0], proven.entry.as_bytes()]);
@@ -127,7 +127,7 @@ async fn verify(State(house): State<Arc<House>>, caller: Caller) -> Result<Json<
 
 async fn file(State(house): State<Arc<House>>, caller: Caller, Path((tenant, path)): Path<(String, String)>) -> Result<Response, Problem> {
     if tenant != caller.0.tenant().as_str() {
-        return Err(LogError::NotFound.into());
+        return Err(LogError::NoSuchEntry.into());
     }
     let kind = if path == "checkpoint" { "text/plain; charset=utf-8" } else { "application/octet-stream" };
     match house.log_files.get(&format!("{tenant}/{path}")).await {
