@@ -23,9 +23,10 @@ struct Step {
 }
 
 /// In the order they need each other: Node's fallback needs Python, the console needs Node.
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     Step { name: "Debian packages", missing: apt::missing, plan: apt::plan, install: apt::install },
     Step { name: "runsc", missing: runsc::missing, plan: runsc::plan, install: runsc::install },
+    Step { name: "Debian 12's runsc", missing: runsc::old_missing, plan: runsc::old_plan, install: runsc::old_install },
     Step { name: "cargo-nextest", missing: nextest_missing, plan: nextest_plan, install: nextest_install },
     Step { name: "Node", missing: node::missing, plan: node::plan, install: node::install },
     Step { name: "Python environment", missing: python::missing, plan: python::plan, install: python::install },

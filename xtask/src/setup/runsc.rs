@@ -1,8 +1,7 @@
-//! A newer runsc than Debian 12's, taken from Debian 13 without changing the system.
+//! A newer runsc than Debian 12's, taken from Debian 13 without changing the system; and Debian 12's own, which the tests run too.
 //!
-//! Debian 13's package depends on nothing and holds one static binary. We derive an apt source for it from the machine's own (same
-//! mirror, same keyring, so apt checks the same signatures), keep its lists and cache in a directory of our own, and unpack the one
-//! file into the tools directory.
+//! Debian's package holds one static binary. We derive an apt source for it from the machine's own (same mirror, same keyring, so apt
+//! checks the same signatures), keep its lists and cache in a directory of our own, and unpack the one file into the tools directory.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,8 +11,10 @@ use std::process::Command;
 use crate::process;
 use crate::workspace::{Fallible, Workspace};
 
-/// The release whose package we take.
+/// The release whose package is used.
 const SUITE: &str = "trixie";
+/// The release whose package has traps that the runtime handles, which tests show on it.
+const OLD_SUITE: &str = "bookworm";
 /// The date in the oldest version that lists directories inside the sandbox (2022's answers EINVAL).
 const OLDEST: u32 = 20_230_101;
 /// Used where the machine's source names no keyring.
@@ -49,23 +50,44 @@ pub(super) fn plan(workspace: &Workspace) -> String {
 }
 
 pub(super) fn install(workspace: &Workspace) -> Fallible {
+    fetch(workspace, SUITE, &target(workspace))
+}
+
+/// Debian 12's, under a name that no search for `runsc` finds.
+pub(crate) fn old(workspace: &Workspace) -> PathBuf {
+    workspace.tools.join("runsc-debian12")
+}
+
+pub(super) fn old_missing(workspace: &Workspace) -> Option<String> {
+    let file = old(workspace);
+    (!process::is_executable(&file)).then(|| format!("{} is not there; tests run it beside the newer one", file.display()))
+}
+
+pub(super) fn old_plan(workspace: &Workspace) -> String {
+    format!("fetch the package `runsc` of Debian {OLD_SUITE} (6 MB) in the same way, and unpack it to {}", old(workspace).display())
+}
+
+pub(super) fn old_install(workspace: &Workspace) -> Fallible {
+    fetch(workspace, OLD_SUITE, &old(workspace))
+}
+
+fn fetch(workspace: &Workspace, suite: &str, target: &Path) -> Fallible {
     let source = mirror()?;
     let scratch = Scratch::new()?;
     let list = scratch.0.join("source.list");
-    fs::write(&list, format!("deb [signed-by={}] {} {SUITE} main\n", source.keyring, source.uri)).map_err(|error| error.to_string())?;
+    fs::write(&list, format!("deb [signed-by={}] {} {suite} main\n", source.keyring, source.uri)).map_err(|error| error.to_string())?;
     apt_get(&scratch.0, &["update"])?;
     apt_get(&scratch.0, &["download", "runsc"])?;
 
     let package = only_deb(&scratch.0.join("package"))?;
     let unpacked = scratch.0.join("unpacked");
     process::capture(Command::new("dpkg").arg("-x").arg(&package).arg(&unpacked))?;
-    let target = target(workspace);
     // Beside the final name first, then one rename: another process sees the old file or the whole new one.
     let fresh = target.with_extension("new");
     fs::create_dir_all(&workspace.tools)
         .and_then(|()| fs::copy(unpacked.join("usr/bin/runsc"), &fresh))
         .and_then(|_| fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755)))
-        .and_then(|()| fs::rename(&fresh, &target))
+        .and_then(|()| fs::rename(&fresh, target))
         .map_err(|error| format!("cannot write {}: {error}", target.display()))
 }
 

@@ -110,6 +110,11 @@ impl Surroundings {
         if let Some(chromium) = &self.chromium {
             command.env("CRETO_CHROMIUM", chromium);
         }
+        if std::env::var_os("CRETO_TEST_RUNSC").is_none() {
+            let old = Some(runsc::old(workspace)).filter(|file| process::is_executable(file));
+            let both = std::env::join_paths(runsc::found(workspace).into_iter().chain(old)).map_err(|error| error.to_string())?;
+            command.env("CRETO_TEST_RUNSC", both);
+        }
         Ok(())
     }
 
