@@ -32,5 +32,7 @@ mod limits;
 mod preview;
 #[path = "metering/props.rs"]
 mod props;
+#[path = "metering/simulation.rs"]
+mod simulation;
 #[path = "metering/wallets.rs"]
 mod wallets;

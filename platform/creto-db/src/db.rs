@@ -10,7 +10,7 @@ use crate::migrate::{Engine, MigrationSet};
 use crate::params;
 use crate::postgres::Postgres;
 use crate::sealed::{Committed, Sealed};
-use crate::sqlite::{self, Readers, Writer};
+use crate::sqlite::{self, Readers, Settings, Writer};
 use crate::value::{Row, Sql, Value};
 
 /// The database. Clones share it. What is queued when the last one goes is still committed; on SQLite, going waits for that.
@@ -36,12 +36,22 @@ impl Db {
     /// `db.directory_missing`, `db.read_only`, `db.disk_full`, `db.corrupt`, `db.foreign_schema`, `db.migration_changed`,
     /// `db.newer_schema`, `db.migration_failed`, `db.busy`.
     pub fn open_sqlite(path: &Path, sets: &[MigrationSet]) -> Result<Self, DbError> {
-        let connection = sqlite::open(path, sets)?;
-        let last = sqlite::query(&connection, "SELECT coalesce(max(sequence), 0) FROM audit_leaf", &[]).map_err(sqlite::step_failure)?;
-        let last = last.first().map_or(Ok(0), |row| row.int(0))?;
-        let commits = watch::Sender::new(last);
+        Self::open_on(path, Settings::default(), sets)
+    }
+
+    pub(crate) fn open_on(path: &Path, settings: Settings, sets: &[MigrationSet]) -> Result<Self, DbError> {
+        let (connection, commits) = opened(path, settings, sets)?;
         let writer = Writer::start(connection, commits.clone())?;
-        Ok(Self(Arc::new(Inner { backend: Backend::Sqlite { writer, readers: Readers::new(path) }, commits })))
+        Ok(Self(Arc::new(Inner { backend: Backend::Sqlite { writer, readers: Readers::new(path, settings, true) }, commits })))
+    }
+
+    /// Without threads: for simulations.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn open_stepped(path: &Path, settings: Settings, sets: &[MigrationSet]) -> Result<(Self, sqlite::Steps), DbError> {
+        let (connection, commits) = opened(path, settings, sets)?;
+        let (writer, steps) = Writer::stepped(connection, commits.clone());
+        let backend = Backend::Sqlite { writer, readers: Readers::new(path, settings, false) };
+        Ok((Self(Arc::new(Inner { backend, commits })), steps))
     }
 
     /// Connects to PostgreSQL and brings the schema up to date, in the first schema of the connection's `search_path`.
@@ -135,4 +145,12 @@ impl Db {
         let mark = Sql::from("UPDATE audit_leaf SET log_index = $2 WHERE sequence = $1 AND log_index IS NULL");
         self.upkeep_all(positions.iter().map(|(sequence, index)| (mark, params![*sequence, *index])).collect()).await.map(|_| ())
     }
+}
+
+/// The writer's connection, and where commits are told.
+fn opened(path: &Path, settings: Settings, sets: &[MigrationSet]) -> Result<(rusqlite::Connection, watch::Sender<i64>), DbError> {
+    let connection = sqlite::open(path, settings, sets)?;
+    let last = sqlite::query(&connection, "SELECT coalesce(max(sequence), 0) FROM audit_leaf", &[]).map_err(sqlite::step_failure)?;
+    let last = last.first().map_or(Ok(0), |row| row.int(0))?;
+    Ok((connection, watch::Sender::new(last)))
 }

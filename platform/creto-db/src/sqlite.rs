@@ -7,8 +7,10 @@ mod writer;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode as Failure, ToSql, ffi};
 
-pub(crate) use open::open;
+pub(crate) use open::{Settings, open};
 pub(crate) use reader::Readers;
+#[cfg(feature = "testkit")]
+pub use writer::Steps;
 pub(crate) use writer::Writer;
 
 use crate::error::{DbError, StepError};

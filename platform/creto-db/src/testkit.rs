@@ -1,10 +1,20 @@
-//! A fresh database of each engine, for tests that must hold on both.
+//! For tests: a fresh database of each engine, and a disk that loses power ([`Disk`]).
+
+mod disk;
+mod drive;
+mod random;
+mod vfs;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use crate::{Db, MigrationSet};
+
+pub use crate::sqlite::Steps;
+pub use disk::{Counts, Disk, Synchronous};
+pub use drive::drive;
+pub use random::{Random, SEED, SEEDS, seeds};
 
 /// The variable that names a PostgreSQL server whose user may create schemas.
 pub const POSTGRES_URL: &str = "CRETO_TEST_POSTGRES_URL";

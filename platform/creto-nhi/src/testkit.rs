@@ -28,24 +28,32 @@ pub struct World {
     pub keys: Arc<KeyRing>,
     /// Its database.
     pub db: Db,
-    _directory: tempfile::TempDir,
+    directory: Arc<tempfile::TempDir>,
 }
 
 impl World {
     /// Opens one. The database has [`crate::MIGRATIONS`].
     pub async fn open(db: Db) -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
+        let directory = Arc::new(tempfile::tempdir().expect("a temporary directory"));
         let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_795_305_600).expect("a moment")));
         let master = MasterKey::from_hex(&"5a".repeat(32)).expect("a master key");
         let keys = KeyRing::open(directory.path(), master, AlgorithmPolicy::default(), &*clock).expect("a key ring");
         let keys = Arc::new(keys);
         let authority = Authority::new(db.clone(), Arc::clone(&keys), clock.clone(), TRUST_DOMAIN).await.expect("an authority");
-        Self { credentials: Credentials::new(authority.clone()), authority, clock, keys, db, _directory: directory }
+        Self { credentials: Credentials::new(authority.clone()), authority, clock, keys, db, directory }
     }
 
     /// The same database and keys under a new authority: a restart.
     pub async fn restarted(&self) -> Authority {
         Authority::new(self.db.clone(), Arc::clone(&self.keys), self.clock.clone(), TRUST_DOMAIN).await.expect("an authority")
+    }
+
+    /// The same keys over a copy of the database, with a clock of its own that shows the same time.
+    pub async fn again(&self, db: Db) -> Self {
+        let clock = Arc::new(ManualClock::at(self.clock.now()));
+        let authority = Authority::new(db.clone(), Arc::clone(&self.keys), clock.clone(), TRUST_DOMAIN).await.expect("an authority");
+        let (keys, directory) = (Arc::clone(&self.keys), Arc::clone(&self.directory));
+        Self { credentials: Credentials::new(authority.clone()), authority, clock, keys, db, directory }
     }
 
     /// Makes an identity of `tenant`, on behalf of the tenant's own service.

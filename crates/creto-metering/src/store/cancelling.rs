@@ -20,6 +20,8 @@ use crate::store::recording::{CATALOG_CHANGED, ledger_steps};
 
 pub(crate) const CANCELLED: ErrorCode = ErrorCode::new("metering.already_cancelled");
 
+const ALREADY: &str = "the event was cancelled before";
+
 /// What a cancellation gave back, known once it has run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct GivenBack(Bill);
@@ -144,6 +146,12 @@ impl Decide for Cancelling {
         let summed: Vec<(usize, &Slot)> = self.slots.iter().enumerate().filter(|(_, slot)| slot.terms.metric.recurring).collect();
         let mut questions = vec![
             Many::new("SELECT epoch FROM meter_catalog_epoch WHERE tenant = $1", params![tenant], vec![]),
+            // Somebody else may have been faster, and then the aggregates are without it already.
+            Many::new(
+                "SELECT seq FROM meter_record WHERE tenant = $1 AND seq = $2 AND cancelled_at IS NULL",
+                params![tenant, self.record.seq],
+                vec![],
+            ),
             aggregates::running(tenant, &self.slots),
             aggregates::days(tenant, &self.slots, &self.days()),
             aggregates::carried(tenant, &summed),
@@ -156,11 +164,14 @@ impl Decide for Cancelling {
 
     fn decide(&self, answers: &[Vec<Row>]) -> Result<Vec<Box<dyn Step>>, StepError> {
         let corrupt = |e: DbError| StepError::Invalid(e.to_string());
-        let [epoch, running, days, carried, rest @ ..] = answers else {
+        let [epoch, standing, running, days, carried, rest @ ..] = answers else {
             return Err(StepError::Invalid("a cancellation asked for something else".to_owned()));
         };
         if epoch.first().map_or(Ok(0), |row| row.int(0)).map_err(corrupt)? != self.epoch {
             return Err(StepError::conflict(CATALOG_CHANGED, "the catalog changed while an event was cancelled"));
+        }
+        if standing.is_empty() {
+            return Err(StepError::conflict(CANCELLED, ALREADY));
         }
         let mut running: BTreeMap<usize, Running> =
             running.iter().map(aggregates::running_row).collect::<Result<_, _>>().map_err(corrupt)?;
@@ -216,7 +227,7 @@ impl Cancelling {
             "UPDATE meter_record SET cancelled_at = $1, given_back = $2 WHERE tenant = $3 AND seq = $4 AND cancelled_at IS NULL",
             params![self.now, given, &self.tenant, self.record.seq],
         )
-        .exactly(1, CANCELLED, "the event was cancelled before");
+        .exactly(1, CANCELLED, ALREADY);
         let mut steps: Vec<Box<dyn Step>> = vec![
             Box::new(mark),
             Box::new(aggregates::put_running(&self.tenant, &periods)?),

@@ -324,7 +324,9 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-const CODES: [&str; 11] = ["count", "sum", "unique_count", "max", "min", "avg", "latest", "weighted_sum", "custom", "grouped", "level"];
+/// A metric of each kind.
+pub(crate) const CODES: [&str; 11] =
+    ["count", "sum", "unique_count", "max", "min", "avg", "latest", "weighted_sum", "custom", "grouped", "level"];
 
 async fn follow(db: Db, ops: Vec<Op>) {
     let books = Books::open(db).await;

@@ -19,13 +19,28 @@ const STATEMENTS_MAX: usize = 256;
 /// `CRET`: marks a file as ours in its header (`PRAGMA application_id`).
 const APPLICATION_ID: i64 = 0x4352_4554;
 
+/// How connections are opened. Anything but the default is for simulations.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    /// The file system, where it is not the usual one.
+    pub(crate) vfs: Option<&'static str>,
+    /// `PRAGMA synchronous`. FULL makes each COMMIT wait for fsync; NORMAL would lose acknowledged commits with the power.
+    pub(crate) synchronous: &'static str,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { vfs: None, synchronous: "full" }
+    }
+}
+
 /// Opens the writer's connection and brings the schema up to date.
-pub(crate) fn open(path: &Path, sets: &[MigrationSet]) -> Result<Connection, DbError> {
+pub(crate) fn open(path: &Path, settings: Settings, sets: &[MigrationSet]) -> Result<Connection, DbError> {
     let directory = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !directory.is_dir() {
         return Err(DbError::DirectoryMissing(directory.to_owned()));
     }
-    let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+    let mut connection = connect(path, settings, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
     claim(&connection)?;
     connection.pragma_update(None, "journal_mode", "wal").map_err(|e| failure(&e))?;
     migrate(&mut connection, sets)?;
@@ -33,13 +48,16 @@ pub(crate) fn open(path: &Path, sets: &[MigrationSet]) -> Result<Connection, DbE
 }
 
 /// Opens a connection with the settings every connection has.
-pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, DbError> {
+pub(super) fn connect(path: &Path, settings: Settings, flags: OpenFlags) -> Result<Connection, DbError> {
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connect = || {
-        let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let connection = match settings.vfs {
+            None => Connection::open_with_flags(path, flags)?,
+            Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs)?,
+        };
         connection.busy_timeout(Duration::from_millis(BUSY_TIMEOUT_MS))?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-        // FULL makes each COMMIT wait for fsync; NORMAL would lose acknowledged commits with the power.
-        connection.pragma_update(None, "synchronous", "full")?;
+        connection.pragma_update(None, "synchronous", settings.synchronous)?;
         connection.pragma_update(None, "foreign_keys", true)?;
         // What is erased is overwritten, not only let go.
         connection.pragma_update(None, "secure_delete", true)?;

@@ -51,6 +51,13 @@ impl Writer {
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 
+    /// A writer without a thread: whoever has the [`Steps`] says when what is queued is committed.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn stepped(connection: Connection, commits: watch::Sender<i64>) -> (Self, Steps) {
+        let (queue, jobs) = mpsc::channel(QUEUE_MAX);
+        (Self { queue: Some(queue), thread: None }, Steps { connection, jobs, commits, failed: false })
+    }
+
     pub(crate) async fn commit(&self, sealed: Sealed) -> Result<Committed, DbError> {
         let (answer, answered) = oneshot::channel();
         self.send(Job::Commit(Box::new(sealed), answer)).await?;
@@ -84,6 +91,43 @@ impl Drop for Writer {
         if let Some(thread) = self.thread.take().filter(|t| t.thread().id() != std::thread::current().id()) {
             let _ = thread.join();
         }
+    }
+}
+
+/// The writer's work, step by step, for simulations.
+#[cfg(feature = "testkit")]
+#[derive(Debug)]
+pub struct Steps {
+    connection: Connection,
+    jobs: mpsc::Receiver<Job>,
+    commits: watch::Sender<i64>,
+    failed: bool,
+}
+
+#[cfg(feature = "testkit")]
+impl Steps {
+    /// Whether anything is queued that a step would commit.
+    #[must_use]
+    pub fn waiting(&self) -> bool {
+        !self.failed && !self.jobs.is_empty()
+    }
+
+    /// Commits together what is queued, at most `jobs_max` of it, as the writer's thread does; answers how much that was. A writer whose
+    /// file system failed does nothing any more.
+    pub fn step(&mut self, jobs_max: usize) -> usize {
+        let mut batch = Vec::new();
+        while !self.failed && batch.len() < jobs_max.min(BATCH_MAX) {
+            match self.jobs.try_recv() {
+                Ok(Job::Scrub(answer)) => drop(answer.send(scrub(&self.connection))),
+                Ok(job) => batch.push(job),
+                Err(_) => break,
+            }
+        }
+        let jobs = batch.len();
+        if jobs > 0 {
+            self.failed = run_batch(&mut self.connection, &mut batch, &self.commits).is_err();
+        }
+        jobs
     }
 }
 

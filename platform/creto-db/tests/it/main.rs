@@ -9,5 +9,6 @@ mod files;
 mod lost_commit;
 mod outbox;
 mod postgres;
+mod power;
 mod scrub;
 mod support;
