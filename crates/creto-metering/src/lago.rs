@@ -8,11 +8,15 @@
 //! INVARIANT: what these routes do, the native routes do too: the same use case, the same audit leaf, the same access rule.
 
 mod body;
+mod charges;
 mod customers;
 mod metrics;
+mod plan_charges;
+mod plans;
 mod query;
 mod refusal;
 mod shape;
+mod subscriptions;
 mod taxes;
 
 use axum::Json;
@@ -50,7 +54,12 @@ impl Lago {
 /// Lago's endpoints.
 #[must_use]
 pub fn endpoints(lago: &Lago) -> Vec<Endpoint> {
-    [metrics::endpoints(lago), customers::endpoints(lago)].into_iter().flatten().collect()
+    let mut all = metrics::endpoints(lago);
+    all.extend(plans::endpoints(lago));
+    all.extend(plan_charges::endpoints(lago));
+    all.extend(customers::endpoints(lago));
+    all.extend(subscriptions::endpoints(lago));
+    all
 }
 
 /// What every handler answers.

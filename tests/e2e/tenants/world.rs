@@ -84,7 +84,7 @@ impl World {
             "transaction" if path.starts_with("/v1/metering/wallet-transactions") => self.id("movement"),
             "transaction" => "shared".to_owned(),
             "run" if path.starts_with("/v1/metering/billing-runs") => self.id("billing run"),
-            "external_id" | "subscription" => format!("only-{}", self.tenant),
+            "charge" | "filter" | "external_id" | "subscription" => format!("only-{}", self.tenant),
             "digest" => self.id("digest"),
             "id" if path.starts_with("/v1/keys") => self.id("key"),
             "id" if path.starts_with("/v1/oversight") => self.id("request"),

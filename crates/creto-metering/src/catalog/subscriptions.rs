@@ -259,6 +259,17 @@ impl Catalog {
         Ok(store::list(&self.db, tenant, filter, page).await?)
     }
 
+    /// A page of subscriptions in any of these states, newest first.
+    pub async fn subscriptions_in(
+        &self,
+        tenant: &TenantId,
+        filter: &store::SubscriptionFilter,
+        states: &[SubscriptionStatus],
+        page: Page,
+    ) -> Result<Listed<Subscription>, MeteringError> {
+        Ok(store::list_in(&self.db, tenant, filter, states, page).await?)
+    }
+
     async fn record(&self, by: &NhiId, action: &str, it: &Subscription, writes: Vec<Write>) -> Result<(), MeteringError> {
         let leaf = self
             .leaf(by, action, "subscription", &it.id)?

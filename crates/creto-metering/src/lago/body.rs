@@ -1,5 +1,6 @@
 //! Bodies of Lago's clients: the fields of one object are carried over, one by one, into the JSON that our own types are read from.
 
+use creto_kernel::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -13,6 +14,8 @@ use crate::model::definition::DefinitionError;
 pub(super) enum Form {
     /// Text.
     Text,
+    /// A moment of RFC 3339, or a day, which is its first moment in UTC.
+    Moment,
     /// `true` or `false`.
     Flag,
     /// A number without fraction; `3.0` and `"3"` are 3.
@@ -54,6 +57,16 @@ impl Fields {
         }
     }
 
+    /// A refusal of one field alone.
+    pub(super) fn no(name: &str, code: &str, said: &str) -> No {
+        Faults::of(name, code, said).into()
+    }
+
+    /// Where these fields stand, to be put before the name of one.
+    pub(super) fn place(&self) -> String {
+        self.at.clone()
+    }
+
     /// Carries a field over under its own name. Null is what the field is when it is absent.
     pub(super) fn carry(&mut self, name: &str, form: Form, into: &mut Map<String, Value>) {
         self.carry_as(name, name, form, into);
@@ -80,6 +93,7 @@ impl Fields {
     fn formed(&mut self, name: &str, form: Form, value: Value) -> Option<Value> {
         let formed = match (form, &value) {
             (Form::Any, _) | (Form::Text, Value::String(_)) | (Form::Flag, Value::Bool(_)) => Some(value.clone()),
+            (Form::Moment, Value::String(text)) => moment(text).map(|at| Value::from(at.to_string())),
             (Form::Texts, Value::Array(items)) if items.iter().all(Value::is_string) => Some(value.clone()),
             (Form::Whole, Value::Number(_) | Value::String(_)) => whole(&value).map(Value::from),
             (Form::Decimal, Value::Number(_) | Value::String(_)) => decimal(&value).map(|exact| Value::from(exact.to_string())),
@@ -89,6 +103,11 @@ impl Fields {
             self.fault(name, INVALID, format!("`{name}` is not what it must be"));
         }
         formed
+    }
+
+    /// Whether a field was sent as null.
+    pub(super) fn is_null(&self, name: &str) -> bool {
+        self.left.get(name).is_some_and(Value::is_null)
     }
 
     /// A text field by itself.
@@ -145,6 +164,11 @@ impl Fields {
     }
 }
 
+/// A moment of RFC 3339, or a day.
+pub(super) fn moment(text: &str) -> Option<Timestamp> {
+    text.parse().ok().or_else(|| format!("{text}T00:00:00Z").parse().ok())
+}
+
 /// A whole number, also where it was sent as text or with a fraction of nothing.
 pub(super) fn whole(value: &Value) -> Option<i64> {
     let exact = decimal(value)?;
@@ -162,7 +186,12 @@ pub(super) fn decimal(value: &Value) -> Option<Exact> {
 
 /// Reads our own type from what was carried over; what it says of a field is told under that field.
 pub(super) fn read<T: DeserializeOwned>(carried: Map<String, Value>) -> Result<T, No> {
-    serde_json::from_value(Value::Object(carried)).map_err(|e| refused(&e.to_string()))
+    read_within("", carried)
+}
+
+/// As [`read`], of an object whose fields stand at `place`.
+pub(super) fn read_within<T: DeserializeOwned>(place: &str, carried: Map<String, Value>) -> Result<T, No> {
+    serde_json::from_value(Value::Object(carried)).map_err(|e| refused(place, &e.to_string()))
 }
 
 /// The JSON of our own type, to carry a change over into.
@@ -174,7 +203,7 @@ pub(super) fn written(value: &impl serde::Serialize) -> Result<Map<String, Value
 }
 
 /// What our types say when they refuse begins with the field in backticks, as does what serde says of a field that is missing.
-fn refused(said: &str) -> No {
+fn refused(place: &str, said: &str) -> No {
     let quoted = |text: &str| text.split('`').nth(1).map(str::to_owned);
     let named = if let Some(rest) = said.strip_prefix("missing field ") {
         quoted(rest).map(|field| (field, MANDATORY))
@@ -187,7 +216,7 @@ fn refused(said: &str) -> No {
         None
     };
     let (field, word) = named.unwrap_or_else(|| ("base".to_owned(), INVALID));
-    Faults::of(field, word, said).into()
+    Faults::of(format!("{place}{field}"), word, said).into()
 }
 
 #[cfg(test)]
@@ -239,7 +268,7 @@ mod tests {
             ("`code` is empty", json!({ "code": [MANDATORY] })),
             ("invalid type: map", json!({ "base": [INVALID] })),
         ] {
-            assert_eq!(details(refused(said)), told);
+            assert_eq!(details(refused("", said)), told);
         }
     }
 }

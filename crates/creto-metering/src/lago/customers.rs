@@ -222,8 +222,7 @@ async fn list(State(here): Here, caller: Caller, Query(asked): Asked) -> Answer 
     for customer in &found.items {
         documents.push(shown(&here, tenant, customer).await?);
     }
-    let mut documents = documents.into_iter();
-    Ok(Json(many("customers", &found, |_| documents.next().unwrap_or_default())))
+    Ok(Json(many("customers", &found.with(documents), Value::clone)))
 }
 
 /// What is not sent of a customer that is there stays as it is.

@@ -81,6 +81,11 @@ impl<T> Listed<T> {
         self.total.div_ceil(u64::from(self.per_page.max(1)))
     }
 
+    /// The same page with other rows in place of these.
+    pub fn with<U>(&self, items: Vec<U>) -> Listed<U> {
+        Listed { items, page: self.page, per_page: self.per_page, total: self.total }
+    }
+
     /// The same page of other rows.
     pub fn map<U>(self, each: impl FnMut(T) -> U) -> Listed<U> {
         Listed { items: self.items.into_iter().map(each).collect(), page: self.page, per_page: self.per_page, total: self.total }

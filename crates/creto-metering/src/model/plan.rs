@@ -194,6 +194,12 @@ impl Plan {
         self.charges.iter().find(|charge| charge.code == code)
     }
 
+    /// The plan, where a part of it was changed and it is still one.
+    pub(crate) fn checked(self) -> Result<Self, DefinitionError> {
+        self.check()?;
+        Ok(self)
+    }
+
     fn check(&self) -> Result<(), DefinitionError> {
         definition::code("code", &self.code)?;
         definition::text("name", &self.name)?;

@@ -108,18 +108,24 @@ pub struct SubscriptionFilter {
 }
 
 pub(crate) async fn list(db: &Db, tenant: &TenantId, filter: &SubscriptionFilter, page: Page) -> Result<Listed<Subscription>, DbError> {
+    list_in(db, tenant, filter, filter.status.as_slice(), page).await
+}
+
+/// As [`list`], in any of these states; in every one where there are none.
+pub(crate) async fn list_in(
+    db: &Db,
+    tenant: &TenantId,
+    filter: &SubscriptionFilter,
+    states: &[SubscriptionStatus],
+    page: Page,
+) -> Result<Listed<Subscription>, DbError> {
     let sql = "SELECT body FROM meter_subscription WHERE tenant = $1 AND ($2 = '' OR customer = $2) AND ($3 = '' OR plan = $3) \
-               AND ($4 = '' OR status = $4) AND ($5 = '' OR external_id = $5) ORDER BY created_at DESC, id DESC LIMIT $6 OFFSET $7";
+               AND ($4 = '' OR $4 LIKE '%,' || status || ',%') AND ($5 = '' OR external_id = $5) ORDER BY created_at DESC, id DESC LIMIT $6 OFFSET $7";
     let counted = "SELECT COUNT(*) FROM meter_subscription WHERE tenant = $1 AND ($2 = '' OR customer = $2) AND ($3 = '' OR plan = $3) \
-                   AND ($4 = '' OR status = $4) AND ($5 = '' OR external_id = $5)";
+                   AND ($4 = '' OR $4 LIKE '%,' || status || ',%') AND ($5 = '' OR external_id = $5)";
     let text = |id: Option<DefinitionId>| id.map_or_else(String::new, |id| id.to_string());
-    let values = params![
-        tenant,
-        text(filter.customer),
-        text(filter.plan),
-        filter.status.map_or("", SubscriptionStatus::as_str),
-        filter.external_id.as_deref().unwrap_or_default()
-    ];
+    let among: String = states.iter().flat_map(|state| [",", state.as_str(), ","]).collect();
+    let values = params![tenant, text(filter.customer), text(filter.plan), among, filter.external_id.as_deref().unwrap_or_default()];
     listed(db, sql, counted, values, page, read).await
 }
 
