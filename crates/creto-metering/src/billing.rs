@@ -11,6 +11,7 @@ mod finalizing;
 mod metered;
 mod notes;
 mod one_off;
+mod past;
 mod runs;
 mod usage;
 
@@ -35,6 +36,7 @@ use crate::wallets::Wallets;
 pub use export::Export;
 pub use notes::{CreditEstimate, CreditRequest};
 pub use one_off::{OneOff, OneOffItem};
+pub use past::PastUsage;
 pub use usage::{ChargeUsage, UsageSource};
 
 /// How often a change is tried again when somebody else was faster.

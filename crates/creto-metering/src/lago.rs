@@ -10,14 +10,17 @@
 mod body;
 mod charges;
 mod customers;
+mod events;
 mod metrics;
 mod plan_charges;
 mod plans;
 mod query;
 mod refusal;
 mod shape;
+mod subscription_charges;
 mod subscriptions;
 mod taxes;
+mod usage;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -59,6 +62,9 @@ pub fn endpoints(lago: &Lago) -> Vec<Endpoint> {
     all.extend(plan_charges::endpoints(lago));
     all.extend(customers::endpoints(lago));
     all.extend(subscriptions::endpoints(lago));
+    all.extend(subscription_charges::endpoints(lago));
+    all.extend(usage::endpoints(lago));
+    all.extend(events::endpoints(lago));
     all
 }
 

@@ -28,7 +28,7 @@ mod store;
 mod wallets;
 
 pub use accounts::{Accounts, LedgerReport};
-pub use billing::{Billing, ChargeUsage, CreditEstimate, CreditRequest, Export, OneOff, OneOffItem, UsageSource};
+pub use billing::{Billing, ChargeUsage, CreditEstimate, CreditRequest, Export, OneOff, OneOffItem, PastUsage, UsageSource};
 pub use catalog::{Catalog, CatalogReader, Passed, SubscriptionView, Terms};
 pub use error::MeteringError;
 pub use limits::{AGENTS_PER_SHARD_MAX, RateLimits};

@@ -24,6 +24,8 @@ mod golden;
 mod house;
 #[path = "metering/ingest.rs"]
 mod ingest;
+#[path = "metering/lago.rs"]
+mod lago;
 #[path = "metering/ledger.rs"]
 mod ledger;
 #[path = "metering/limits.rs"]

@@ -19,6 +19,9 @@ def test_who_is_nobody_or_may_not_is_told_in_lagos_form(server):
     assert raw(server, "creto_operator_forged", "GET", "billable_metrics").status_code == 401
     agent = raw(server, server.agent_token(), "POST", "billable_metrics", {"billable_metric": {}})
     assert agent.status_code == 403 and agent.json()["creto"]["code"] == "http.forbidden", agent.text
+    for method, path in (("GET", "quotes"), ("PATCH", "billable_metrics")):
+        nowhere = raw(server, server.key("operator"), method, path)
+        assert (nowhere.status_code, nowhere.json()["creto"]["code"]) == (404, "http.no_route"), nowhere.text
     broken = httpx_post(server, "{")
     assert broken.status_code == 422 and broken.json()["code"] == "validation_errors", broken.text
 

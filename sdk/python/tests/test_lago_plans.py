@@ -205,6 +205,18 @@ def test_a_subscription_differs_from_its_plan_where_it_says_so(server, lago, met
     assert body["error_details"] == {"purchase_order_number": ["value_is_not_supported"]}
 
 
+def test_a_charge_is_changed_for_one_subscription_alone(lago, metric):
+    plan = lago.plans.create(plan_of(charge_of(metric)))
+    begun, other = subscribed(lago, plan), subscribed(lago, plan)
+    lago.subscription_charges.update(begun.external_id, metric.code, Charge(min_amount_cents=300))
+    changed = lago.subscription_charges.update(begun.external_id, metric.code, Charge(properties={"amount": "0.2"}))
+    assert (changed.properties, changed.min_amount_cents) == ({"amount": "0.2"}, 300)
+    assert lago.subscription_charges.find(begun.external_id, changed.lago_id) == changed
+    assert lago.subscription_charges.find(other.external_id, metric.code).properties == {"amount": "0.5"}
+    assert lago.subscriptions.find_all_charge_filters(begun.external_id, metric.code)["filters"] == []
+    assert refused(404, lago.subscription_charges.find, begun.external_id, "none")["code"] == "charge_not_found"
+
+
 def test_a_plans_next_version_is_for_those_who_come_unless_all_are_to_move(server, lago, metric):
     plan = lago.plans.create(plan_of(charge_of(metric)))
     begun = subscribed(lago, plan)

@@ -6,10 +6,12 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
+use crate::http::extract::HttpError;
 use crate::http::problem::Problem;
 
 /// How one compatible API says no.
@@ -25,8 +27,19 @@ pub struct Dialect {
 /// Answers its routes made themselves pass as they are.
 pub async fn in_dialect(State(dialects): State<&'static [Dialect]>, request: Request, next: Next) -> Response {
     let spoken = dialects.iter().find(|dialect| request.uri().path().starts_with(dialect.prefix)).copied();
+    let asked = spoken.map(|_| format!("{} {}", request.method(), request.uri().path()));
     let response = next.run(request).await;
-    let (Some(dialect), Some(problem)) = (spoken, response.extensions().get::<Problem>()) else { return response };
+    let (Some(dialect), Some(asked)) = (spoken, asked) else { return response };
+    let problem = match response.extensions().get::<Problem>() {
+        Some(problem) => problem.clone(),
+        None if is_unrouted(&response) => HttpError::NoRoute(asked).into(),
+        None => return response,
+    };
     let status = StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    (status, Json((dialect.refusal)(problem))).into_response()
+    (status, Json((dialect.refusal)(&problem))).into_response()
+}
+
+/// The router's own answer to what it has no route for says nothing: those clients expect words.
+fn is_unrouted(response: &Response) -> bool {
+    matches!(response.status(), StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) && !response.headers().contains_key(CONTENT_TYPE)
 }

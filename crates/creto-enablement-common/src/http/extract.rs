@@ -38,6 +38,9 @@ pub enum HttpError {
     /// The body is larger than allowed.
     #[error("{0}")]
     BodyTooLarge(String),
+    /// A path, or a method of it, that a compatible API does not have here.
+    #[error("there is no `{0}` here")]
+    NoRoute(String),
 }
 
 impl Coded for HttpError {
@@ -49,6 +52,7 @@ impl Coded for HttpError {
             Self::Body(_) => ErrorCode::new("http.bad_body"),
             Self::Address(_) => ErrorCode::new("http.bad_address"),
             Self::BodyTooLarge(_) => ErrorCode::new("http.body_too_large"),
+            Self::NoRoute(_) => ErrorCode::new("http.no_route"),
         }
     }
 
@@ -58,6 +62,7 @@ impl Coded for HttpError {
             Self::Forbidden { .. } | Self::NoChain => Kind::Denied,
             Self::Body(_) | Self::Address(_) => Kind::Invalid,
             Self::BodyTooLarge(_) => Kind::TooLarge,
+            Self::NoRoute(_) => Kind::NotFound,
         }
     }
 
@@ -66,7 +71,7 @@ impl Coded for HttpError {
             Self::Unauthenticated => Some("send `Authorization: Bearer <token>`; `creto key create` makes one".to_owned()),
             Self::Forbidden { .. } => Some("use a credential with that role; `creto key create --role …` makes one".to_owned()),
             Self::NoChain => Some("call with an agent's key or chain token".to_owned()),
-            Self::Address(_) => Some("`GET /openapi.json` lists what each path and query takes".to_owned()),
+            Self::Address(_) | Self::NoRoute(_) => Some("`GET /openapi.json` lists what each path and query takes".to_owned()),
             Self::Body(_) | Self::BodyTooLarge(_) => None,
         }
     }

@@ -399,6 +399,12 @@ fn plan_fee(view: &SubscriptionView, own: Period, from: Option<Timestamp>, to: O
     Some(fee)
 }
 
+/// Usage of a period as lines, without what minimums leave to be paid.
+pub(super) fn charge_lines(view: &SubscriptionView, used: &[ChargeUsage], (from, to): (Timestamp, Timestamp), taxes: &Taxes) -> Vec<Fee> {
+    let charge = |usage: &ChargeUsage| view.plan.charge(&usage.charge).map(|charge| charge_fee(view, charge, usage, from, to, taxes));
+    used.iter().filter_map(charge).collect()
+}
+
 /// Usage by charge, then what minimums of charges leave to be paid and what is above their most.
 fn charge_fees(view: &SubscriptionView, used: &[ChargeUsage], due: &Due, covered: Option<Period>, taxes: &Taxes) -> Vec<Fee> {
     let mut fees = Vec::new();

@@ -67,6 +67,11 @@ impl Fields {
         self.at.clone()
     }
 
+    /// The same fields, named without what is around them.
+    pub(super) fn alone(self) -> Self {
+        Self { at: String::new(), ..self }
+    }
+
     /// Carries a field over under its own name. Null is what the field is when it is absent.
     pub(super) fn carry(&mut self, name: &str, form: Form, into: &mut Map<String, Value>) {
         self.carry_as(name, name, form, into);

@@ -54,7 +54,12 @@ impl Parameters {
 
     /// What is wrong with a parameter.
     pub(super) fn fault(&mut self, name: &str, said: &str) {
-        self.faults.add(name, INVALID, said);
+        self.fault_of(name, INVALID, said);
+    }
+
+    /// What is wrong with a parameter, in this word.
+    pub(super) fn fault_of(&mut self, name: &str, word: &str, said: &str) {
+        self.faults.add(name, word, said);
     }
 
     /// Refuses what was not read, and what was wrong.

@@ -84,6 +84,25 @@ impl No {
         Self::invalid(json!({ field: [code] }), error)
     }
 
+    /// What this refusal says of its fields, to be told as a part of another one.
+    pub(super) fn as_details(&self) -> Value {
+        self.details.clone().unwrap_or_else(|| json!({ "base": [self.code] }))
+    }
+
+    /// The same refusal, of several things at once.
+    pub(super) fn about_all(self, details: Value) -> Self {
+        // What is no matter of fields, such as a right that is missing, is said as it is.
+        if self.details.is_none() && self.status != StatusCode::NOT_FOUND {
+            return self;
+        }
+        Self {
+            status: StatusCode::UNPROCESSABLE_ENTITY,
+            code: Some("validation_errors".to_owned()),
+            details: Some(details),
+            ours: self.ours,
+        }
+    }
+
     fn missing(what: &str, error: &MeteringError) -> Self {
         Self { status: StatusCode::NOT_FOUND, code: Some(format!("{what}_not_found")), details: None, ours: ours(error) }
     }

@@ -7,6 +7,7 @@ use creto_kernel::Digest;
 use serde_json::{Value, json};
 
 use crate::core::exact::Exact;
+use crate::core::rounding::UNITS_ROUND;
 use crate::model::page::Listed;
 
 /// Our identifier as Lago's clients read one: the same 16 bytes as a UUID (RFC 9562), without the prefix that says of what it is.
@@ -47,9 +48,18 @@ fn uuid_of(digits: &str) -> String {
     text
 }
 
-/// A decimal as the JSON number that Lago's clients read there; what has no decimal form is nearest to it.
+/// A decimal as text; of what has no decimal form, such as a prorated share, the nearest of [`DECIMAL_PLACES`].
+pub(super) fn decimal(exact: &Exact) -> String {
+    let text = exact.to_string();
+    if text.contains('/') { UNITS_ROUND.places(exact, DECIMAL_PLACES).to_string() } else { text }
+}
+
+/// Decimal places of what has no decimal form.
+const DECIMAL_PLACES: i32 = 20;
+
+/// A decimal as the JSON number that Lago's clients read there.
 pub(super) fn number(exact: &Exact) -> Value {
-    exact.to_string().parse::<f64>().map_or(Value::Null, Value::from)
+    decimal(exact).parse::<f64>().map_or(Value::Null, Value::from)
 }
 
 /// A text that Lago leaves null where there is none.

@@ -10,7 +10,7 @@ use super::body::{Fields, Form, read, written};
 use super::query::Parameters;
 use super::refusal::{INVALID, MANDATORY, No};
 use super::shape::{lago_id, many, one, or_null};
-use super::{Answer, Asked, Body, Here, Lago, Named, changes, charges, deletes, lists, makes, plans, reads};
+use super::{Answer, Asked, Body, Here, Lago, Named, changes, charges, deletes, lists, makes, plans, reads, subscription_charges};
 use crate::catalog::{SubscriptionView, Terms};
 use crate::error::MeteringError;
 use crate::model::customer::Customer;
@@ -85,10 +85,7 @@ fn trial_end(view: &SubscriptionView) -> Option<Timestamp> {
 /// With its plan in the version it keeps, as Lago shows one that is asked for alone.
 async fn extended(lago: &Lago, tenant: &TenantId, it: &Subscription) -> Result<Value, MeteringError> {
     let mut document = shown(lago, tenant, it).await?;
-    let mut plan = lago.catalog.version::<Plan>(tenant, it.plan, it.plan_version).await?;
-    if let Some(overrides) = &it.overrides {
-        plan.body = overrides.apply(&plan.body)?;
-    }
+    let plan = subscription_charges::own_plan(lago, tenant, it).await?;
     let plan = plans::shown(lago, tenant, &plan).await?;
     if let Some(members) = document.as_object_mut() {
         members.insert("plan".to_owned(), plan);
@@ -105,9 +102,11 @@ fn overrides(plan: &Defined<Plan>, sent: Value) -> Result<Map<String, Value>, No
     plans::carry_terms(&mut fields, &mut carried)?;
     fields.unsupported("amount_currency", &[json!(plan.body.amount_currency)]);
     if let Some(Value::Array(items)) = fields.value("charges", Form::Any) {
-        let each =
-            items.into_iter().enumerate().map(|(index, item)| charge_override(plan, item, &format!("plan_overrides.charges[{index}]")));
-        carried.insert("charges".to_owned(), each.collect::<Result<Vec<_>, No>>()?.into());
+        let each = |(index, item)| {
+            let fields = Fields::within(item, &format!("plan_overrides.charges[{index}]"))?;
+            charge_override(plan, fields, None).map(Value::Object)
+        };
+        carried.insert("charges".to_owned(), items.into_iter().enumerate().map(each).collect::<Result<Vec<_>, No>>()?.into());
     }
     for elsewhere in ["fixed_charges", "metadata"] {
         fields.unsupported(elsewhere, &[]);
@@ -116,10 +115,11 @@ fn overrides(plan: &Defined<Plan>, sent: Value) -> Result<Map<String, Value>, No
     Ok(carried)
 }
 
-fn charge_override(plan: &Defined<Plan>, item: Value, at: &str) -> Result<Value, No> {
-    let (mut fields, mut carried) = (Fields::within(item, at)?, Map::new());
+/// What differs in one charge of a plan: the one of this code, or the one that the fields name.
+pub(super) fn charge_override(plan: &Defined<Plan>, mut fields: Fields, code: Option<&str>) -> Result<Map<String, Value>, No> {
+    let mut carried = Map::new();
     let (by_id, by_code) = (fields.text("id"), fields.text("code"));
-    match by_id.or(by_code) {
+    match code.map(str::to_owned).or(by_id).or(by_code) {
         Some(named) => {
             let charge = charges::find(plan.id, &plan.body.charges, &named)?;
             carried.insert("code".to_owned(), charge.code.clone().into());
@@ -138,7 +138,7 @@ fn charge_override(plan: &Defined<Plan>, item: Value, at: &str) -> Result<Value,
     }
     fields.unsupported("applied_pricing_unit", &[]);
     fields.done()?;
-    Ok(carried.into())
+    Ok(carried)
 }
 
 fn carry_differences(fields: &mut Fields, mut differences: Map<String, Value>, carried: &mut Map<String, Value>) -> Result<(), No> {
@@ -178,6 +178,11 @@ async fn create(State(here): Here, caller: Caller, StrictJson(body): Body) -> An
     carry_differences(&mut fields, differences, &mut carried)?;
     fields.done()?;
     let alone = carried.is_empty();
+    if !carried.contains_key("subscription_at") {
+        // Lago's clients count in seconds: what they report of the second in which it begins is in it.
+        let now = here.billing.now(tenant).await?;
+        carried.insert("subscription_at".to_owned(), json!(Timestamp::from_secs(now.as_secs()).unwrap_or(now)));
+    }
     for (name, value) in [("external_id", &external_id), ("external_customer_id", &customer), ("plan_code", &plan_code)] {
         carried.insert(name.to_owned(), value.clone().into());
     }

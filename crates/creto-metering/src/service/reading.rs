@@ -9,8 +9,9 @@ use super::Meter;
 use crate::core::batch_tree;
 use crate::error::MeteringError;
 use crate::model::event;
+use crate::model::page::{Listed, Page};
 use crate::model::source::Attribution;
-use crate::store::events::{self, Placed, Record};
+use crate::store::events::{self, EventFilter, Placed, Record};
 
 /// Most events one listing answers.
 const EVENTS_MAX: usize = 1_000;
@@ -104,6 +105,25 @@ impl Meter {
             shown.push(self.shown(tenant, record, &batch).await?);
         }
         Ok(shown)
+    }
+
+    /// A page of a subscription's events, of all its metrics or of one, newest first; of all events where no subscription is named.
+    pub(crate) async fn event_page(
+        &self,
+        tenant: &TenantId,
+        of: Option<&EventFilter>,
+        page: Page,
+    ) -> Result<Listed<RecordedEvent>, MeteringError> {
+        let found = match of {
+            Some(filter) => events::page(&self.db, tenant, filter, page).await?,
+            None => events::page_of_all(&self.db, tenant, page).await?,
+        };
+        let mut shown = Vec::with_capacity(found.items.len());
+        for record in &found.items {
+            let batch = self.batch(tenant, record.seq).await?;
+            shown.push(self.shown(tenant, record.clone(), &batch).await?);
+        }
+        Ok(found.with(shown))
     }
 
     /// The proof that an event was recorded.

@@ -194,6 +194,38 @@ pub(crate) fn seen_to(tenant: &TenantId, invoice: InvoiceId, at: Timestamp) -> W
     Write::new("UPDATE meter_billed_period SET seen_to = $1 WHERE tenant = $2 AND invoice = $3", params![at, tenant, invoice])
 }
 
+/// A billed period of a subscription on an invoice that stands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PastPeriod {
+    pub(crate) subscription: SubscriptionId,
+    pub(crate) from: Timestamp,
+    pub(crate) to: Timestamp,
+    pub(crate) invoice: InvoiceId,
+}
+
+/// A page of the billed periods of a customer's subscriptions of one external identifier, newest first.
+pub(crate) async fn past_periods(
+    db: &Db,
+    tenant: &TenantId,
+    customer: DefinitionId,
+    external_id: &str,
+    page: Page,
+) -> Result<Listed<PastPeriod>, DbError> {
+    let sql = "SELECT p.subscription, p.begins_at, p.ends_at, p.invoice FROM meter_billed_period p \
+               JOIN meter_subscription s ON s.tenant = p.tenant AND s.id = p.subscription \
+               JOIN meter_invoice i ON i.tenant = p.tenant AND i.id = p.invoice \
+               WHERE p.tenant = $1 AND s.customer = $2 AND s.external_id = $3 AND i.status <> 'voided' \
+               ORDER BY p.begins_at DESC, p.subscription DESC LIMIT $4 OFFSET $5";
+    let counted = "SELECT COUNT(*) FROM meter_billed_period p \
+                   JOIN meter_subscription s ON s.tenant = p.tenant AND s.id = p.subscription \
+                   JOIN meter_invoice i ON i.tenant = p.tenant AND i.id = p.invoice \
+                   WHERE p.tenant = $1 AND s.customer = $2 AND s.external_id = $3 AND i.status <> 'voided'";
+    listed(db, sql, counted, params![tenant, customer, external_id], page, |row| {
+        Ok(PastPeriod { subscription: row.parse(0)?, from: row.time(1)?, to: row.time(2)?, invoice: row.parse(3)? })
+    })
+    .await
+}
+
 /// Frees the periods of an invoice that was taken back: the next run bills them again.
 pub(crate) fn free_periods(tenant: &TenantId, invoice: InvoiceId) -> [Write; 2] {
     [

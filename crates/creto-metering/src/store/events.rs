@@ -6,7 +6,9 @@ use creto_kernel::{Digest, Micros, NhiId, TenantId, Timestamp};
 
 use crate::error::MeteringError;
 use crate::model::event::Event;
+use crate::model::page::{Listed, Page};
 use crate::model::source::{Attribution, Source};
+use crate::store::paging::listed;
 
 /// Tables of events.
 pub const MIGRATIONS: MigrationSet = MigrationSet {
@@ -325,6 +327,41 @@ pub(crate) async fn of_subscription(
     );
     let rows = db.query(sql, params![tenant, subscription, utc_day(from), utc_day(to), from, to, after, limit]).await?;
     rows.iter().map(record_row).collect()
+}
+
+/// Which events a list shows.
+#[derive(Clone, Debug)]
+pub(crate) struct EventFilter {
+    /// Of this subscription.
+    pub(crate) subscription: String,
+    /// Of this metric only.
+    pub(crate) code: Option<String>,
+    /// From this moment on.
+    pub(crate) from: Timestamp,
+    /// Before this one.
+    pub(crate) to: Timestamp,
+}
+
+/// A page of events of one subscription, newest first.
+pub(crate) async fn page(db: &Db, tenant: &TenantId, filter: &EventFilter, page: Page) -> Result<Listed<Record>, DbError> {
+    let sql = select_records!(
+        "meter_span s JOIN meter_record r ON r.tenant = s.tenant AND r.seq BETWEEN s.first AND s.last \
+         WHERE s.tenant = $1 AND s.subscription = $2 AND ($3 = '' OR s.code = $3) AND s.day BETWEEN $4 AND $5 \
+         AND r.occurred_at >= $6 AND r.occurred_at < $7 ORDER BY r.seq DESC LIMIT $8 OFFSET $9"
+    );
+    let counted = "SELECT COUNT(*) FROM meter_span s JOIN meter_record r ON r.tenant = s.tenant AND r.seq BETWEEN s.first AND s.last \
+                   WHERE s.tenant = $1 AND s.subscription = $2 AND ($3 = '' OR s.code = $3) AND s.day BETWEEN $4 AND $5 \
+                   AND r.occurred_at >= $6 AND r.occurred_at < $7";
+    let code = filter.code.as_deref().unwrap_or_default();
+    let values = params![tenant, filter.subscription.as_str(), code, utc_day(filter.from), utc_day(filter.to), filter.from, filter.to];
+    listed(db, sql, counted, values, page, record_row).await
+}
+
+/// A page of all events of a tenant, newest first. Places have no gaps, so that the last one says how many there are.
+pub(crate) async fn page_of_all(db: &Db, tenant: &TenantId, page: Page) -> Result<Listed<Record>, DbError> {
+    let sql = select_records!("meter_record r WHERE r.tenant = $1 ORDER BY r.seq DESC LIMIT $2 OFFSET $3");
+    let counted = "SELECT COALESCE((SELECT seq FROM meter_record WHERE tenant = $1 ORDER BY seq DESC LIMIT 1), 0)";
+    listed(db, sql, counted, params![tenant], page, record_row).await
 }
 
 /// Every event of a tenant in the order of their places, after `after`.
