@@ -252,7 +252,7 @@ fn an_answer_that_was_lost_is_given_again_also_after_a_crash() {
     server.kill();
 
     let server = home.serve(&Options::default());
-    assert_eq!(ask(&server, attempt("INV-1")).ok(), granted, "the very same admission, and nobody is asked again");
+    assert_eq!(ask(&server, attempt("INV-1")).ok(), repeated, "the very same admission, and nobody is asked again");
     ask(&server, attempt("INV-2")).refused(409, "gate.attempt_conflict");
     let agent = server.bearer(text(&key, "token"));
     agent.post(&format!("/v1/actions/{}/outcome", text(&granted, "admission")), json!({ "ok": true })).ok();

@@ -178,6 +178,7 @@ impl Gate {
                 run: request.run,
                 hold,
                 approval: cleared.approval,
+                again: false,
                 _leases: cleared.leases,
                 _place: place,
             }))),

@@ -63,6 +63,10 @@ pub struct ActionInput {
     /// `_`, `.` and `:`; unique for each attempt of the agent.
     #[serde(default)]
     pub attempt_id: Option<String>,
+    /// Which of those who ask under the attempt this is, where several processes may, such as those that take over a workflow: a name it
+    /// made for itself, of the same letters. An admission is given again to the asker that got it, and to nobody else.
+    #[serde(default)]
+    pub asker_id: Option<String>,
     /// How long the request may wait for a human, in seconds; a day when absent.
     #[serde(default)]
     pub timeout_secs: Option<u32>,
@@ -158,7 +162,8 @@ impl Actions {
         request.context = Context::from_json(&input.context).map_err(|e| Refusal::port(&e))?;
         request.reserve = input.reserve.unwrap_or(Micros::ZERO);
         request.reserve_is_asked = input.reserve.is_some();
-        request.attempt = input.attempt_id.as_deref().map(str::parse).transpose().map_err(|e: AttemptError| bad(&e))?;
+        let name = |text: Option<String>| text.as_deref().map(str::parse).transpose().map_err(|e: AttemptError| bad(&e));
+        (request.attempt, request.asker) = (name(input.attempt_id)?, name(input.asker_id)?);
         if request.reserve.is_negative() {
             return Err(OversightError::BadAction("`reserve` is negative".to_owned()));
         }
@@ -168,10 +173,10 @@ impl Actions {
         let wait = input.wait_secs.map_or(CALL_WAIT_MAX, |secs| Duration::from_secs(secs.into())).min(CALL_WAIT_MAX);
         match self.gate.admit_within(request, wait).await? {
             Admission::Granted(granted) => {
-                let (admission, digest) = (granted.admission(), granted.digest());
+                let (admission, digest, again) = (granted.admission(), granted.digest(), granted.again());
                 let arguments = changed(&asked, granted.action().arguments.clone());
                 self.lock().insert(admission, *granted);
-                Ok(Admitted::Granted { admission: admission.to_string(), digest, arguments, again: false })
+                Ok(Admitted::Granted { admission: admission.to_string(), digest, arguments, again })
             }
             // An answer that was lost on its way is given again.
             Admission::Again(admission) => {

@@ -50,7 +50,8 @@ def test_the_very_same_action_is_asked_until_it_is_granted():
     assert granted == Granted("adm_1", "d")
     assert calls[0] == calls[1] == calls[2]
     body = {"action": "tool.call_with_approval", "resource": "tool:pay", "arguments": {"to": "alice"}, "wait_secs": 50, "reason": "rent"}
-    assert calls[0] == Call("POST", "/v1/actions", {**body, "attempt_id": calls[0].body["attempt_id"]}, wait_secs=50)
+    names = {name: calls[0].body[name] for name in ("attempt_id", "asker_id")}
+    assert calls[0] == Call("POST", "/v1/actions", {**body, **names}, wait_secs=50)
     _, others = play(obtain(ACTION, timeout_secs=None, clock=clock), [GRANTED], clock)
     assert others[0].body["attempt_id"] != calls[0].body["attempt_id"], "the next call is another attempt"
 
@@ -190,6 +191,15 @@ def test_a_grant_that_is_repeated_is_taken_only_by_who_can_have_lost_it():
     granted, calls = play(obtain(named, timeout_secs=None, clock=clock), [(30, LOST), AGAIN], clock)
     assert granted.admission == "adm_1" and {call.body["attempt_id"] for call in calls} == {"call-1"}
     assert play(ask(named, timeout_secs=None, wait_secs=0), [LOST, AGAIN])[0].again
-    for flow in [obtain(named, timeout_secs=None, clock=clock), ask(named, timeout_secs=None, wait_secs=0)]:
-        with pytest.raises(AlreadyDone, match="adm_1"):
-            play(flow, [AGAIN], clock)
+    # What never reached the server was answered to nobody: the grant is another process's.
+    for answers in [[AGAIN], [AWAY, AGAIN]]:
+        for flow in [obtain(named, timeout_secs=None, clock=clock), ask(named, timeout_secs=None, wait_secs=0)]:
+            with pytest.raises(AlreadyDone, match="adm_1"):
+                play(flow, answers, clock)
+
+
+def test_each_process_that_asks_under_a_name_is_an_asker_of_its_own():
+    named = Action("tool.call_with_approval", "tool:pay", {"to": "alice"}, call="call-1")
+    askers = [play(ask(named, timeout_secs=None, wait_secs=0), [LOST, GRANTED])[1] for _ in range(2)]
+    assert [len({call.body["asker_id"] for call in calls}) for calls in askers] == [1, 1]
+    assert askers[0][0].body["asker_id"] != askers[1][0].body["asker_id"]

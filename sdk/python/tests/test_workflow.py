@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import approve
+from conftest import Human, approve
 
 from creto import AlreadyDone, Client, require_approval, resume
 from creto.workflow import Workflow, current, name_of
@@ -89,3 +89,54 @@ def test_a_process_killed_while_a_human_thinks_is_taken_over_and_pays_once(serve
     third = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert third.returncode == 1 and "AlreadyDone" in third.stderr
     assert ledger.read_text() == "alice\n" and len(human.seen) == 1
+
+
+WORKING = """
+import sys, time
+from pathlib import Path
+from creto import Client, InDoubt, require_approval, resume
+run, tool, ledger, go = sys.argv[1:]
+with Client() as client, resume(run):
+    @require_approval(client, tool=tool)
+    def pay(to):
+        with open(ledger, "a") as book:
+            book.write(f"{to}\\n")
+        print("paying", flush=True)
+        while not Path(go).exists():
+            time.sleep(0.02)
+        return "paid"
+    try:
+        print(pay("alice"), flush=True)
+    except InDoubt as doubt:
+        print("in doubt", doubt.result, flush=True)
+"""
+
+
+def test_a_server_killed_while_a_call_is_made_lets_nobody_who_takes_over_make_it_again(own_server, tmp_path, tool):
+    """kill -9 of the server, then a second process resumes while the first one is still at it."""
+    human = Human(own_server)
+    ledger, go = tmp_path / "ledger", tmp_path / "go"
+    token = own_server.agent_token()
+
+    def start():
+        env = {**os.environ, "CRETO_URL": own_server.url, "CRETO_TOKEN": token, "PYTHONPATH": os.pathsep.join(sys.path)}
+        command = [sys.executable, "-c", WORKING, "run", tool, str(ledger), str(go)]
+        return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    human.will(approve, tool)
+    first = start()
+    assert first.stdout.readline() == "paying\n"
+    human.done()
+    human.client.close()
+    listen = own_server.url.removeprefix("http://")
+    own_server.stop(signal.SIGKILL)
+    own_server.start(listen)
+    second = start()
+    _, said = second.communicate(timeout=60)
+    assert second.returncode == 1 and "AlreadyDone" in said, said
+    doubts = own_server.operator.call("GET", "/v1/actions", params={"state": "in_doubt"})["actions"]
+    assert [doubt["resource"] for doubt in doubts] == [f"tool:{tool}"], "a human is asked what came of it"
+    go.touch()
+    out, said = first.communicate(timeout=60)
+    assert out.splitlines() == ["in doubt paid"], said
+    assert ledger.read_text() == "alice\n"

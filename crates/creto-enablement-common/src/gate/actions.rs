@@ -25,6 +25,11 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
             sqlite: include_str!("../../migrations/sqlite/0002_attempts.sql"),
             postgres: include_str!("../../migrations/postgres/0002_attempts.sql"),
         },
+        Migration {
+            version: 3,
+            sqlite: include_str!("../../migrations/sqlite/0003_askers.sql"),
+            postgres: include_str!("../../migrations/postgres/0003_askers.sql"),
+        },
     ],
 };
 

@@ -1,11 +1,14 @@
 //! Attempts: a client that lost an answer asks again under the same identifier and gets the answer it lost, not a second action.
+//!
+//! Where several processes may ask under one attempt (a workflow that is taken over), each names itself as the asker. An admission is
+//! repeated to the asker that got it, which alone knows that it has not acted; to every other one the attempt is used.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use creto_db::{Db, DbError, Sealed, Step, Write, params};
+use creto_db::{Db, DbError, Row, Sealed, Step, Write, params};
 use creto_kernel::id::{AdmissionId, LeafId, RequestId};
 use creto_kernel::{Coded, Digest, ErrorCode, Kind, NhiId, TenantId};
 
@@ -48,6 +51,7 @@ struct Attempted {
     digest: Digest,
     admission: Option<AdmissionId>,
     request: Option<RequestId>,
+    asker: Option<String>,
 }
 
 /// The attempt's action was admitted, and is over or under way elsewhere.
@@ -81,19 +85,24 @@ fn once(write: Write) -> Box<dyn Step> {
 
 fn note(request: &AdmitRequest<'_>, digest: Digest, admission: Option<AdmissionId>, asked: Option<RequestId>) -> Option<Write> {
     let attempt = request.attempt.as_ref()?;
+    let asker = request.asker.as_ref().map(ToString::to_string);
     Some(Write::new(
-        "INSERT INTO gate_attempt (tenant, agent, attempt, digest, admission, request) VALUES ($1,$2,$3,$4,$5,$6) \
-         ON CONFLICT (tenant, agent, attempt) DO UPDATE SET admission = excluded.admission, \
+        "INSERT INTO gate_attempt (tenant, agent, attempt, digest, admission, request, asker) VALUES ($1,$2,$3,$4,$5,$6,$7) \
+         ON CONFLICT (tenant, agent, attempt) DO UPDATE SET admission = excluded.admission, asker = excluded.asker, \
          request = COALESCE(excluded.request, gate_attempt.request) \
          WHERE gate_attempt.admission IS NULL AND gate_attempt.digest = excluded.digest",
-        params![request.chain.tenant(), request.chain.leaf(), attempt.to_string(), digest, admission, asked],
+        params![request.chain.tenant(), request.chain.leaf(), attempt.to_string(), digest, admission, asked, asker],
     ))
 }
 
 async fn one(db: &Db, tenant: &TenantId, agent: &NhiId, attempt: &AttemptId) -> Result<Option<Attempted>, DbError> {
-    let sql = "SELECT digest, admission, request FROM gate_attempt WHERE tenant = $1 AND agent = $2 AND attempt = $3";
+    let sql = "SELECT digest, admission, request, asker FROM gate_attempt WHERE tenant = $1 AND agent = $2 AND attempt = $3";
     let row = db.query_optional(sql, params![tenant, agent, attempt.to_string()]).await?;
-    row.map(|row| Ok(Attempted { digest: row.parse(0)?, admission: row.opt_parse(1)?, request: row.opt_parse(2)? })).transpose()
+    let read = |row: Row| {
+        let asker = row.opt_text(3)?.map(str::to_owned);
+        Ok(Attempted { digest: row.parse(0)?, admission: row.opt_parse(1)?, request: row.opt_parse(2)?, asker })
+    };
+    row.map(read).transpose()
 }
 
 impl Gate {
@@ -108,7 +117,10 @@ impl Gate {
         }
         let Some(admission) = first.admission else { return self.asked_before(tenant, &first).await };
         let row = self.action(tenant, admission).await?.ok_or_else(actions::unknown)?;
+        // A human's no is everybody's; what was admitted is one asker's.
+        let own = first.asker == request.asker.as_ref().map(ToString::to_string);
         match row.state {
+            ActionState::Intent | ActionState::InDoubt if !own => Err(used(admission)),
             ActionState::Intent if self.live.has(admission) => Ok(Some(Admission::Again(admission))),
             ActionState::Intent | ActionState::InDoubt => self.take_up(request, &row).await.map(Some),
             ActionState::Done | ActionState::Failed => Err(used(admission)),
@@ -138,8 +150,8 @@ impl Gate {
         }
     }
 
-    /// Gives an admission to the client that never got it: its server died, or its call broke off. Only the client knows that it has not
-    /// acted, and by asking again it says so.
+    /// Gives an admission to the asker that never got it: its server died, or its call broke off. Only it knows that it has not acted, and
+    /// by asking again it says so.
     async fn take_up(&self, request: &AdmitRequest<'_>, row: &ActionRow) -> Result<Admission, Refusal> {
         self.standing(request.chain).await?;
         let leaf = row.note_leaf(LeafId::generate(), request.chain.leaf(), "gate.take_up", "intent", self.options.clock.now())?;
@@ -158,6 +170,7 @@ impl Gate {
             run: row.run,
             hold: row.hold,
             approval: row.approval,
+            again: true,
             _leases: Vec::new(),
             _place: place,
         })))

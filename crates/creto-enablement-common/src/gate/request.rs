@@ -56,6 +56,9 @@ pub struct AdmitRequest<'a> {
     pub wait: Duration,
     /// What the client calls this attempt, where it may ask again after an answer that was lost.
     pub attempt: Option<AttemptId>,
+    /// Which of those who ask under the attempt this is, where several processes may: an admission is given again to the asker that got
+    /// it, and to nobody else.
+    pub asker: Option<AttemptId>,
     /// The tool's JSON Schema: its digest is part of the action, and changed arguments are checked against it.
     pub schema: Option<Value>,
     /// Whether the caller does what was approved, where a human changed the arguments, instead of what it asked.
@@ -80,6 +83,7 @@ impl<'a> AdmitRequest<'a> {
             reserve: Micros::ZERO,
             reserve_is_asked: false,
             attempt: None,
+            asker: None,
             run: None,
             reason: None,
             wait: Duration::ZERO,
@@ -134,6 +138,7 @@ pub struct Granted {
     pub(super) run: Option<RunId>,
     pub(super) hold: Option<HoldId>,
     pub(super) approval: Option<RequestId>,
+    pub(super) again: bool,
     pub(super) _leases: Vec<Lease>,
     pub(super) _place: Place,
 }
@@ -161,6 +166,12 @@ impl Granted {
     #[must_use]
     pub const fn approval(&self) -> Option<RequestId> {
         self.approval
+    }
+
+    /// Whether it was admitted before, by a server that died since: whoever does not know what became of that must not do it again.
+    #[must_use]
+    pub const fn again(&self) -> bool {
+        self.again
     }
 }
 

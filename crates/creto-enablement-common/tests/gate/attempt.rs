@@ -155,7 +155,7 @@ async fn an_admission_whose_server_died_is_taken_up_by_the_attempt_that_never_go
         let next = House::of(house.world, Vec::new()).await;
         assert_eq!(next.gate.mark_in_doubt(&server("default")).await.unwrap(), 1);
         let taken = granted(ask(&next, payment(&chain, "a")).await);
-        assert_eq!((taken.admission(), taken.approval()), (lost, Some(id)));
+        assert_eq!((taken.admission(), taken.approval(), taken.again()), (lost, Some(id), true));
         assert_eq!(next.record(&chain).await[0].state, ActionState::Intent);
         assert_eq!(again(ask(&next, payment(&chain, "a")).await), lost);
         next.gate.settle(*taken, Outcome { ok: true, ..Outcome::default() }).await.unwrap();
@@ -172,6 +172,42 @@ async fn an_admission_whose_server_died_is_taken_up_by_the_attempt_that_never_go
             "tool.call_with_approval done",
         ];
         assert_eq!(decisions, expected);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_admission_is_given_again_to_the_asker_that_got_it_and_to_nobody_else_also_across_the_death_of_its_server() {
+    each_engine(SETS, async |db| {
+        let house = House::open(db.clone(), Vec::new()).await;
+        let chain = house.chain("default", None, &["planner"]).await;
+        let by = |asker: Option<&str>| {
+            let mut asked = payment(&chain, "a");
+            asked.asker = asker.map(|name| name.parse().unwrap());
+            asked
+        };
+        // Whoever takes over finds the question of the one that died while it waited.
+        let id = pending(ask(&house, by(Some("first"))).await);
+        assert_eq!(pending(ask(&house, by(Some("second"))).await), id);
+        approve(&house, &chain, id).await;
+        let admitted = granted(ask(&house, by(Some("second"))).await);
+        assert!(!admitted.again());
+        assert_eq!(again(ask(&house, by(Some("second"))).await), admitted.admission());
+        let lost = admitted.admission();
+        for other in [Some("first"), None] {
+            assert_eq!(ask(&house, by(other)).await.unwrap_err().code().as_str(), "gate.attempt_used");
+        }
+        let next = House::of(house.world, Vec::new()).await;
+        for state in [ActionState::Intent, ActionState::InDoubt] {
+            for other in [Some("first"), None] {
+                assert_eq!(ask(&next, by(other)).await.unwrap_err().code().as_str(), "gate.attempt_used");
+            }
+            assert_eq!(next.record(&chain).await[0].state, state, "who cannot know changes nothing: a human sees the doubt");
+            next.gate.mark_in_doubt(&server("default")).await.unwrap();
+        }
+        let taken = granted(ask(&next, by(Some("second"))).await);
+        assert_eq!((taken.admission(), taken.again()), (lost, true));
+        next.gate.settle(*taken, Outcome { ok: true, ..Outcome::default() }).await.unwrap();
     })
     .await;
 }

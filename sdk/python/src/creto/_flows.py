@@ -117,6 +117,16 @@ def retried(call: Call, on: type[TransportError]) -> Flow[Any]:
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """One attempt at an action: what it is called in whichever process, and who asks here. The server repeats an admission to the asker
+    that got it and to nobody else: no other can know whether the action was done.
+    """
+
+    name: str
+    asker: str
+
+
+@dataclass(frozen=True)
 class Action:
     """What is asked. Asking the very same one again finds the request that is already open."""
 
@@ -129,17 +139,19 @@ class Action:
     call: str | None = None
     """The agent's own name for this call: it is one attempt, in whichever process, and is admitted once."""
 
-    def attempt(self) -> str:
-        """What the attempt is called."""
-        return self.call or str(uuid.uuid4())
+    def attempt(self) -> Attempt:
+        """One attempt, asked here: what another process asks under the same name, the server tells apart."""
+        asker = str(uuid.uuid4())
+        return Attempt(self.call or asker, asker)
 
-    def body(self, attempt: str, timeout_secs: float | None, wait_secs: float) -> dict[str, Any]:
-        """The JSON of asking. Under the same `attempt` the answer is the same, however often it is lost on its way."""
+    def body(self, attempt: Attempt, timeout_secs: float | None, wait_secs: float) -> dict[str, Any]:
+        """The JSON of asking. To the same `attempt` the answer is the same, however often it is lost on its way."""
         body: dict[str, Any] = {
             "action": self.action,
             "resource": self.resource,
             "arguments": dict(self.arguments),
-            "attempt_id": attempt,
+            "attempt_id": attempt.name,
+            "asker_id": attempt.asker,
             "wait_secs": math.ceil(wait_secs),
         }
         if self.reason is not None:
@@ -166,7 +178,7 @@ class AskOptions(TypedDict, total=False):
     """The agent's own name for this call, at most 64 letters, digits, `-`, `_`, `.` and `:`: under it the call is admitted once."""
 
 
-def _asking(action: Action, attempt: str, timeout_secs: float | None, wait_secs: float) -> Call:
+def _asking(action: Action, attempt: Attempt, timeout_secs: float | None, wait_secs: float) -> Call:
     return Call("POST", "/v1/actions", action.body(attempt, timeout_secs, wait_secs), wait_secs=wait_secs)
 
 
@@ -177,12 +189,17 @@ def ask(action: Action, *, timeout_secs: float | None, wait_secs: float) -> Flow
     for tries in range(TRIES_MAX):
         try:
             return _first(_model.admitted((yield call)), lost)
-        except TransportError:
+        except TransportError as error:
             if tries == TRIES_MAX - 1:
                 raise
-            lost = True
+            lost = lost or _may_have_arrived(error)
             yield Pause(0.1 * 4**tries)
     raise AssertionError("unreachable")
+
+
+def _may_have_arrived(error: TransportError) -> bool:
+    """Whether its answer can have been lost: what never reached the server was answered to nobody."""
+    return not isinstance(error, ConnectError)
 
 
 def _first(answer: Granted | Pending, lost: bool) -> Granted | Pending:
@@ -211,8 +228,8 @@ def obtain(action: Action, *, timeout_secs: float | None, clock: Callable[[], fl
         wait_secs = max(1.0, min(CALL_WAIT_SECS_MAX, end - clock()))
         try:
             answer = _first(_model.admitted((yield _asking(action, attempt, timeout_secs, wait_secs))), lost)
-        except TransportError:
-            lost = True
+        except TransportError as error:
+            lost = lost or _may_have_arrived(error)
             if clock() - last_answer_at > wait_secs + OUTAGE_SECS_MAX:
                 raise
         else:
