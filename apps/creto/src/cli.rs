@@ -129,6 +129,9 @@ pub(crate) struct ServeArgs {
     /// A configuration file (TOML) [default: config.toml in the data directory, where there is one].
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Begin an installation for tests: its decisions bind nobody, and its receipts say so. It stays one.
+    #[arg(long)]
+    pub(crate) test_mode: bool,
 }
 
 /// `creto run`.

@@ -47,6 +47,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Serve(args) => {
             let mut config = Config::load(data, args.listen, args.config.as_deref())?;
             config.file.public_url = args.public_url.or(config.file.public_url);
+            config.file.test_mode |= args.test_mode;
             serve::serve(config).await
         }
         Command::Doctor(args) => doctor::doctor(Config::load(data, args.listen, args.config.as_deref())?, json).await,
@@ -56,6 +57,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Agent(AgentCommand::Key(args)) => own_keys::own_keys(data, act_as, args, json).await,
         Command::Meter(MeterCommand::Track(args)) => metering::track(args, json).await,
         Command::Oversight(OversightCommand::Verify(args)) => oversight::verify(&args, json),
+        Command::Oversight(OversightCommand::Ask(args)) => oversight::ask(args, json).await,
         Command::Meter(MeterCommand::Ingest(args)) => ingest::ingest(args, json).await,
         Command::Audit(AuditCommand::Verify(args)) => audit::verify(&Config::load(data, None, None)?, args, json).await,
         command => {

@@ -38,6 +38,8 @@ pub struct ConfigFile {
     pub servicenow: Option<ServiceNowFile>,
     /// The identity provider people may sign in through.
     pub oidc: Option<OidcFile>,
+    /// Begins an installation for tests: its decisions bind nobody, and its receipts say so. Only in a data directory that is not used yet.
+    pub test_mode: bool,
     /// Sandboxes kept warm.
     pub warm_sandboxes: usize,
     /// How fast agents may act: everybody, the agents of a tenant, one agent.
@@ -73,6 +75,9 @@ pub struct EmailFile {
     /// Who we are there; the password is `CRETO_SMTP_PASSWORD`.
     #[serde(default)]
     pub user: Option<String>,
+    /// Domains to whose addresses an agent's request may have mail sent, beside the domain mails are from.
+    #[serde(default)]
+    pub domains: Vec<String>,
 }
 
 /// A Slack application.
@@ -163,6 +168,7 @@ impl Default for ConfigFile {
             teams: false,
             servicenow: None,
             oidc: None,
+            test_mode: false,
             warm_sandboxes: 0,
             rates: Vec::new(),
             outbound_allow: Vec::new(),

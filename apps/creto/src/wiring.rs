@@ -122,6 +122,7 @@ fn migrations() -> Vec<MigrationSet> {
         creto_oversight::MIGRATIONS,
         creto_oversight::CHANNEL_MIGRATIONS,
         creto_oversight::humanlayer::MIGRATIONS,
+        creto_oversight::MODE_MIGRATIONS,
         creto_messaging::MIGRATIONS,
     ]
 }
@@ -142,11 +143,16 @@ impl House {
             None => MasterKey::load_or_create(&kept.join("master.key"))?,
         };
         let ring = Arc::new(KeyRing::open(&kept.join("keys"), master, AlgorithmPolicy::default(), &*clock)?);
-        let authority = Authority::new(db.clone(), Arc::clone(&ring), Arc::clone(&clock), &config.file.trust_domain).await?;
-        let credentials = Arc::new(Credentials::new(authority.clone()));
         let (tenant, name) = (config.file.tenant.clone(), local_name());
         let server =
             NhiId::new(&config.file.trust_domain, &tenant, NhiKind::Service, SERVER_NAME).map_err(|e| Failure::start(e.to_string()))?;
+        // Before anything else is committed: an installation is one for tests from its first commit or never.
+        let test_mode = creto_oversight::test_mode::settle(&db, &server, clock.now(), config.file.test_mode).await?;
+        if test_mode {
+            tracing::warn!("this installation is for tests: what is decided here binds nobody");
+        }
+        let authority = Authority::new(db.clone(), Arc::clone(&ring), Arc::clone(&clock), &config.file.trust_domain).await?;
+        let credentials = Arc::new(Credentials::new(authority.clone()));
         let human = NhiId::new(&config.file.trust_domain, &tenant, NhiKind::Human, &name).map_err(|e| Failure::start(e.to_string()))?;
         let sequencer = Arc::new(Sequencer::start(db.clone(), &ring, &data.join("log"), Arc::clone(&clock))?);
         write_private(&data.join(LOG_KEYS), &sequencer.trust().now().to_json()?)?;
@@ -155,6 +161,7 @@ impl House {
         let accounts = Accounts::new(db.clone());
         let deadlines = DatabaseClock::start(db.clone()).await?;
         let desk = Desk::new(db.clone(), Arc::new(deadlines.clone()), server.clone()).with_people(Arc::new(Active(authority.clone())));
+        let desk = desk.in_test_mode(test_mode);
         let limits = rate_limits(&config.file.rates)?;
         let gate = Gate::new(GateOptions {
             authority: authority.clone(),

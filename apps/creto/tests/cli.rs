@@ -9,6 +9,7 @@ mod cli {
     mod house;
     mod keys;
     mod messages;
+    mod oversight;
     mod refusals;
     mod sandbox;
     mod serve;

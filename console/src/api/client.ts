@@ -4,7 +4,13 @@ import type {
   AccountState, CostNode, EventProof, InvoiceDetail, InvoiceFee, InvoiceRow, LogEntries, LogReport, Me,
   MeteredEvent, OversightRequest, Passkey, ProblemBody, ProvenLeaf, Revision, Run, RunDetail, Session, WalletRow,
 } from "./types";
-import { type NewPasskey, type Question, use } from "../core/passkey";
+import { type Assertion, type NewPasskey, type Question, use } from "../core/passkey";
+
+/** What an approval names: the action's digest, and the digest of the view where some of it is hidden. Both computed here. */
+export interface Seen {
+  digest: string;
+  shown?: string;
+}
 
 /** A failed call: what happened, its stable code, and what to do. */
 export class Problem extends Error {
@@ -109,8 +115,11 @@ export const api = {
   redeemInvite: (token: string, password: string) => call<void>("POST", "/v1/invites", { token, password }),
   passkeys: async (signal?: AbortSignal) => (await call<{ passkeys: Passkey[] }>("GET", "/v1/passkeys", undefined, signal)).passkeys,
   passkeyOptions: () => call<Question>("POST", "/v1/passkeys/options", {}),
-  registerPasskey: (made: NewPasskey & { label: string }) => call<Passkey>("POST", "/v1/passkeys", made),
-  removePasskey: (credential: string) => call<void>("DELETE", `/v1/passkeys/${part(credential)}`),
+  registerPasskey: (made: NewPasskey & { label: string; proof?: Assertion }) => call<Passkey>("POST", "/v1/passkeys", made),
+  async removePasskey(credential: string): Promise<void> {
+    const question = await call<Question>("POST", "/v1/passkeys/options", {});
+    await call<void>("DELETE", `/v1/passkeys/${part(credential)}`, { proof: await use(question) });
+  },
 
   /** Pending ones, and the newest of all: an old request may still wait when many newer ones are decided. */
   async requests(signal?: AbortSignal): Promise<OversightRequest[]> {
@@ -132,8 +141,8 @@ export const api = {
     return [...new Map([...pending.requests, ...newest.requests].map((request) => [request.id, request])).values()];
   },
   request: (id: string, signal?: AbortSignal) => call<OversightRequest>("GET", `/v1/oversight/requests/${part(id)}`, undefined, signal),
-  approve: (id: string, digest: string, comment: string) =>
-    call<OversightRequest>("POST", `/v1/oversight/requests/${part(id)}/approve`, comment === "" ? { digest } : { digest, comment }),
+  approve: (id: string, seen: Seen, comment: string) =>
+    call<OversightRequest>("POST", `/v1/oversight/requests/${part(id)}/approve`, comment === "" ? seen : { ...seen, comment }),
   deny: (id: string, comment: string) =>
     call<OversightRequest>("POST", `/v1/oversight/requests/${part(id)}/deny`, comment === "" ? {} : { comment }),
 
@@ -142,11 +151,11 @@ export const api = {
     call<OversightRequest>("POST", `/v1/oversight/requests/${part(id)}/edit`, { revision, arguments: args }),
   revisions: async (id: string, signal?: AbortSignal) =>
     (await call<{ revisions: Revision[] }>("GET", `/v1/oversight/requests/${part(id)}/revisions`, undefined, signal)).revisions,
-  decideByMail: (id: string, token: string, choice: "approve" | "deny", digest: string, comment: string) =>
-    call<OversightRequest>("POST", `/v1/oversight/requests/${part(id)}/mail`, { token, choice, digest, ...(comment === "" ? {} : { comment }) }),
-  async approveByPasskey(id: string, digest: string, comment: string): Promise<OversightRequest> {
-    const question = await call<Question>("POST", `/v1/oversight/requests/${part(id)}/passkey/options`, { digest });
-    const body = { digest, ...(comment === "" ? {} : { comment }), ...(await use(question)) };
+  decideByMail: (id: string, token: string, choice: "approve" | "deny", seen: Seen, comment: string) =>
+    call<OversightRequest>("POST", `/v1/oversight/requests/${part(id)}/mail`, { token, choice, ...seen, ...(comment === "" ? {} : { comment }) }),
+  async approveByPasskey(id: string, seen: Seen, comment: string): Promise<OversightRequest> {
+    const question = await call<Question>("POST", `/v1/oversight/requests/${part(id)}/passkey/options`, { digest: seen.digest });
+    const body = { ...seen, ...(comment === "" ? {} : { comment }), ...(await use(question)) };
     return call<OversightRequest>("POST", `/v1/oversight/requests/${part(id)}/passkey`, body);
   },
   me: (signal?: AbortSignal) => call<Me>("GET", "/v1/oversight/me", undefined, signal),

@@ -3659,6 +3659,11 @@ export interface components {
             /** @description With which arguments, all of them. */
             arguments?: Record<string, never>;
             /**
+             * @description Which of those who ask under the attempt this is, where several processes may, such as those that take over a workflow: a name it
+             *     made for itself, of the same letters. An admission is given again to the asker that got it, and to nobody else.
+             */
+            asker_id?: string | null;
+            /**
              * @description What the client calls this attempt: asked again under the same name, the answer is the same. Of at most 64 letters, digits, `-`,
              *     `_`, `.` and `:`; unique for each attempt of the agent.
              */
@@ -3831,6 +3836,8 @@ export interface components {
         ApproveInput: {
             comment?: string | null;
             digest: string;
+            /** @description The digest of the view, where some of the action was hidden. */
+            shown?: string | null;
         };
         /** @description What the browser gave for a use of a passkey, base64url. */
         AssertionInput: {
@@ -3871,6 +3878,8 @@ export interface components {
              * @description The revision that was seen.
              */
             revision: number;
+            /** @description The digest of the view, where some of the action was hidden. */
+            shown?: string | null;
         };
         /** @description A metric, checked. */
         BillableMetric: {
@@ -4983,6 +4992,8 @@ export interface components {
             comment?: string | null;
             /** @description What an approval approves. */
             digest?: string | null;
+            /** @description The digest of the view, where some of the action was hidden. */
+            shown?: string | null;
             /** @description The link's secret. */
             token: string;
         };
@@ -5108,6 +5119,7 @@ export interface components {
             client_data: string;
             /** @description What its holder calls it. */
             label: string;
+            proof?: components["schemas"]["AssertionInput"] | null;
         };
         /** @description No input. */
         Nothing: Record<string, never>;
@@ -5169,6 +5181,8 @@ export interface components {
             comment?: string | null;
             credential: string;
             digest: string;
+            /** @description The digest of the view, where some of the action was hidden. */
+            shown?: string | null;
             signature: string;
         };
         PasskeyOptionsInput: {
@@ -5617,6 +5631,11 @@ export interface components {
             /** @description Whether the votes that it had would have been enough. */
             still_met: boolean;
         };
+        /** @description What a passkey is removed with. */
+        Removal: {
+            /** @description The challenge of `POST /v1/passkeys/options`, answered with a passkey the person holds. */
+            proof: components["schemas"]["AssertionInput"];
+        };
         ReplyInput: {
             text: string;
         };
@@ -5707,8 +5726,15 @@ export interface components {
              * @description The step of the escalation chain, over all rounds; the first is 0.
              */
             step: number;
+            /** @description Whether it was asked in a test: it binds nobody. */
+            test: boolean;
             /** @description What approver and agent said to each other. */
             thread: components["schemas"]["Said"][];
+            /**
+             * @description Where something was left out: what is shown, as RFC 8785 JSON text of `{action, digest, hidden}`. An approval names the SHA-256 of
+             *     this text as `shown`.
+             */
+            view?: string | null;
             /** @description The votes on this revision. */
             votes: components["schemas"]["Vote"][];
         };
@@ -6148,6 +6174,8 @@ export interface components {
             roles: string;
             /** @description For whom: somebody else where they stand in, else themselves. */
             seat: string;
+            /** @description The digest of what they were shown, where some of the action was hidden from them: see [`crate::model::redaction`]. */
+            shown?: string | null;
         };
         /** @description A vote. */
         VoteInput: {
@@ -6162,6 +6190,8 @@ export interface components {
              * @description The revision that was seen.
              */
             revision: number;
+            /** @description The digest of the view, where some of the action was hidden. */
+            shown?: string | null;
             /** @description For whom the caller stands in. */
             stands_in_for?: string | null;
         };
@@ -14253,7 +14283,11 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Removal"];
+            };
+        };
         responses: {
             /** @description done */
             200: {

@@ -1,7 +1,7 @@
 /** One request: everything the decision is about, and the decision. */
 
 import { type KeyboardEvent, type ReactNode, useEffect, useRef, useState } from "react";
-import { Problem, api } from "../api/client";
+import { Problem, type Seen, api } from "../api/client";
 import type { OversightRequest } from "../api/types";
 import { canHash, sha256, toHex, utf8 } from "../core/bytes";
 import { stateAt } from "../core/inbox";
@@ -9,6 +9,7 @@ import { fromMicros, micros, money } from "../core/money";
 import { href } from "../core/route";
 import { countdown, duration, millis, moment } from "../core/time";
 import { named } from "../core/timeline";
+import { viewed } from "../core/view";
 import { unavailable } from "../core/passkey";
 import { Canonical } from "../ui/canonical";
 import { Edits, MoreWays } from "../ui/change";
@@ -42,27 +43,30 @@ export function RequestDetail({ id, listed, others, changed, approver, now, mail
   return <Detail request={request} others={others} changed={changed} approver={approver} now={now} mail={mail} />;
 }
 
-/** What hashing the shown bytes in this browser gave. */
+/** What hashing the shown bytes in this browser gave; `same` where they name this very action. */
 type Check = { readonly is: "computing" } | { readonly is: "cannot" } | { readonly is: "done"; readonly hex: string; readonly same: boolean };
 
 function useDigest(request: OversightRequest): Check {
   const [check, setCheck] = useState<Check>({ is: canHash() ? "computing" : "cannot" });
+  const { action, digest, view } = request;
   useEffect(() => {
     if (!canHash()) return;
     let current = true;
-    void sha256(utf8(request.action)).then((hash) => {
+    void sha256(utf8(view ?? action)).then((hash) => {
       const hex = toHex(hash);
-      if (current) setCheck({ is: "done", hex, same: hex === request.digest.toLowerCase() });
+      if (current) setCheck({ is: "done", hex, same: view ? viewed(view)?.digest === digest : hex === digest.toLowerCase() });
     });
     return () => {
       current = false;
     };
-  }, [request.action, request.digest]);
+  }, [action, digest, view]);
   return check;
 }
 
 function Detail({ request, others, changed, approver, now, mail }: Omit<Props, "id" | "listed"> & { request: OversightRequest }): ReactNode {
   const { action, resource } = named(request.action);
+  // Where something is hidden the view is what is read and approved; it names the digest of the whole action.
+  const partly = request.view ? viewed(request.view) : undefined;
   const check = useDigest(request);
   const [lost, setLost] = useState<Problem>();
   const left = countdown(request.opened_at, request.deadline, now);
@@ -120,7 +124,14 @@ function Detail({ request, others, changed, approver, now, mail }: Omit<Props, "
       )}
 
       <h2>{pending ? "What exactly will happen" : "What exactly was asked"}</h2>
-      <Canonical text={request.action} />
+      {request.test && <p className="note-warn">This installation is for tests: what is decided here binds nobody.</p>}
+      {partly && (
+        <p className="note-warn">
+          Hidden from you: {partly.hidden.map((name) => <code key={name}><Visible text={name} /> </code>)}
+          The digest in the text below covers it, and your approval names what you were shown.
+        </p>
+      )}
+      <Canonical text={request.view ?? request.action} />
       <p className={check.is === "done" && !check.same ? "digest bad" : "digest"}>
         <span className="soft">SHA-256</span>
         <Hash hex={check.is === "done" ? check.hex : request.digest} />
@@ -136,8 +147,8 @@ function Detail({ request, others, changed, approver, now, mail }: Omit<Props, "
       {pending && approver && (
         <Decision
           request={request}
-          digest={check.is === "done" ? check.hex : request.digest}
-          may={check.is === "cannot" || (check.is === "done" && check.same)}
+          seen={request.view && check.is === "done" ? { digest: request.digest, shown: check.hex } : { digest: check.is === "done" ? check.hex : request.digest }}
+          may={(check.is === "cannot" && !request.view) || (check.is === "done" && check.same)}
           changed={changed}
           tooLate={setLost}
           mail={mail}
@@ -241,7 +252,7 @@ function Decided({ request, state }: { request: OversightRequest; state: Oversig
 
 interface DecisionProps {
   request: OversightRequest;
-  digest: string;
+  seen: Seen;
   /** Whether approving is offered: not while the digest is computed, and never when it is another. */
   may: boolean;
   changed: () => void;
@@ -250,13 +261,13 @@ interface DecisionProps {
 }
 
 /** Sends the decision the way it was taken: with a mail's secret, by passkey, or by a click. */
-function decide(id: string, how: "approve" | "passkey" | "deny", digest: string, comment: string, mail: string | undefined) {
-  if (mail !== undefined && how !== "passkey") return api.decideByMail(id, mail, how, digest, comment);
-  if (how === "passkey") return api.approveByPasskey(id, digest, comment);
-  return how === "approve" ? api.approve(id, digest, comment) : api.deny(id, comment);
+function decide(id: string, how: "approve" | "passkey" | "deny", seen: Seen, comment: string, mail: string | undefined) {
+  if (mail !== undefined && how !== "passkey") return api.decideByMail(id, mail, how, seen, comment);
+  if (how === "passkey") return api.approveByPasskey(id, seen, comment);
+  return how === "approve" ? api.approve(id, seen, comment) : api.deny(id, comment);
 }
 
-function Decision({ request, digest, may, changed, tooLate, mail }: DecisionProps): ReactNode {
+function Decision({ request, seen, may, changed, tooLate, mail }: DecisionProps): ReactNode {
   const [asking, setAsking] = useState<"approve" | "passkey" | "deny">();
   const [comment, setComment] = useState("");
   const [busy, setBusy] = useState(false);
@@ -274,7 +285,7 @@ function Decision({ request, digest, may, changed, tooLate, mail }: DecisionProp
     if (!asking || busy || tooLong || (asking !== "deny" && !may)) return;
     setBusy(true);
     setProblem(undefined);
-    const decided = decide(request.id, asking, digest, comment.trim(), mail);
+    const decided = decide(request.id, asking, seen, comment.trim(), mail);
     decided
       .then(
         () => setAsking(undefined),
@@ -328,7 +339,7 @@ function Decision({ request, digest, may, changed, tooLate, mail }: DecisionProp
           <button type="button" className="deny" onClick={() => setAsking("deny")}>
             Deny <kbd>d</kbd>
           </button>
-          <span className="soft">You approve exactly <code>{digest.slice(0, 8)}…{digest.slice(-8)}</code>, once.</span>
+          <span className="soft">You approve exactly <code>{seen.digest.slice(0, 8)}…{seen.digest.slice(-8)}</code>, once.</span>
         </div>
       ) : (
         <div className="decision-ask">

@@ -4,7 +4,7 @@ import { type FormEvent, type ReactNode, useState } from "react";
 import { Problem, api } from "../api/client";
 import type { Me, Session } from "../api/types";
 import { identity } from "../core/identity";
-import { create, unavailable } from "../core/passkey";
+import { create, unavailable, use } from "../core/passkey";
 import { moment } from "../core/time";
 import { useLoad } from "../ui/load";
 import { Await, Empty, Head, ProblemBox, Visible, Who } from "../ui/parts";
@@ -27,8 +27,11 @@ export function You({ session }: { session: Session }): ReactNode {
     const form = event.currentTarget;
     const label = String(new FormData(form).get("label") ?? "");
     const register = async () => {
-      const made = await create(await api.passkeyOptions(), identity(session.identity).name);
-      await api.registerPasskey({ label, ...made });
+      const question = await api.passkeyOptions();
+      // Whoever holds a passkey adds another with it: a password alone is not enough.
+      const proof = question.credentials.length > 0 ? await use(question) : undefined;
+      const made = await create(question, identity(session.identity).name);
+      await api.registerPasskey({ label, ...made, ...(proof ? { proof } : {}) });
       form.reset();
     };
     work(register());

@@ -446,6 +446,35 @@ const tests = {
     await context.close();
   },
 
+  async "an approver who may not see a secret approves what they were shown"(fixture) {
+    const document = { requirement: { at_least: { count: 1, of: ["role:approver"] } }, separation: "agents", secrets: ["card"] };
+    await fixture.server.owner("PUT", "/v1/oversight/policies/require_approval", { policy: document });
+    await fixture.server.owner("POST", "/v1/accounts", { name: "eve", password: PASSWORD });
+    const { page, context, complaints } = await open(fixture);
+    await page.getByLabel("Name").fill("eve");
+    await page.getByLabel("Password").fill(PASSWORD);
+    await page.keyboard.press("Enter");
+    await page.getByRole("navigation", { name: "pages" }).waitFor();
+    const asked = await ask(fixture, { arguments: { card: "4111111111111111", amount: "12.50" } });
+    await goto(page, `#/inbox/${asked.id}`);
+    await sees(page, "computed here from the text above");
+    const shown = await page.locator(".laid-out").innerText();
+    assert.match(shown, /"card": "\(hidden\)"/);
+    assert.ok(shown.includes(asked.digest), "the text names the digest of the whole action");
+    assert.equal((await page.content()).includes("4111111111111111"), false);
+    const computed = (await page.locator(".digest .hash").innerText()).replace(/\s/g, "");
+    assert.notEqual(computed, asked.digest);
+    await page.keyboard.press("a");
+    await page.locator("textarea").waitFor();
+    await page.keyboard.press("Enter");
+    await sees(page.locator(".decided"), "Approved");
+    const { votes } = await fixture.server.owner("GET", `/v1/oversight/requests/${asked.id}`);
+    assert.deepEqual([votes[0].digest, votes[0].shown], [asked.digest, computed]);
+    assert.equal((await asked.again()).json.state, "granted");
+    assert.deepEqual(complaints, []);
+    await context.close();
+  },
+
   async "whoever lost their password comes back by an operator's invitation, once"(fixture) {
     await fixture.server.owner("POST", "/v1/accounts", { name: "lost", password: PASSWORD });
     const { url } = await fixture.server.owner("POST", "/v1/accounts/lost/invite", {});

@@ -17,6 +17,7 @@ mod dispatch;
 pub mod email;
 pub mod http;
 mod people;
+mod requested;
 #[cfg(feature = "servicenow")]
 pub mod servicenow;
 #[cfg(feature = "slack")]
@@ -40,7 +41,7 @@ use crate::desk::Desk;
 use creto_db::Db;
 
 pub use card::Card;
-pub use people::{Link, Preferences};
+pub use people::{Link, Preferences, Seen};
 
 /// Whom a card goes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,6 +130,12 @@ pub trait Channel: Send + Sync + fmt::Debug {
     /// Rooms and services that are told besides people; people are told at their own addresses.
     fn rooms(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// Whether it sends to a place that an agent's request names. An agent must not have us write to anybody in the world.
+    fn takes(&self, address: &str) -> bool {
+        let _ = address;
+        false
     }
 
     /// Tells a target, and answers how the card is found again; empty where cards cannot be changed.

@@ -172,6 +172,7 @@ impl Desk {
             stands_in_for: None,
             choice,
             digest: approve,
+            shown: None,
             revision: None,
             comment: comment.map(str::to_owned),
             option: None,

@@ -7,12 +7,14 @@ use creto_enablement_common::Gate;
 use creto_enablement_common::gate::Reviewed;
 use creto_kernel::id::RequestId;
 use creto_kernel::{Digest, canonical};
+use creto_nhi::Role;
 use serde_json::{Map, Value};
 
 use crate::core::schema;
 use crate::desk::{ACTION_BYTES_MAX, Desk};
 use crate::error::OversightError;
 use crate::model::command::{Command, Revised};
+use crate::model::redaction;
 use crate::model::request::Request;
 use crate::model::voter::Voter;
 
@@ -30,17 +32,27 @@ impl Edits {
         Self { desk, gate }
     }
 
-    /// Replaces the arguments of a waiting request: revision n+1, with the votes of revision n void.
+    /// Replaces the arguments of a waiting request: revision n+1, with the votes of revision n void. What an editor may not see, and leaves
+    /// as it is shown to them, stays as it was.
     ///
     /// Errors: `oversight.bad_edit` where the tool's schema or policy refuses the new arguments, `oversight.not_editable`,
     /// `oversight.wrong_revision`, and those of a vote.
-    pub async fn edit(&self, voter: Voter, id: RequestId, revision: u32, arguments: Map<String, Value>) -> Result<Request, OversightError> {
+    pub async fn edit(
+        &self,
+        voter: Voter,
+        id: RequestId,
+        revision: u32,
+        mut arguments: Map<String, Value>,
+    ) -> Result<Request, OversightError> {
         let tenant = voter.person().tenant().clone();
         let asked = self.desk.original(&tenant, id).await?;
+        let mut action: Map<String, Value> = serde_json::from_str(&asked.action).map_err(|_| OversightError::Unreadable)?;
+        if let Some(original) = action.get_mut("arguments").and_then(Value::as_object_mut).filter(|_| !voter.roles().has(Role::Operator)) {
+            redaction::restore(&mut arguments, original, &asked.secrets);
+        }
         if let Some(rules) = &asked.schema {
             schema::check(rules, &Value::Object(arguments.clone())).map_err(OversightError::BadEdit)?;
         }
-        let mut action: Map<String, Value> = serde_json::from_str(&asked.action).map_err(|_| OversightError::Unreadable)?;
         action.insert("arguments".to_owned(), Value::Object(arguments));
         let bytes = canonical::to_vec(&action).map_err(|e| OversightError::BadEdit(e.to_string()))?;
         if bytes.len() > ACTION_BYTES_MAX {

@@ -50,6 +50,9 @@ pub enum OversightError {
         /// The decision's.
         sent: String,
     },
+    /// Some of the action is hidden from the voter, and the approval does not name what they were shown.
+    #[error("some of this action is hidden from you: the approval must name, as `shown`, the SHA-256 of the view you were given")]
+    ShownMismatch,
     /// The decision was made for another revision.
     #[error("the decision was made for revision {sent}, and the request is at revision {actual}")]
     WrongRevision {
@@ -111,6 +114,9 @@ pub enum OversightError {
     /// A receipt does not prove what it says.
     #[error("{0}")]
     BadReceipt(String),
+    /// The database holds what was done in earnest.
+    #[error("this installation is live: something was done in it that binds, so it cannot become one for tests")]
+    Live,
     /// A comment is too long.
     #[error("the comment is longer than {0} bytes")]
     CommentTooLong(usize),
@@ -168,6 +174,7 @@ impl Coded for OversightError {
             Self::AlreadyVoted(_) => ErrorCode::new("oversight.already_voted"),
             Self::AlreadyAcknowledged(_) => ErrorCode::new("oversight.already_acknowledged"),
             Self::DigestMismatch { .. } => ErrorCode::new("oversight.digest_mismatch"),
+            Self::ShownMismatch => ErrorCode::new("oversight.shown_mismatch"),
             Self::WrongRevision { .. } => ErrorCode::new("oversight.wrong_revision"),
             Self::WrongKind => ErrorCode::new("oversight.wrong_kind"),
             Self::StrongerProofNeeded => ErrorCode::new("oversight.stronger_proof_needed"),
@@ -185,6 +192,7 @@ impl Coded for OversightError {
             Self::LegalHold(_) => ErrorCode::new("oversight.legal_hold"),
             Self::BadCheckpoint(_) => ErrorCode::new("oversight.bad_checkpoint"),
             Self::BadReceipt(_) => ErrorCode::new("oversight.bad_receipt"),
+            Self::Live => ErrorCode::new("oversight.live"),
             Self::CommentTooLong(_) => ErrorCode::new("oversight.comment_too_long"),
             Self::UnknownAdmission(_) => ErrorCode::new("oversight.unknown_admission"),
             Self::ReservedAction(_) => ErrorCode::new("oversight.reserved_action"),
@@ -208,6 +216,7 @@ impl Coded for OversightError {
             Self::AlreadyDecided(_)
             | Self::DeadlinePassed
             | Self::DigestMismatch { .. }
+            | Self::ShownMismatch
             | Self::WrongRevision { .. }
             | Self::WrongKind
             | Self::AlreadyVoted(_)
@@ -217,6 +226,7 @@ impl Coded for OversightError {
             | Self::CallConflict(_)
             | Self::ReviewOverdue
             | Self::LegalHold(_)
+            | Self::Live
             | Self::BadCheckpoint(_) => Kind::Conflict,
             Self::NotAnApprover(_) | Self::NotEligible(_) | Self::SeparationOfDuties(_) | Self::StrongerProofNeeded => Kind::Denied,
             Self::CommentTooLong(_)
@@ -244,9 +254,12 @@ impl Coded for OversightError {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::NotAnApprover(_) => "sign in to the console, or use a key made with `creto key create --role approver`",
-            Self::DigestMismatch { .. } | Self::WrongRevision { .. } => "read the request again and decide on what it shows now",
+            Self::DigestMismatch { .. } | Self::ShownMismatch | Self::WrongRevision { .. } => {
+                "read the request again and decide on what it shows now"
+            }
             Self::SeparationOfDuties(_) => "ask somebody else; `GET /v1/oversight/requests/{id}` says who may decide",
             Self::StrongerProofNeeded => "decide in the console with a registered passkey",
+            Self::Live => "begin a test installation in a data directory, and a database, of its own",
             Self::TooManyPending(_) => "decide or cancel some of them first",
             Self::ReviewOverdue => "ask another approver to review it: `POST /v1/oversight/requests/{id}/review`",
             Self::UnknownAdmission(_) => "after a restart the action is in doubt: see `creto doubts`",

@@ -23,7 +23,10 @@ use utoipa::ToSchema;
 use crate::actions::{ActionInput, Actions, Admitted, OutcomeInput};
 use crate::desk::Desk;
 use crate::error::OversightError;
+use crate::model::case::Choice;
+use crate::model::command::Ballot;
 use crate::model::request::{Page, Request, RequestFilter, State as RequestState};
+use crate::model::voter::Voter;
 
 /// Oversight's endpoints.
 #[must_use]
@@ -91,6 +94,10 @@ struct Filter {
 struct ApproveInput {
     #[schema(value_type = String)]
     digest: Digest,
+    /// The digest of the view, where some of the action was hidden.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    shown: Option<Digest>,
     #[serde(default)]
     comment: Option<String>,
 }
@@ -120,6 +127,31 @@ pub(crate) fn request_for(caller: &Caller, request: Request) -> Request {
     if own || caller.0.roles.has(Role::Operator) { request } else { request.redacted() }
 }
 
+/// What an approval names beside the action's digest: nothing where its voter sees the whole action, else the digest of what they were
+/// shown, which they computed from what they read.
+///
+/// Errors: `oversight.shown_mismatch` for another one or none, `oversight.digest_mismatch` where the approval is not of this action.
+pub(crate) async fn shown_to(
+    desk: &Desk,
+    caller: &Caller,
+    id: RequestId,
+    digest: Option<Digest>,
+    shown: Option<Digest>,
+) -> Result<Option<Digest>, OversightError> {
+    let request = request_for(caller, desk.get(caller.0.tenant(), id).await?);
+    if digest != Some(request.digest) {
+        let sent = digest.map_or_else(|| "none".to_owned(), |sent| sent.to_string());
+        return Err(OversightError::DigestMismatch { actual: request.digest.to_string(), sent });
+    }
+    let seen = request.view.as_ref().map(|view| Digest::of(view.as_bytes()));
+    match (seen, shown) {
+        (Some(seen), Some(sent)) if seen == sent => Ok(Some(seen)),
+        (None, None) => Ok(None),
+        (None, Some(sent)) if sent == request.digest => Ok(None),
+        _ => Err(OversightError::ShownMismatch),
+    }
+}
+
 fn page_for(caller: &Caller, page: Page) -> Page {
     Page { requests: page.requests.into_iter().map(|request| request_for(caller, request)).collect(), next: page.next }
 }
@@ -145,7 +177,18 @@ async fn approve(
     Path(id): Path<String>,
     StrictJson(input): StrictJson<ApproveInput>,
 ) -> Result<Json<Request>, Problem> {
-    Ok(Json(request_for(&caller, desk.decide(&caller.0, request_id(&id)?, Some(input.digest), input.comment.as_deref()).await?)))
+    let id = request_id(&id)?;
+    let ballot = Ballot {
+        voter: Voter::of(&caller.0)?,
+        stands_in_for: None,
+        choice: Choice::Approve,
+        digest: Some(input.digest),
+        shown: shown_to(&desk, &caller, id, Some(input.digest), input.shown).await?,
+        revision: None,
+        comment: input.comment,
+        option: None,
+    };
+    Ok(Json(request_for(&caller, desk.vote(id, ballot).await?)))
 }
 
 async fn deny(

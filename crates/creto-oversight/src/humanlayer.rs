@@ -21,6 +21,7 @@ use crate::desk::{Desk, NewRequest};
 use crate::error::OversightError;
 use crate::model::case::{Case, Choice, Kind};
 use crate::model::command::{Ballot, Command};
+use crate::model::redaction;
 use crate::model::request::State;
 use crate::model::voter::Voter;
 use crate::store::humanlayer as store;
@@ -58,6 +59,11 @@ impl Seen {
             Self::Own(agent) => agent.tenant(),
             Self::All(tenant) => tenant,
         }
+    }
+
+    /// Whether secret arguments are seen too: an agent's own, and by whoever runs the installation.
+    fn in_clear(&self, who: &Principal) -> bool {
+        matches!(self, Self::Own(_)) || who.roles.has(Role::Operator)
     }
 
     const fn agent(&self) -> Option<&NhiId> {
@@ -103,7 +109,7 @@ impl HumanLayer {
         let extra = String::from_utf8(extra).map_err(|e| bad(&e))?;
         if let Some(known) = self.latest(&seen, wanted.asked, &wanted.call_id).await? {
             return if known.extra.as_ref() == Some(&extra) {
-                shown(wanted.asked, &known)
+                shown(wanted.asked, &known, true)
             } else {
                 Err(OversightError::CallConflict(wanted.call_id.clone()))
             };
@@ -131,14 +137,15 @@ impl HumanLayer {
             wait: WAIT,
         };
         let request = self.desk.ask(new).await?;
-        self.get_stored(&seen, wanted.asked, &request.id).await.and_then(|stored| shown(wanted.asked, &stored))
+        self.get_stored(&seen, wanted.asked, &request.id).await.and_then(|stored| shown(wanted.asked, &stored, true))
     }
 
     /// One call, by the client's name for it or the request's own.
     ///
     /// Errors: `oversight.unknown_call`; `oversight.call_conflict` where two agents use the name and an approver means one of both.
     pub async fn get(&self, who: &Principal, asked: Asked, id: &str) -> Result<Value, OversightError> {
-        shown(asked, &self.get_stored(&Seen::by(who)?, asked, id).await?)
+        let seen = Seen::by(who)?;
+        shown(asked, &self.get_stored(&seen, asked, id).await?, seen.in_clear(who))
     }
 
     /// Decides a function call, as an approver.
@@ -152,6 +159,7 @@ impl HumanLayer {
             choice: if approved { Choice::Approve } else { Choice::Deny },
             // What it is about never changes, so the name is as good as the digest.
             digest: approved.then_some(stored.case.digest),
+            shown: None,
             revision: Some(stored.case.revision),
             comment,
             option,
@@ -183,8 +191,9 @@ impl HumanLayer {
     /// What waits for a human, oldest first: an agent's own, or everybody's for an approver.
     pub async fn pending(&self, who: &Principal, asked: Asked, page: Page) -> Result<Calls, OversightError> {
         let seen = Seen::by(who)?;
+        let clear = seen.in_clear(who);
         let (rows, total) = store::pending(&self.db, seen.tenant(), seen.agent(), kind_word(asked.kind()), page).await?;
-        Ok(Calls { items: rows.iter().map(|stored| shown(asked, stored)).collect::<Result<_, _>>()?, total })
+        Ok(Calls { items: rows.iter().map(|stored| shown(asked, stored, clear)).collect::<Result<_, _>>()?, total })
     }
 
     async fn get_stored(&self, seen: &Seen, asked: Asked, id: &str) -> Result<Stored, OversightError> {
@@ -261,10 +270,13 @@ fn spec_of(stored: &Stored) -> Result<Map<String, Value>, OversightError> {
     }
 }
 
-/// The call as the clients read it, with ours beside it: they pass over members they do not know.
-fn shown(asked: Asked, stored: &Stored) -> Result<Value, OversightError> {
+/// The call as the clients read it, with ours beside it: they pass over members they do not know. Secret arguments are `in_clear` or hidden.
+fn shown(asked: Asked, stored: &Stored, in_clear: bool) -> Result<Value, OversightError> {
     let mut extra = extra_of(stored)?;
     let case = &stored.case;
+    if let Some(spec) = extra.get_mut("spec").and_then(Value::as_object_mut).filter(|_| !in_clear) {
+        redaction::hide(spec, &case.plan.secrets);
+    }
     let mut status = match asked {
         Asked::FunctionCall => verdict(case),
         Asked::HumanContact => reply(case),
@@ -335,6 +347,6 @@ pub(crate) fn completed(before: &Case, after: &Stored, is_test: bool) -> Result<
         Kind::Question => Asked::HumanContact,
     };
     let kind = format!("{}.completed", asked.as_str());
-    let envelope = json!({ "is_test": is_test, "type": kind, "event": shown(asked, after)? });
+    let envelope = json!({ "is_test": is_test, "type": kind, "event": shown(asked, after, false)? });
     Ok(Some(Webhooks::message_as(after.case.agent.tenant(), &kind, &envelope)))
 }

@@ -22,6 +22,7 @@ pub mod humanlayer;
 pub mod model;
 pub mod receipt;
 mod store;
+pub mod test_mode;
 
 pub use actions::{ADMITTED_PER_AGENT_MAX, ActionInput, Actions, Admitted, OutcomeInput};
 pub use channels::{Channel, Channels, ChannelsOptions};
@@ -30,4 +31,5 @@ pub use desk::{Desk, People};
 pub use edits::Edits;
 pub use error::OversightError;
 pub use store::channels::CHANNEL_MIGRATIONS;
+pub use store::mode::MODE_MIGRATIONS;
 pub use store::{MIGRATIONS, OPEN_PER_AGENT_MAX};

@@ -6,6 +6,7 @@ pub mod event;
 pub mod notice;
 pub mod plan;
 pub mod policy;
+pub mod redaction;
 pub mod request;
 pub mod requirement;
 pub mod roster;

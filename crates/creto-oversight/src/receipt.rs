@@ -2,19 +2,22 @@
 //! log's public keys and nothing else.
 //!
 //! The log holds no more than a salted commitment; the receipt opens it. So a receipt is signed by what signs the log's checkpoint: a
-//! receipt that was changed opens another commitment, and one under a checkpoint of other keys is not believed.
+//! receipt that was changed opens another commitment, and one under a checkpoint of other keys is not believed. A vote by passkey is proven
+//! twice: its assertion verifies against the action's digest by itself.
 
 use creto_audit::TrustedKeys;
 use creto_audit::core::merkle;
 use creto_kernel::id::RequestId;
 use creto_kernel::{Digest, Leaf, NhiId, TenantId, Timestamp, canonical};
+use creto_nhi::core::webauthn::Evidence;
 use serde::{Deserialize, Serialize};
 
 use crate::error::OversightError;
-use crate::model::case::{Binding, Case, Glass, Kind, Vote};
+use crate::model::case::{Binding, Case, Choice, Glass, Kind, Vote};
 use crate::model::plan::Risk;
 use crate::model::request::State;
 use crate::model::requirement::Requirement;
+use crate::model::voter::PASSKEY;
 
 /// Largest receipt that is read, in bytes.
 pub const RECEIPT_BYTES_MAX: usize = 1 << 20;
@@ -130,7 +133,7 @@ impl Receipt {
 
     /// Verifies that the log of these keys holds this very decision.
     ///
-    /// Errors: `oversight.bad_receipt`, saying what does not fit.
+    /// Errors: `oversight.bad_receipt`, saying what does not fit: the log's proof, a commitment, a passkey's assertion.
     pub fn verify(&self, trusted: &TrustedKeys) -> Result<&Decision, OversightError> {
         let decision = &self.decision;
         if self.v != 1 || decision.v != 1 {
@@ -160,10 +163,118 @@ impl Receipt {
         if leaf.facts.get("mode").is_some_and(|mode| mode == "test") && !decision.test {
             return Err(bad("it was made in a test and does not say so"));
         }
+        check_votes(decision)?;
         Ok(decision)
     }
 }
 
+/// What votes prove by themselves, whatever the log's keys signed: a passkey's assertion is over this very action, and where very much is
+/// at stake nobody agreed without one.
+fn check_votes(decision: &Decision) -> Result<(), OversightError> {
+    let agreed_alone = decision.state == State::Approved && decision.glass.is_none() && decision.grant.is_none();
+    for vote in &decision.votes {
+        let (who, approves) = (vote.by.name(), vote.choice == Choice::Approve);
+        if approves && vote.digest != decision.digest {
+            return Err(bad(&format!("the vote of `{who}` was for another action")));
+        }
+        if vote.proof.method == PASSKEY {
+            let evidence: Evidence = vote
+                .proof
+                .evidence
+                .as_deref()
+                .and_then(|text| serde_json::from_str(text).ok())
+                .ok_or_else(|| bad(&format!("the vote of `{who}` names a passkey and carries no assertion")))?;
+            evidence.verify(vote.digest).map_err(|fault| bad(&format!("the passkey of `{who}` did not sign this action: {fault}")))?;
+        } else if approves && agreed_alone && decision.risk == Risk::Critical {
+            return Err(bad(&format!("its risk is critical, and `{who}` approved without a passkey")));
+        }
+    }
+    Ok(())
+}
+
 fn bad(why: &str) -> OversightError {
     OversightError::BadReceipt(format!("the receipt proves nothing: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use creto_nhi::{Role, Roles};
+
+    use super::*;
+    use crate::model::voter::Proof;
+
+    const EVIDENCE: &str = include_str!("../tests/data/passkey_evidence.json");
+
+    fn person(name: &str) -> NhiId {
+        format!("spiffe://creto.test/tenant/default/human/{name}").parse().unwrap()
+    }
+
+    /// A critical request that bob approved by the passkey whose assertion is on file.
+    fn decision() -> Decision {
+        let digest = Digest::of(b"action");
+        let proof = Proof { method: PASSKEY.to_owned(), channel: "http".to_owned(), evidence: Some(EVIDENCE.to_owned()) };
+        let vote = Vote {
+            by: person("bob"),
+            seat: person("bob"),
+            roles: Roles::only(Role::Approver),
+            choice: Choice::Approve,
+            revision: 1,
+            digest,
+            shown: None,
+            comment: None,
+            proof,
+            at: Timestamp::EPOCH,
+        };
+        Decision {
+            v: 1,
+            tenant: "default".parse().unwrap(),
+            request: RequestId::from_bytes([7; 16]),
+            kind: Kind::Approval,
+            binding: Binding::Enforced,
+            revision: 1,
+            digest,
+            state: State::Approved,
+            requirement: Requirement::one_approver(),
+            deny_threshold: 1,
+            policy: Digest::of(b"policy"),
+            risk: Risk::Critical,
+            votes: vec![vote],
+            glass: None,
+            grant: None,
+            by: person("bob"),
+            at: None,
+            test: false,
+        }
+    }
+
+    type Change = fn(&mut Decision);
+
+    #[test]
+    fn a_passkeys_assertion_proves_its_vote_whatever_the_log_says() {
+        check_votes(&decision()).unwrap();
+        let changes: [(&str, Change); 6] = [
+            ("another action", |d| d.digest = Digest::of(b"another action")),
+            ("did not sign this action", |d| {
+                d.digest = Digest::of(b"another action");
+                d.votes[0].digest = d.digest;
+            }),
+            ("did not sign this action", |d| {
+                // The last byte of the signature.
+                d.votes[0].proof.evidence = Some(EVIDENCE.replace("EWWXF0", "EWWXF1"));
+            }),
+            ("carries no assertion", |d| d.votes[0].proof.evidence = None),
+            ("carries no assertion", |d| d.votes[0].proof.evidence = Some("yes".to_owned())),
+            ("approved without a passkey", |d| d.votes[0].proof.method = "session".to_owned()),
+        ];
+        for (why, change) in changes {
+            let mut other = decision();
+            change(&mut other);
+            let refused = check_votes(&other).unwrap_err().to_string();
+            assert!(refused.contains(why), "{why}: {refused}");
+        }
+        // A no needs no key, and a broken glass says that it went around all of it.
+        let mut denied = decision();
+        (denied.state, denied.votes[0].choice, denied.votes[0].proof.method) = (State::Denied, Choice::Deny, "session".to_owned());
+        check_votes(&denied).unwrap();
+    }
 }

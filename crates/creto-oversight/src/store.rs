@@ -4,6 +4,7 @@ pub(crate) mod channels;
 pub(crate) mod erasing;
 pub(crate) mod grants;
 pub(crate) mod humanlayer;
+pub(crate) mod mode;
 pub(crate) mod people;
 pub(crate) mod policies;
 pub(crate) mod requests;

@@ -192,6 +192,9 @@ pub enum NhiError {
     /// Somebody who did not sign in at the console.
     #[error("passkeys are managed by a person who signed in")]
     PasskeySession,
+    /// Passkeys are changed with one that is held, and none of theirs answered.
+    #[error("whoever holds a passkey adds and removes passkeys with it, and none of yours answered")]
+    PasskeyProof,
     /// As many passkeys as one may have.
     #[error("a person has at most {0} passkeys")]
     PasskeyLimit(usize),
@@ -280,6 +283,7 @@ impl NhiError {
             Self::Passkey(_) => (ErrorCode::new("nhi.passkey_refused"), Unauthenticated),
             Self::PasskeyUnknown => (ErrorCode::new("nhi.passkey_unknown"), NotFound),
             Self::PasskeySession => (ErrorCode::new("nhi.passkey_session"), Denied),
+            Self::PasskeyProof => (ErrorCode::new("nhi.passkey_proof"), Denied),
             Self::PasskeyLimit(_) => (ErrorCode::new("nhi.passkey_limit"), Limited),
             Self::PasskeyLabel(_) => (ErrorCode::new("nhi.passkey_label"), Invalid),
             Self::InviteUnknown => (ErrorCode::new("nhi.invite_unknown"), Unauthenticated),

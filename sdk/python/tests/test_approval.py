@@ -253,3 +253,44 @@ def test_a_wait_survives_a_server_that_is_killed_and_comes_back(own_server, tool
         human.client.close()
     assert ran == [1]
     assert state_of(own_server, human.seen[0].digest) == ["done"]
+
+
+def edit(arguments):
+    """A human who changes the arguments, and another who approves what came of it."""
+
+    def decide(client, request):
+        edited = client.call("POST", f"/v1/oversight/requests/{request.id}/edit", {"revision": 1, "arguments": arguments})
+        client.approve(request.id, edited["digest"])
+
+    return decide
+
+
+def test_what_a_human_changed_and_approved_is_what_runs_where_the_call_accepts_it(server, human, tool):
+    ran = []
+    with server.agent() as agent:
+        pay = require_approval(agent, tool=tool, accepts_edits=True)(lambda to, amount: ran.append((to, amount)) or "paid")
+        human.will(edit({"to": "alice", "amount": {"$decimal": "5.00"}}), tool)
+        assert pay("alice", Decimal("500.00")) == "paid"
+        human.done()
+        human.will(edit({"to": "alice", "sum": 5}), tool)
+        with pytest.raises(CretoError, match="do not fit"):
+            pay("alice", Decimal("500.00"))
+        human.done()
+    assert ran == [("alice", Decimal("5.00"))]
+
+
+def test_a_call_that_takes_no_changes_cannot_be_changed(server, human, tool):
+    refused = []
+
+    def decide(client, request):
+        try:
+            edit({"to": "mallory"})(client, request)
+        except CretoError as error:
+            refused.append(error.code)
+        client.approve(request.id, request.digest)
+
+    with server.agent() as agent:
+        human.will(decide, tool)
+        assert require_approval(agent, tool=tool)(lambda to: to)("alice") == "alice"
+        human.done()
+    assert refused == ["oversight.not_editable"]

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 
+from creto import ProtocolError
 from creto._arguments import DEPTH_MAX, INTEGER_MAX, Arguments, decode, encode
 
 
@@ -161,3 +162,15 @@ def test_depth_is_bounded_where_the_server_still_reads_it():
 def test_a_call_that_does_not_fit_is_the_callers_own_type_error():
     with pytest.raises(TypeError, match="missing a required argument: 'to'"):
         capture(pay)
+
+
+def test_approved_arguments_fit_the_function_or_nothing_is_called():
+    def pay(to: str, amount: Decimal, *notes: str, urgent: bool = False): ...
+
+    signature = inspect.signature(pay)
+    changed = {"to": "bob", "amount": {"$decimal": "5.00"}, "notes": ["a"], "urgent": True}
+    assert Arguments.approved(signature, changed) == (("bob", Decimal("5.00"), "a"), {"urgent": True})
+    bad = [{"to": "bob"}, {**changed, "iban": "x"}, {**changed, "amount": {"$decimal": "much"}}, {**changed, "notes": 7}]
+    for arguments in bad:
+        with pytest.raises(ProtocolError, match="do not fit"):
+            Arguments.approved(signature, arguments)

@@ -192,3 +192,17 @@ def test_who_muted_mail_or_has_no_address_is_sent_none(server, post, tool):
     for wrong in ({"email": "bob@example.org\r\nBcc: eve@example.com"}, {"email": "a@b, c@d"}, {"mute": ["pigeon"]}):
         assert bob.put("/v1/oversight/me", json=wrong).json()["code"] == "oversight.bad_input"
     assert bob.put("/v1/oversight/me", json={"email": "bob@example.org"}).status_code == 200
+
+
+def test_a_humanlayer_request_is_mailed_where_it_asks_within_our_domains(server, post, tool):
+    others = [{"address": "cfo@example.org", "field": "cc"}, {"address": "anybody@elsewhere.example"}]
+    spec = {"fn": tool, "kwargs": {"amount": 5}, "channel": {"email": {"address": "desk@example.org", "additional_recipients": others}}}
+    made = server.agent().call("POST", "/humanlayer/v1/function_calls", {"run_id": "run", "call_id": tool, "spec": spec})
+    request = made["creto"]["request"]
+    for address in ("desk@example.org", "cfo@example.org"):
+        (mail,) = post.about(request, address)
+        text = mail.get_body(("plain",)).get_content()
+        assert f"/#/inbox/{request}" in text and not LINK.search(text), "an address is nobody: its mail has no secret"
+    # Whoever decides is told too, and nobody outside of our domain is.
+    assert link_of(post.about(request, "ada@example.org")[0])[1] == request
+    assert not [rcpt for rcpt, _ in post.mails if rcpt == ["anybody@elsewhere.example"]]

@@ -203,3 +203,19 @@ def test_each_process_that_asks_under_a_name_is_an_asker_of_its_own():
     askers = [play(ask(named, timeout_secs=None, wait_secs=0), [LOST, GRANTED])[1] for _ in range(2)]
     assert [len({call.body["asker_id"] for call in calls}) for calls in askers] == [1, 1]
     assert askers[0][0].body["asker_id"] != askers[1][0].body["asker_id"]
+
+
+def test_changed_arguments_run_only_where_they_are_accepted_and_fit():
+    changed = {**GRANTED, "arguments": {"to": "bob"}}
+    other = Invoke(print, ("bob",), {})
+    result, calls = play(guarded(obtain(ACTION, timeout_secs=None), RUN, lambda arguments: other), [changed, "done", SETTLED])
+    assert result == "done" and calls[1] is other and calls[2].body == {"ok": True}
+    refusing = [None, lambda arguments: (_ for _ in ()).throw(ProtocolError("they do not fit"))]
+    for edited in refusing:
+        answers = iter([changed, SETTLED])
+        driving, calls = Driving(guarded(obtain(ACTION, timeout_secs=None), RUN, edited)), []
+        with pytest.raises(ProtocolError):
+            while driving.wanted is not None:
+                calls.append(driving.wanted)
+                driving.answered(next(answers))
+        assert calls[-1].body == {"ok": False} and RUN not in calls, "it is on record that nothing was done"

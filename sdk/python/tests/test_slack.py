@@ -243,3 +243,31 @@ def test_what_only_operators_may_see_is_sent_to_no_service_and_clicked_by_nobody
     card = slack.said("chat.postMessage", request)
     assert "DE89370400440532013000" not in json.dumps(card) and "amount" in json.dumps(card)
     assert [element["action_id"] for element in card["blocks"][-1]["elements"]] == ["creto_open"]
+
+
+def test_a_humanlayer_request_is_told_where_it_asks_and_only_those_it_names_answer_there(server, slack, ada, tool):
+    agent = server.agent()
+
+    def call(call_id, **channel):
+        spec = {"fn": tool, "kwargs": {"amount": 5}, "channel": {"slack": {"context_about_channel_or_user": "finance", **channel}}}
+        made = agent.call("POST", "/humanlayer/v1/function_calls", {"run_id": "run", "call_id": call_id, "spec": spec})
+        return made["creto"]["request"]
+
+    def rooms(request):
+        return {body["channel"] for _, path, body, _ in slack.received if path == "/api/chat.postMessage" and request in json.dumps(body)}
+
+    request = call(f"{tool}-1", channel_or_user_id="C7FINANCE", allowed_responder_ids=["U0SOMEBODY"])
+    slack.until(lambda _: rooms(request) >= {ROOM, "C7FINANCE"}, "both rooms were told")
+    card = slack.said("chat.postMessage", request)
+    assert signed(server, click(card, "creto_approve")).status_code == 200
+    slack.said("chat.postEphemeral", "you are not among them")
+    assert state(server, request) == "pending"
+
+    request = call(f"{tool}-2", channel_or_user_id="C7FINANCE", allowed_responder_ids=[USER])
+    slack.until(lambda _: rooms(request) >= {ROOM, "C7FINANCE"}, "both rooms were told")
+    assert signed(server, click(slack.said("chat.postMessage", request), "creto_approve")).status_code == 200
+    assert state(server, request) == "approved"
+    # What is no conversation of the bot's workspace is not written to.
+    request = call(f"{tool}-3", channel_or_user_id="https://evil.example")
+    slack.said("chat.postMessage", request)
+    assert rooms(request) <= {ROOM, USER}

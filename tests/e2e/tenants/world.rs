@@ -115,6 +115,9 @@ impl World {
             ("POST", "/v1/oversight/requests/{id}/approve" | "/v1/oversight/requests/{id}/passkey/options") => {
                 json!({ "digest": self.id("digest") })
             }
+            ("DELETE", "/v1/passkeys/{credential}") => json!({
+                "proof": { "credential": "nobodys", "client_data": "e30", "authenticator_data": "", "signature": "" }
+            }),
             ("POST", "/v1/oversight/requests/{id}/mail") => {
                 json!({ "token": "0".repeat(64), "choice": "approve", "digest": self.id("digest") })
             }

@@ -136,6 +136,21 @@ pub(crate) enum OversightCommand {
     Verify(ReceiptArgs),
     /// Show the policy documents in force, or publish one.
     Policy(OversightPolicyArgs),
+    /// List requests, newest first.
+    List(OversightListArgs),
+    /// Show one request and everything that happened to it.
+    Show {
+        /// The request.
+        request: String,
+    },
+    /// List standing grants, or take one back.
+    Grants {
+        /// The grant to take back.
+        #[arg(long, value_name = "GRANT")]
+        revoke: Option<String>,
+    },
+    /// Ask a human a question, as the agent whose sandbox or key this is, and print the answer.
+    Ask(OversightAskArgs),
     /// Print the receipt of a decided request.
     Receipt {
         /// The request.
@@ -149,6 +164,41 @@ pub(crate) enum OversightCommand {
         #[arg(long, value_name = "T")]
         reason: String,
     },
+}
+
+/// `creto oversight list`.
+#[derive(Debug, Args)]
+pub(crate) struct OversightListArgs {
+    /// Only in this state, such as `pending`, `approved` or `denied`.
+    #[arg(long, value_name = "STATE")]
+    pub(crate) state: Option<String>,
+    /// Only of this run.
+    #[arg(long, value_name = "RUN")]
+    pub(crate) run: Option<String>,
+    /// Only what is older than this request.
+    #[arg(long, value_name = "REQUEST")]
+    pub(crate) before: Option<String>,
+    /// At most this many.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) limit: u32,
+}
+
+/// `creto oversight ask`.
+#[derive(Debug, Args)]
+pub(crate) struct OversightAskArgs {
+    /// The question; `-` reads standard input.
+    pub(crate) question: String,
+    /// A named answer to choose from, beside free words; may be repeated.
+    #[arg(long = "option", value_name = "NAME")]
+    pub(crate) options: Vec<String>,
+    /// How long the question waits for a human, such as 90s, 10m or 2h.
+    #[arg(long, value_name = "D", default_value = "1h")]
+    pub(crate) timeout: String,
+    /// The run and the call within it: asked again under the same names, it is the same question.
+    #[arg(long, value_names = ["RUN", "CALL"], num_args = 2)]
+    pub(crate) call: Vec<String>,
+    #[command(flatten)]
+    pub(crate) reach: super::agent::Reach,
 }
 
 /// `creto oversight verify`.

@@ -95,11 +95,11 @@ impl Events {
 pub(super) async fn approve(session: &Session, args: ApproveArgs) -> Result<ExitCode, Failure> {
     let at = format!("/v1/oversight/requests/{}", encode(&args.request));
     let request = session.get(&at).await?;
-    let shown = digest_shown(&request)?;
+    let seen = seen(&request)?;
     if !session.json {
         eprint!("{}", describe(&request));
     }
-    let body = json!({ "digest": args.digest.unwrap_or(shown), "comment": args.comment });
+    let body = json!({ "digest": args.digest.unwrap_or(seen.digest), "shown": seen.shown, "comment": args.comment });
     let answer = session.send(Method::POST, &format!("{at}/approve"), &body).await?;
     session.answer(&answer, |answer| format!("approved `{}`: this action, once\n", text(answer, "id")))
 }
@@ -114,15 +114,32 @@ pub(super) async fn deny(session: &Session, args: DenyArgs) -> Result<ExitCode, 
     })
 }
 
-/// The digest of what the reader is shown, computed here: what is approved is what was read, whatever the server says its digest is.
-pub(super) fn digest_shown(request: &Value) -> Result<String, Failure> {
-    let action = request.get("action").and_then(Value::as_str).ok_or_else(|| Failure::protocol("the request shows no action"))?;
-    let digest = Digest::of(action.as_bytes()).to_string();
-    if request.get("digest").and_then(Value::as_str) == Some(digest.as_str()) {
-        Ok(digest)
-    } else {
-        Err(Failure::protocol("the action shown is not the one the request's digest names; nothing was approved"))
+/// What an approval of a request names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// The action's digest.
+    pub(super) digest: String,
+    /// The digest of the view, where some of the action is hidden from the reader.
+    pub(super) shown: Option<String>,
+}
+
+/// What the reader is shown, by digests computed here: what is approved is what was read, whatever the server says its digest is. Where
+/// some of it is hidden, what is read is the view, which names the action's digest.
+pub(super) fn seen(request: &Value) -> Result<Seen, Failure> {
+    let other = || Failure::protocol("the action shown is not the one the request's digest names; nothing was approved");
+    let field = |name: &str| request.get(name).and_then(Value::as_str);
+    let action = field("action").ok_or_else(|| Failure::protocol("the request shows no action"))?;
+    let Some(view) = field("view") else {
+        let digest = Digest::of(action.as_bytes()).to_string();
+        return if field("digest") == Some(digest.as_str()) { Ok(Seen { digest, shown: None }) } else { Err(other()) };
+    };
+    let read: Value = serde_json::from_str(view).map_err(|_| other())?;
+    let shown: Value = serde_json::from_str(action).map_err(|_| other())?;
+    let digest = read.get("digest").and_then(Value::as_str).filter(|digest| field("digest") == Some(digest)).ok_or_else(other)?;
+    if read.get("action") != Some(&shown) {
+        return Err(other());
     }
+    Ok(Seen { digest: digest.to_owned(), shown: Some(Digest::of(view.as_bytes()).to_string()) })
 }
 
 /// A request as a person reads it. Whatever the agent wrote is escaped.
@@ -145,7 +162,13 @@ pub(super) fn describe(request: &Value) -> String {
     if let Some(reason) = request.get("reason").and_then(Value::as_str) {
         line("says", &format!("“{}” (the agent's words)", safe(reason)));
     }
+    for name in rows(request, "redacted") {
+        line("hidden", &format!("{}: only who runs the installation sees it; the digest covers it", plain(name)));
+    }
     line("digest", &text(request, "digest"));
+    if request.get("test") == Some(&Value::Bool(true)) {
+        line("test", "this installation is for tests: what is decided binds nobody");
+    }
     line("asked", &format!("{}, until {}", moment(request, "opened_at"), moment(request, "deadline")));
     if let Some(by) = request.get("decided_by").and_then(Value::as_str) {
         line("decided", &format!("by {}: {}", safe(short(by)), text(request, "comment")));
@@ -186,8 +209,25 @@ mod tests {
     #[test]
     fn an_action_that_is_not_the_digests_is_not_approved() {
         let mut request = request(r#"{"action":"tool.call"}"#);
-        assert_eq!(digest_shown(&request).unwrap(), request["digest"]);
+        assert_eq!(seen(&request).unwrap(), Seen { digest: text(&request, "digest"), shown: None });
         request["action"] = json!(r#"{"action":"tool.call","arguments":{}}"#);
-        assert!(digest_shown(&request).is_err());
+        assert!(seen(&request).is_err());
+    }
+
+    #[test]
+    fn where_something_is_hidden_the_view_is_approved_and_names_the_digest() {
+        let whole = request(r#"{"action":"tool.call","arguments":{"card":"4111"}}"#);
+        let mut hidden = whole.clone();
+        let action = r#"{"action":"tool.call","arguments":{"card":"(hidden)"}}"#;
+        let view = format!(r#"{{"action":{action},"digest":"{}","hidden":["card"]}}"#, text(&whole, "digest"));
+        (hidden["action"], hidden["view"], hidden["redacted"]) = (json!(action), json!(view), json!(["card"]));
+        let expected = Seen { digest: text(&whole, "digest"), shown: Some(Digest::of(view.as_bytes()).to_string()) };
+        assert_eq!(seen(&hidden).unwrap(), expected);
+        assert!(describe(&hidden).contains("card: only who runs the installation sees it"));
+        for (name, value) in [("digest", json!("00".repeat(32))), ("action", json!(r#"{"action":"tool.call"}"#)), ("view", json!("{}"))] {
+            let mut other = hidden.clone();
+            other[name] = value;
+            assert!(seen(&other).is_err(), "{name}");
+        }
     }
 }

@@ -57,9 +57,9 @@ pub(super) async fn open(session: &Session) -> Result<ExitCode, Failure> {
                             drop(screen);
                             return Ok(ExitCode::SUCCESS);
                         }
-                        Effect::Decide { request, digest, comment } => {
-                            let (word, body) = match digest {
-                                Some(digest) => ("approve", json!({ "digest": digest, "comment": comment })),
+                        Effect::Decide { request, approve, comment } => {
+                            let (word, body) = match approve {
+                                Some(seen) => ("approve", json!({ "digest": seen.digest, "shown": seen.shown, "comment": comment })),
                                 None => ("deny", json!({ "comment": comment })),
                             };
                             let path = format!("/v1/oversight/requests/{}/{word}", encode(&request));

@@ -9,10 +9,15 @@ use creto_oversight::receipt::Receipt;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::cli::govern::{OversightCommand, OversightPolicyArgs, ReceiptArgs};
+use crate::cli::govern::{OversightAskArgs, OversightCommand, OversightListArgs, OversightPolicyArgs, ReceiptArgs};
 use crate::commands::Session;
-use crate::commands::answer::{encode, safe, show, text};
+use crate::commands::answer::{encode, moment, rows, safe, seconds, short, show, table, text, typed};
+use crate::commands::decide::describe;
+use crate::commands::remote::Remote;
 use crate::failure::Failure;
+
+/// How long one call waits for a human's answer; then it is asked again.
+const CALL_WAIT_SECS: u32 = 50;
 
 /// Verifies a receipt with nothing but keys; exit code 1 says what does not fit.
 pub(super) fn verify(args: &ReceiptArgs, json: bool) -> Result<ExitCode, Failure> {
@@ -52,6 +57,15 @@ pub(super) async fn oversight(session: &Session, command: OversightCommand) -> R
     match command {
         OversightCommand::Verify(args) => verify(&args, session.json),
         OversightCommand::Policy(args) => policy(session, &args).await,
+        OversightCommand::List(args) => list(session, &args).await,
+        OversightCommand::Show { request } => show_request(session, &request).await,
+        OversightCommand::Grants { revoke: None } => session
+            .answer(&session.get("/v1/oversight/grants").await?, |answer| table(&GRANT_COLUMNS, &grants(answer), "nothing is granted")),
+        OversightCommand::Grants { revoke: Some(grant) } => {
+            let answer = session.client.json(Method::DELETE, &format!("/v1/oversight/grants/{}", encode(&grant)), None).await?;
+            session.answer(&answer, |_| format!("`{}` is taken back, with the approvals it gave that nobody used\n", safe(&grant)))
+        }
+        OversightCommand::Ask(_) => Err(Failure::protocol("this command needs no server")),
         OversightCommand::Receipt { request } => {
             let path = format!("/v1/oversight/requests/{}/receipt", encode(&request));
             session.answer(&session.send(Method::GET, &path, &Value::Null).await?, |answer| format!("{answer}\n"))
@@ -63,6 +77,86 @@ pub(super) async fn oversight(session: &Session, command: OversightCommand) -> R
             })
         }
     }
+}
+
+async fn list(session: &Session, args: &OversightListArgs) -> Result<ExitCode, Failure> {
+    let mut path = format!("/v1/oversight/requests?limit={}", args.limit);
+    for (name, value) in [("state", &args.state), ("run", &args.run), ("before", &args.before)] {
+        if let Some(value) = value {
+            path.push_str(&format!("&{name}={}", encode(value)));
+        }
+    }
+    session.answer(&session.get(&path).await?, |answer| {
+        let cells = |request: &Value| {
+            let action: Value =
+                request.get("action").and_then(Value::as_str).and_then(|a| serde_json::from_str(a).ok()).unwrap_or_default();
+            let agent = rows(request, "hops").last().and_then(Value::as_str).map(short).unwrap_or_default();
+            let resource = text(&action, "resource");
+            vec![text(request, "id"), text(request, "state"), text(request, "risk"), safe(agent), resource, moment(request, "opened_at")]
+        };
+        let found: Vec<Vec<String>> = rows(answer, "requests").iter().map(cells).collect();
+        let mut out = table(&["request", "state", "risk", "agent", "what", "asked"], &found, "there is no such request");
+        if let Some(next) = answer.get("next").and_then(Value::as_str) {
+            out.push_str(&format!("there are older ones: `--before {}`\n", safe(next)));
+        }
+        out
+    })
+}
+
+async fn show_request(session: &Session, id: &str) -> Result<ExitCode, Failure> {
+    let at = format!("/v1/oversight/requests/{}", encode(id));
+    let (request, history) = (session.get(&at).await?, session.get(&format!("{at}/history")).await?);
+    let answer = json!({ "request": request, "history": history.get("events").cloned().unwrap_or_default() });
+    session.answer(&answer, |answer| {
+        let mut out = describe(&request);
+        for happened in rows(answer, "history") {
+            let by = happened.get("by").and_then(Value::as_str).map(short).unwrap_or_default();
+            let what = happened.get("event").map(|event| text(event, "type")).unwrap_or_default();
+            out.push_str(&format!("  {}  {} by {}\n", moment(happened, "at"), what.replace('_', " "), safe(by)));
+        }
+        out
+    })
+}
+
+const GRANT_COLUMNS: [&str; 6] = ["grant", "agent", "what", "used", "until", "by"];
+
+fn grants(answer: &Value) -> Vec<Vec<String>> {
+    let name = |grant: &Value, field: &str| safe(short(grant.get(field).and_then(Value::as_str).unwrap_or_default()));
+    let cells = |grant: &Value| {
+        let until = match grant.get("revoked_at").is_some_and(|at| !at.is_null()) {
+            true => "taken back".to_owned(),
+            false => moment(grant, "expires_at"),
+        };
+        let used = format!("{} of {}", text(grant, "used"), text(grant, "uses_max"));
+        vec![text(grant, "id"), name(grant, "agent"), text(grant, "resource"), used, until, name(grant, "given_by")]
+    };
+    rows(answer, "grants").iter().map(cells).collect()
+}
+
+/// Asks a human as an agent and waits. Exit code 1 says that nobody answered.
+pub(super) async fn ask(args: OversightAskArgs, json: bool) -> Result<ExitCode, Failure> {
+    let remote = Remote::as_agent(&args.reach)?;
+    let timeout = seconds("--timeout", &args.timeout)?;
+    // Absent, each call is another question.
+    let (run, call) = match args.call.as_slice() {
+        [run, call] => (Some(run), Some(call)),
+        _ => (None, None),
+    };
+    let body = json!({
+        "question": typed(args.question)?, "options": args.options, "run_id": run, "call_id": call,
+        "timeout_secs": timeout, "wait_secs": CALL_WAIT_SECS,
+    });
+    let mut standing = remote.json(Method::POST, "/v1/oversight/questions", Some(&body)).await?;
+    while text(&standing, "state") == "pending" {
+        let path = format!("/v1/oversight/asked/{}?wait_secs={CALL_WAIT_SECS}", encode(&text(&standing, "request")));
+        standing = remote.json(Method::GET, &path, None).await?;
+    }
+    let answered = text(&standing, "state") == "answered";
+    show(json, &standing, |standing| match answered {
+        true => format!("{}\n", standing.get("answer").and_then(Value::as_str).map(safe).unwrap_or_default()),
+        false => format!("nobody answered: the question is {}\n", text(standing, "state").replace('_', " ")),
+    })?;
+    Ok(if answered { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn policy(session: &Session, args: &OversightPolicyArgs) -> Result<ExitCode, Failure> {

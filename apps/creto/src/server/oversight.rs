@@ -6,10 +6,11 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::Method;
 use creto_enablement_common::http::{Access, Caller, Endpoint, Problem, StrictJson};
-use creto_kernel::{NhiId, NhiKind};
+use creto_kernel::{Coded, ErrorCode, NhiId, NhiKind};
 use creto_nhi::{NhiError, Role};
 use creto_oversight::OversightError;
 use creto_oversight::receipt::Receipt;
+use futures::FutureExt as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -45,6 +46,31 @@ pub(super) fn endpoints(house: &Arc<House>, runs: &Runs) -> Vec<Endpoint> {
         )
         .takes::<KillInput>(),
     ]
+}
+
+/// Why an agent could not be stopped.
+#[derive(Debug, thiserror::Error)]
+enum Stopped {
+    #[error(transparent)]
+    Identity(#[from] NhiError),
+    #[error(transparent)]
+    Requests(#[from] OversightError),
+}
+
+impl Coded for Stopped {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Identity(error) => error.code(),
+            Self::Requests(error) => error.code(),
+        }
+    }
+
+    fn kind(&self) -> creto_kernel::Kind {
+        match self {
+            Self::Identity(error) => error.kind(),
+            Self::Requests(error) => error.kind(),
+        }
+    }
 }
 
 /// Who is to be stopped.
@@ -111,17 +137,14 @@ async fn kill(
     if input.reason.trim().is_empty() {
         return Err(OversightError::BadInput("the reason is empty".to_owned()).into());
     }
-    // First the identity: it is in force before we hear that it is, and what is taken back cannot be asked for again.
-    match house.authority.suspend_identity(by, &agent).await {
-        Ok(()) => {}
-        Err(error) => {
-            let stopped = house.authority.identity(&agent).is_ok_and(|known| known.status != creto_nhi::Status::Active);
-            if !stopped {
-                return Err(<Problem as From<NhiError>>::from(error));
-            }
-        }
-    }
+    // One commit: the identity, its requests, approvals and standing grants. It is in force before we hear that it is.
+    let suspend = |sealed| {
+        let (authority, by, agent) = (house.authority.clone(), by.clone(), agent.clone());
+        async move { Ok::<(), Stopped>(authority.suspend_identity_with(&by, &agent, sealed).await?) }.boxed()
+    };
+    let requests = house.desk.take_all_by(by, &agent, &input.reason, suspend).await?;
     runs.end_of(&agent);
-    let requests = house.desk.take_all(by, &agent, &input.reason).await?;
-    Ok(Json(json!({ "agent": agent, "status": "suspended", "requests": requests })))
+    // What was being opened in that very moment: nothing comes after it.
+    let late = if house.desk.has_open(&agent).await? { house.desk.take_all(by, &agent, &input.reason).await? } else { 0 };
+    Ok(Json(json!({ "agent": agent, "status": "suspended", "requests": requests + late })))
 }

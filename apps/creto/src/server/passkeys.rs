@@ -28,7 +28,7 @@ pub(super) fn endpoints(house: &Arc<House>) -> Vec<Endpoint> {
         Endpoint::new(post.clone(), "/v1/passkeys", known, "Register the passkey a browser made", register, state())
             .takes::<NewPasskey>()
             .answers::<Passkey>(),
-        Endpoint::new(Method::DELETE, "/v1/passkeys/{credential}", known, "Remove a passkey of yours", remove, state()),
+        Endpoint::new(Method::DELETE, "/v1/passkeys/{credential}", known, "Remove a passkey of yours", remove, state()).takes::<Removal>(),
         Endpoint::new(
             post.clone(),
             "/v1/session/passkey/options",
@@ -86,6 +86,17 @@ struct NewPasskey {
     label: String,
     client_data: String,
     attestation: String,
+    /// The same challenge answered with a passkey the person holds already, where they hold one.
+    #[serde(default)]
+    proof: Option<AssertionInput>,
+}
+
+/// What a passkey is removed with.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Removal {
+    /// The challenge of `POST /v1/passkeys/options`, answered with a passkey the person holds.
+    proof: AssertionInput,
 }
 
 /// One passkey.
@@ -118,6 +129,13 @@ struct AssertionInput {
     client_data: String,
     authenticator_data: String,
     signature: String,
+}
+
+impl From<AssertionInput> for Assertion {
+    fn from(input: AssertionInput) -> Self {
+        let AssertionInput { credential, client_data, authenticator_data, signature } = input;
+        Self { credential, client_data, authenticator_data, signature }
+    }
 }
 
 /// A way back in.
@@ -156,7 +174,8 @@ async fn register(
     StrictJson(input): StrictJson<NewPasskey>,
 ) -> Result<Json<Passkey>, Problem> {
     let party = house.public.party();
-    let made = house.credentials.register_passkey(&caller.0, &party, &input.label, &input.client_data, &input.attestation).await?;
+    let (proof, answer) = (input.proof.map(Assertion::from), (input.client_data.as_str(), input.attestation.as_str()));
+    let made = house.credentials.register_passkey(&caller.0, &party, &input.label, answer, proof.as_ref()).await?;
     Ok(Json(made.into()))
 }
 
@@ -164,8 +183,9 @@ async fn remove(
     State(house): State<Arc<House>>,
     caller: Caller,
     Path(credential): Path<String>,
+    StrictJson(input): StrictJson<Removal>,
 ) -> Result<Json<serde_json::Value>, Problem> {
-    house.credentials.remove_passkey(&caller.0, &credential).await?;
+    house.credentials.remove_passkey(&caller.0, &house.public.party(), &credential, &input.proof.into()).await?;
     Ok(Json(serde_json::json!({ "credential": credential })))
 }
 
@@ -174,8 +194,7 @@ async fn login_options(State(house): State<Arc<House>>, StrictJson(Nothing {}): 
 }
 
 async fn sign_in(State(house): State<Arc<House>>, StrictJson(input): StrictJson<AssertionInput>) -> Result<Response, Problem> {
-    let AssertionInput { credential, client_data, authenticator_data, signature } = input;
-    let assertion = Assertion { credential, client_data, authenticator_data, signature };
+    let assertion = Assertion::from(input);
     let login = house.credentials.login_by_passkey(&house.tenant, &house.public.party(), &assertion).await?;
     Ok(opened(&house, login))
 }

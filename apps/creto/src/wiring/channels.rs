@@ -29,7 +29,7 @@ pub(super) fn configured(file: &ConfigFile, outbound: &Outbound) -> Result<Vec<A
     if let Some(email) = &file.email {
         let password = secret_of("CRETO_SMTP_PASSWORD");
         let login = email.user.clone().zip(password);
-        let options = EmailOptions { url: email.url.clone(), login, from: email.from.clone() };
+        let options = EmailOptions { url: email.url.clone(), login, from: email.from.clone(), domains: email.domains.clone() };
         // The same rule as for everything that is sent: without TLS only to places that are named.
         let place: Option<Target> = email.url.split_once("://").and_then(|(_, rest)| format!("http://{rest}").parse().ok());
         let may_be_plain = place.is_some_and(|place| outbound.names(&place));

@@ -7,10 +7,10 @@ use super::house::{House, Ran};
 #[test]
 fn the_help_of_every_command_names_its_flags() {
     let house = House::new();
-    let cases: [(&[&str], &[&str]); 32] = [
+    let cases: [(&[&str], &[&str]); 36] = [
         (&[], &["run", "serve", "inbox", "audit", "--data", "--json", "--as"]),
         (&["run"], &["--agent", "--on-behalf-of", "--budget", "--allow-host", "--mount", "--timeout"]),
-        (&["serve"], &["--listen", "--config"]),
+        (&["serve"], &["--listen", "--config", "--test-mode"]),
         (&["runs"], &["[RUN]"]),
         (&["inbox"], &["--watch"]),
         (&["approve"], &["<REQUEST>", "--comment", "--digest"]),
@@ -34,6 +34,10 @@ fn the_help_of_every_command_names_its_flags() {
         (&["key", "create"], &["--role", "operator", "approver", "agent", "--name", "--chain", "--ttl"]),
         (&["account", "create"], &["--name", "--operator"]),
         (&["audit"], &["verify", "show", "pin", "rotate"]),
+        (&["oversight"], &["verify", "policy", "list", "show", "grants", "ask", "receipt", "kill"]),
+        (&["oversight", "list"], &["--state", "--run", "--before", "--limit"]),
+        (&["oversight", "grants"], &["--revoke"]),
+        (&["oversight", "ask"], &["<QUESTION>", "--option", "--timeout", "--call", "--url", "--token"]),
         (&["audit", "verify"], &["--url", "--token", "--keys", "--pin"]),
         (&["msg", "send"], &["--to", "[TEXT]", "--expires", "--fresh", "--url", "--token"]),
         (&["msg", "receive"], &["--wait", "--discard"]),

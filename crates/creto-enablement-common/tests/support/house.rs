@@ -25,6 +25,7 @@ pub(crate) const SETS: &[MigrationSet] = &[
     creto_metering::BILLING_MIGRATIONS,
     creto_oversight::MIGRATIONS,
     creto_oversight::humanlayer::MIGRATIONS,
+    creto_oversight::MODE_MIGRATIONS,
 ];
 
 /// A log that lags as much as the test says.

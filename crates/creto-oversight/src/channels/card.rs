@@ -41,7 +41,8 @@ impl Card {
     pub fn new(request: Request, notice: &Notice, base: &str) -> Self {
         let action: serde_json::Value = serde_json::from_str(&request.action).unwrap_or_default();
         let word = |name: &str| action.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
-        let title = one_line(&format!("{} {}", word("action"), word("resource")), TITLE_CHARS_MAX);
+        let test = if request.test { "TEST, binds nobody: " } else { "" };
+        let title = one_line(&format!("{test}{} {}", word("action"), word("resource")), TITLE_CHARS_MAX);
         let names: Vec<String> = request.hops.iter().map(|hop| name(hop)).collect();
         Self {
             told: notice.told,

@@ -10,7 +10,7 @@ use creto_nhi::{AuthMethod, Status};
 use futures::future::BoxFuture;
 use serde_json::json;
 
-use super::{Card, Channel, ChannelError, Channels, Target};
+use super::{Card, Channel, ChannelError, Channels, Target, requested};
 use crate::error::OversightError;
 use crate::model::notice::{Notice, Told};
 use crate::model::requirement::Selector;
@@ -47,6 +47,7 @@ impl Channels {
             Err(error) => return Err(error.to_string()),
         };
         // What only some may see leaves the server for nobody.
+        let extra = request.extra.clone();
         let card = Card::new(request.redacted(), notice, self.0.public.base());
         self.tell_webhooks(message, notice, &card).await?;
         // The configured services are one tenant's.
@@ -58,7 +59,7 @@ impl Channels {
             let told = match notice.told {
                 Told::Edited | Told::Updated | Told::Resolved => self.refresh(channel.as_ref(), notice, &card).await,
                 Told::Opened | Told::Escalated | Told::Reminder | Told::InDoubt | Told::ReviewNeeded => {
-                    self.send(channel.as_ref(), notice, &card).await
+                    self.send(channel.as_ref(), notice, &card, extra.as_deref()).await
                 }
             };
             failures.extend(told.err().map(|why| format!("{}: {why}", channel.name())));
@@ -74,6 +75,7 @@ impl Channels {
             "request": request.id, "revision": notice.revision, "state": request.state, "risk": request.risk, "digest": request.digest,
             "action": card.title, "agent": request.hops.last(), "run": request.run, "call": request.call, "deadline": request.deadline,
             "decided_by": request.decided_by, "comment": request.comment, "answer": request.answer, "key": card.key, "url": card.url,
+            "test": request.test,
         });
         let event = Message { id: message.id, ..Webhooks::message(&notice.tenant, &kind, notice.at, &data) };
         match self.0.webhooks.handle(&event).await {
@@ -82,14 +84,22 @@ impl Channels {
         }
     }
 
-    async fn send(&self, channel: &dyn Channel, notice: &Notice, card: &Card) -> Result<(), String> {
+    async fn send(&self, channel: &dyn Channel, notice: &Notice, card: &Card, extra: Option<&str>) -> Result<(), String> {
         // A card for something that is over by now helps nobody.
         let late = matches!(notice.told, Told::Opened | Told::Escalated | Told::Reminder) && !card.waits();
         if late || !(notice.channels.is_empty() || notice.channels.iter().any(|name| name == channel.name())) {
             return Ok(());
         }
         let mut failures = Vec::new();
-        for target in self.targets(channel, notice).await.map_err(|e| e.to_string())? {
+        let mut targets = self.targets(channel, notice).await.map_err(|e| e.to_string())?;
+        for address in requested::addresses(extra, channel.name()).into_iter().filter(|address| channel.takes(address)) {
+            // Whoever is told as themselves is not told as an address too.
+            let known = targets.iter().any(|target| target.address == address || target.address.ends_with(&format!("/{address}")));
+            if !known {
+                targets.push(Target { person: None, address });
+            }
+        }
+        for target in targets {
             let result = self.send_one(channel, notice, card, &target).await;
             failures.extend(result.err());
         }

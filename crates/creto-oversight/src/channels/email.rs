@@ -12,6 +12,7 @@ use lettre::message::{Mailbox, MultiPart};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
 
+use super::people::is_mail;
 use super::visible::{html, one_line};
 use super::{Card, Channel, ChannelError, Target};
 use crate::model::notice::Told;
@@ -30,6 +31,8 @@ pub struct EmailOptions {
     pub login: Option<(String, String)>,
     /// Who it is from.
     pub from: String,
+    /// Domains to whose addresses requests may have mail sent, beside the one it is from.
+    pub domains: Vec<String>,
 }
 
 /// The channel.
@@ -38,6 +41,7 @@ pub struct Email {
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
     domain: String,
+    domains: Vec<String>,
 }
 
 impl Email {
@@ -59,7 +63,8 @@ impl Email {
         }
         let from: Mailbox = options.from.parse().map_err(|e: lettre::address::AddressError| e.to_string())?;
         let domain = from.email.domain().to_owned();
-        Ok(Self { transport: builder.build(), from, domain })
+        let domains = std::iter::once(&domain).chain(&options.domains).map(|name| name.to_ascii_lowercase()).collect();
+        Ok(Self { transport: builder.build(), from, domain, domains })
     }
 
     fn message(&self, card: &Card, target: &Target) -> Result<Message, String> {
@@ -144,6 +149,11 @@ fn page(card: &Card) -> String {
 impl Channel for Email {
     fn name(&self) -> &'static str {
         "email"
+    }
+
+    fn takes(&self, address: &str) -> bool {
+        let domain = address.rsplit_once('@').map(|(_, domain)| domain.to_ascii_lowercase());
+        is_mail(address) && domain.is_some_and(|domain| self.domains.contains(&domain))
     }
 
     fn send<'a>(&'a self, card: &'a Card, target: &'a Target) -> BoxFuture<'a, Result<String, ChannelError>> {

@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::{Callback, Channels, Link, Preferences, Wish};
+use super::{Callback, Channels, Link, Preferences, Seen, Wish};
 use crate::error::OversightError;
-use crate::http::request_for;
+use crate::http::{request_for, shown_to};
 use crate::model::case::Choice;
 use crate::model::request::Request;
 
@@ -125,6 +125,10 @@ struct PasskeyOptionsInput {
 struct PasskeyInput {
     #[schema(value_type = String)]
     digest: Digest,
+    /// The digest of the view, where some of the action was hidden.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    shown: Option<Digest>,
     #[serde(default)]
     comment: Option<String>,
     credential: String,
@@ -144,6 +148,10 @@ struct MailInput {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     digest: Option<Digest>,
+    /// The digest of the view, where some of the action was hidden.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    shown: Option<Digest>,
     #[serde(default)]
     comment: Option<String>,
 }
@@ -213,9 +221,11 @@ async fn passkey(
     Path(id): Path<String>,
     StrictJson(input): StrictJson<PasskeyInput>,
 ) -> Result<Json<Request>, Problem> {
-    let PasskeyInput { digest, comment, credential, client_data, authenticator_data, signature } = input;
+    let PasskeyInput { digest, shown, comment, credential, client_data, authenticator_data, signature } = input;
+    let id = request_id(&id)?;
+    let seen = (digest, shown_to(&channels.0.desk, &caller, id, Some(digest), shown).await?);
     let assertion = Assertion { credential, client_data, authenticator_data, signature };
-    let request = channels.approve_by_passkey(&caller.0, request_id(&id)?, digest, comment, &assertion).await?;
+    let request = channels.approve_by_passkey(&caller.0, id, seen, comment, &assertion).await?;
     Ok(Json(request_for(&caller, request)))
 }
 
@@ -225,8 +235,13 @@ async fn mail(
     Path(id): Path<String>,
     StrictJson(input): StrictJson<MailInput>,
 ) -> Result<Json<Request>, Problem> {
-    let MailInput { token, choice, digest, comment } = input;
-    let request = channels.decide_by_mail(&caller.0, request_id(&id)?, &token, choice, digest, comment).await?;
+    let MailInput { token, choice, digest, shown, comment } = input;
+    let id = request_id(&id)?;
+    let shown = match choice {
+        Choice::Approve => shown_to(&channels.0.desk, &caller, id, digest, shown).await?,
+        Choice::Deny => None,
+    };
+    let request = channels.decide_by_mail(&caller.0, id, &token, choice, Seen { digest, shown }, comment).await?;
     Ok(Json(request_for(&caller, request)))
 }
 

@@ -12,7 +12,7 @@ use creto_nhi::{AuthMethod, PasskeyQuestion, Principal};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Answer, Callback, ChannelError, Channels, Wish};
+use super::{Answer, Callback, ChannelError, Channels, Wish, requested};
 use crate::error::OversightError;
 use crate::model::case::Choice;
 use crate::model::command::Ballot;
@@ -32,6 +32,15 @@ const CALLBACK_KEPT: Duration = Duration::from_secs(15 * 60);
 const ALPHABET: &[u8; 30] = b"ABCDEFGHJKMNPQRSTVWXYZ23456789";
 const CODE_LETTERS: usize = 12;
 const MAIL_BYTES_MAX: usize = 254;
+
+/// What a decision is about, as the one who decides saw it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Seen {
+    /// The action's digest; a denial may leave it out.
+    pub digest: Option<Digest>,
+    /// The digest of the view, where some of the action was hidden from them.
+    pub shown: Option<Digest>,
+}
 
 /// An outside identity that a person proved to hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -151,6 +160,10 @@ impl Channels {
         let request = answer.request.ok_or_else(|| OversightError::UnknownRequest(String::new()))?;
         // Nobody is an approver because a service says so: only a link made by proof counts, and no link means nobody.
         let person = store::linked(&self.0.db, tenant, channel, &answer.subject).await?.ok_or(OversightError::NotLinked)?;
+        let asked = self.0.desk.get(tenant, request).await?;
+        if !requested::lets_answer(asked.extra.as_deref(), channel, &answer.subject) {
+            return Err(OversightError::NotEligible("the request names who answers it here, and you are not among them".to_owned()));
+        }
         let method = if channel == "slack" { "slack_signature" } else { "channel" };
         let principal = self.0.credentials.account_principal(&person, AuthMethod::Channel(method)).await;
         let principal = principal.map_err(|_| OversightError::NotLinked)?;
@@ -160,6 +173,7 @@ impl Channels {
             stands_in_for: None,
             choice: choice.0,
             digest: choice.1,
+            shown: None,
             revision: answer.revision,
             comment: None,
             option: None,
@@ -201,7 +215,7 @@ impl Channels {
         id: RequestId,
         token: &str,
         choice: Choice,
-        digest: Option<Digest>,
+        seen: Seen,
         comment: Option<String>,
     ) -> Result<Request, OversightError> {
         let found = store::mail_token(&self.0.db, by.tenant(), Digest::of(token.as_bytes()), self.0.clock.now()).await?;
@@ -211,7 +225,8 @@ impl Channels {
             return Err(OversightError::MailToken);
         }
         let voter = Voter::through(by, "email", by.how.as_str(), None)?;
-        let ballot = Ballot { voter, stands_in_for: None, choice, digest, revision: Some(revision), comment, option: None };
+        let Seen { digest, shown } = seen;
+        let ballot = Ballot { voter, stands_in_for: None, choice, digest, shown, revision: Some(revision), comment, option: None };
         self.0.desk.vote(id, ballot).await
     }
 
@@ -235,7 +250,7 @@ impl Channels {
         &self,
         by: &Principal,
         id: RequestId,
-        digest: Digest,
+        (digest, shown): (Digest, Option<Digest>),
         comment: Option<String>,
         assertion: &Assertion,
     ) -> Result<Request, OversightError> {
@@ -244,8 +259,8 @@ impl Channels {
         let request = id.to_string();
         let evidence = self.0.credentials.approve_by_passkey(&by.identity, &self.0.public.party(), &request, digest, assertion).await?;
         let voter = Voter::through(by, "http", PASSKEY, Some(evidence))?;
-        let ballot =
-            Ballot { voter, stands_in_for: None, choice: Choice::Approve, digest: Some(digest), revision: None, comment, option: None };
+        let choice = Choice::Approve;
+        let ballot = Ballot { voter, stands_in_for: None, choice, digest: Some(digest), shown, revision: None, comment, option: None };
         self.0.desk.vote(id, ballot).await
     }
 
@@ -286,7 +301,7 @@ fn code_digest(channel: &str, code: &str) -> Digest {
 }
 
 /// Enough of RFC 5321 that nothing but one address gets into a mail: one `@`, no spaces, controls or brackets.
-fn is_mail(text: &str) -> bool {
+pub(super) fn is_mail(text: &str) -> bool {
     let plain = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_graphic() && !b"<>()[]\\,;:\"@".contains(&b));
     text.len() <= MAIL_BYTES_MAX && text.split_once('@').is_some_and(|(local, domain)| plain(local) && plain(domain))
 }

@@ -109,6 +109,12 @@ impl Channel for Slack {
         self.0.room.clone().into_iter().collect()
     }
 
+    /// A conversation or a person of the bot's own workspace, by its identifier; Slack says whether the bot may write there.
+    fn takes(&self, address: &str) -> bool {
+        let kind = address.bytes().next().is_some_and(|b| matches!(b, b'C' | b'D' | b'G' | b'U' | b'W'));
+        kind && (2..=32).contains(&address.len()) && address.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+    }
+
     fn send<'a>(&'a self, card: &'a Card, target: &'a Target) -> BoxFuture<'a, Result<String, ChannelError>> {
         Box::pin(async move {
             // A person's address is `team/user`; messages to a user's id go to their direct messages.

@@ -47,7 +47,7 @@ pub fn open(opened: Opened, grant: Option<String>, now: Timestamp, facts: &Facts
     let mut events = vec![recorded.event];
     match grant {
         Some(grant) if case.kind == Kind::Approval && case.plan.risk < Risk::High => events.push(Event::Approved { grant: Some(grant) }),
-        _ => events.extend(unreachable(&case, facts)),
+        _ => events.extend(unreachable(&case, &[], facts)),
     }
     Ok(events)
 }
@@ -76,7 +76,7 @@ pub fn decide(case: &Case, command: &Command, now: Timestamp, facts: &Facts<'_>)
         }
         Command::Escalate { message, .. } => escalate(case, message.as_ref(), now),
         Command::Tick => Ok(timers::tick(case, now)),
-        Command::Recount if case.state == State::Pending => Ok(unreachable(case, facts)),
+        Command::Recount if case.state == State::Pending => Ok(unreachable(case, &quorum::votes(case), facts).into_iter().collect()),
         Command::Recount => Ok(Vec::new()),
         Command::Cancel { reason, .. } => match case.state {
             State::Pending => Ok(vec![Event::Cancelled { reason: reason.clone() }]),
@@ -140,7 +140,7 @@ fn eligible(case: &Case, voter: &Voter, seat: &NhiId, facts: &Facts<'_>) -> Resu
             return Err(OversightError::NotEligible(format!("`{}` may not act", person.name())));
         }
     }
-    if quorum::is_eligible(&case.requirement(), seat, voter.roles().has(Role::Operator), facts.roster) {
+    if quorum::is_eligible(&case.required(), seat, voter.roles().has(Role::Operator), facts.roster) {
         Ok(())
     } else {
         Err(OversightError::NotEligible(format!("`{}` is not among those who decide this request", seat.name())))
@@ -158,15 +158,15 @@ fn is_kind(case: &Case, kind: Kind) -> Result<(), OversightError> {
     if case.kind == kind { Ok(()) } else { Err(OversightError::WrongKind) }
 }
 
-fn unreachable(case: &Case, facts: &Facts<'_>) -> Vec<Event> {
-    if case.kind == Kind::Question || quorum::is_reachable(case, &case.requirement(), facts.roster) {
-        return Vec::new();
+fn unreachable(case: &Case, votes: &[&Vote], facts: &Facts<'_>) -> Option<Event> {
+    if case.kind == Kind::Question || quorum::is_reachable(case, votes, &case.required(), facts.roster) {
+        return None;
     }
-    vec![Event::Rejected { why: Some("nobody is left who could meet the requirement".to_owned()), option: None }]
+    Some(Event::Rejected { why: Some("nobody is left who could meet the requirement".to_owned()), option: None })
 }
 
 fn vote(case: &Case, ballot: &Ballot, now: Timestamp, facts: &Facts<'_>) -> Decided {
-    let Ballot { voter, stands_in_for, choice, digest, revision, comment, option } = ballot;
+    let Ballot { voter, stands_in_for, choice, digest, shown, revision, comment, option } = ballot;
     comment.as_deref().map_or(Ok(()), short)?;
     is_kind(case, Kind::Approval)?;
     pending(case, now)?;
@@ -198,19 +198,20 @@ fn vote(case: &Case, ballot: &Ballot, now: Timestamp, facts: &Facts<'_>) -> Deci
         choice: *choice,
         revision: case.revision,
         digest: case.digest,
+        shown: *shown,
         comment: comment.clone(),
         proof: voter.proof().clone(),
         at: now,
     };
     let known = case.votes.iter().any(|vote| vote.seat == *seat);
-    let recorded = Recorded { at: now, by: voter.person().clone(), event: Event::Voted(Box::new(cast)) };
-    let after = evolve(Some(case.clone()), &recorded).ok_or(OversightError::Unreadable)?;
-    let outcome = outcome(&after, option.as_ref(), facts);
+    // What `evolve` makes of this vote: somebody who votes again, under another requirement, has one vote still.
+    let standing: Vec<&Vote> = case.votes.iter().filter(|vote| vote.seat != cast.seat).chain(std::iter::once(&cast)).collect();
+    let outcome = outcome(case, &standing, option.as_ref(), facts);
     // The very same vote once more says nothing new, unless the requirement has changed since.
-    if known && outcome.is_empty() {
+    if known && outcome.is_none() {
         return Ok(Vec::new());
     }
-    Ok(std::iter::once(recorded.event).chain(outcome).collect())
+    Ok(std::iter::once(Event::Voted(Box::new(cast))).chain(outcome).collect())
 }
 
 fn exact(case: &Case, digest: Option<&creto_kernel::Digest>) -> Result<(), OversightError> {
@@ -223,15 +224,14 @@ fn exact(case: &Case, digest: Option<&creto_kernel::Digest>) -> Result<(), Overs
     }
 }
 
-fn outcome(case: &Case, option: Option<&String>, facts: &Facts<'_>) -> Vec<Event> {
-    let requirement = case.requirement();
-    if quorum::denials(case, facts.roster) >= usize::try_from(case.plan.deny_threshold.max(1)).unwrap_or(usize::MAX) {
-        return vec![Event::Rejected { why: None, option: option.cloned() }];
+fn outcome(case: &Case, votes: &[&Vote], option: Option<&String>, facts: &Facts<'_>) -> Option<Event> {
+    if quorum::denials(case, votes, facts.roster) >= usize::try_from(case.plan.deny_threshold.max(1)).unwrap_or(usize::MAX) {
+        return Some(Event::Rejected { why: None, option: option.cloned() });
     }
-    if quorum::is_met(case, &requirement, facts.roster) {
-        return vec![Event::Approved { grant: None }];
+    if quorum::is_met(case, votes, &case.required(), facts.roster) {
+        return Some(Event::Approved { grant: None });
     }
-    unreachable(case, facts)
+    unreachable(case, votes, facts)
 }
 
 fn answer(case: &Case, voter: &Voter, said: (&String, Option<&String>), now: Timestamp, facts: &Facts<'_>) -> Decided {
@@ -290,7 +290,7 @@ fn edit(case: &Case, revised: &Revised, now: Timestamp, facts: &Facts<'_>) -> De
     let event = Event::Edited { revision: case.revision.saturating_add(1), digest: revised.digest, plan: revised.plan.clone() };
     let recorded = Recorded { at: now, by: revised.voter.person().clone(), event };
     let after = evolve(Some(case.clone()), &recorded).ok_or(OversightError::Unreadable)?;
-    Ok(std::iter::once(recorded.event).chain(unreachable(&after, facts)).collect())
+    Ok(std::iter::once(recorded.event).chain(unreachable(&after, &quorum::votes(&after), facts)).collect())
 }
 
 fn acknowledge(case: &Case, voter: &Voter, now: Timestamp, facts: &Facts<'_>) -> Decided {

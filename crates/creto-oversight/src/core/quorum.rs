@@ -41,8 +41,8 @@ pub fn selects(selector: &Selector, seat: &NhiId, operator: bool, roster: &Roste
 }
 
 /// The votes that count now: of people who may act and are not excluded, for seats that may.
-fn counted<'a>(case: &'a Case, roster: &'a Roster, choice: Choice) -> impl Iterator<Item = &'a Vote> {
-    case.votes.iter().filter(move |vote| {
+fn counted<'a>(case: &'a Case, votes: &'a [&'a Vote], roster: &'a Roster, choice: Choice) -> impl Iterator<Item = &'a Vote> {
+    votes.iter().copied().filter(move |vote| {
         let stands = |person: &NhiId| !roster.inactive.contains(person) && !is_excluded(case, person);
         vote.choice == choice
             && vote.revision == case.revision
@@ -52,24 +52,30 @@ fn counted<'a>(case: &'a Case, roster: &'a Roster, choice: Choice) -> impl Itera
     })
 }
 
-/// Whether the requirement is met by the votes.
+/// The votes of a request as they stand.
 #[must_use]
-pub fn is_met(case: &Case, requirement: &Requirement, roster: &Roster) -> bool {
-    fills(requirement, &approving(case, roster), roster)
+pub fn votes(case: &Case) -> Vec<&Vote> {
+    case.votes.iter().collect()
+}
+
+/// Whether the requirement is met by these votes.
+#[must_use]
+pub fn is_met(case: &Case, votes: &[&Vote], requirement: &Requirement, roster: &Roster) -> bool {
+    fills(requirement, &approving(case, votes, roster), roster)
 }
 
 /// How many different people said no.
 #[must_use]
-pub fn denials(case: &Case, roster: &Roster) -> usize {
-    counted(case, roster, Choice::Deny).map(|vote| &vote.by).collect::<BTreeSet<_>>().len()
+pub fn denials(case: &Case, votes: &[&Vote], roster: &Roster) -> usize {
+    counted(case, votes, roster, Choice::Deny).map(|vote| &vote.by).collect::<BTreeSet<_>>().len()
 }
 
 /// Whether the requirement can still be met by whoever agreed and whoever could still vote. Nobody knows how many people have a role, so
 /// a role never runs out of them.
 #[must_use]
-pub fn is_reachable(case: &Case, requirement: &Requirement, roster: &Roster) -> bool {
-    let mut candidates = approving(case, roster);
-    let voted: BTreeSet<&NhiId> = case.votes.iter().flat_map(|vote| [&vote.by, &vote.seat]).collect();
+pub fn is_reachable(case: &Case, votes: &[&Vote], requirement: &Requirement, roster: &Roster) -> bool {
+    let mut candidates = approving(case, votes, roster);
+    let voted: BTreeSet<&NhiId> = votes.iter().flat_map(|vote| [&vote.by, &vote.seat]).collect();
     let named = requirement.selectors();
     let named: BTreeSet<&NhiId> = named
         .iter()
@@ -91,12 +97,15 @@ pub fn is_reachable(case: &Case, requirement: &Requirement, roster: &Roster) -> 
 /// Whether somebody in this seat could fill any place of the requirement.
 #[must_use]
 pub fn is_eligible(requirement: &Requirement, seat: &NhiId, operator: bool, roster: &Roster) -> bool {
-    requirement.selectors().into_iter().any(|selector| selects(selector, seat, operator, roster))
+    match requirement {
+        Requirement::AtLeast(quorum) => quorum.of.iter().any(|selector| selects(selector, seat, operator, roster)),
+        Requirement::AllOf(parts) | Requirement::AnyOf(parts) => parts.iter().any(|part| is_eligible(part, seat, operator, roster)),
+    }
 }
 
-fn approving<'a>(case: &'a Case, roster: &'a Roster) -> Vec<Candidate<'a>> {
+fn approving<'a>(case: &'a Case, votes: &'a [&'a Vote], roster: &'a Roster) -> Vec<Candidate<'a>> {
     let mut people: BTreeMap<&NhiId, Candidate<'_>> = BTreeMap::new();
-    for vote in counted(case, roster, Choice::Approve) {
+    for vote in counted(case, votes, roster, Choice::Approve) {
         let candidate = people.entry(&vote.by).or_insert_with(|| Candidate { operator: vote.roles.has(Role::Operator), seats: Vec::new() });
         candidate.seats.push(&vote.seat);
     }

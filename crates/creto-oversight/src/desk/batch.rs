@@ -30,6 +30,10 @@ pub struct BatchItem {
     /// The digest that was seen.
     #[schema(value_type = String)]
     pub digest: Digest,
+    /// The digest of the view, where some of the action was hidden.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub shown: Option<Digest>,
     /// The revision that was seen.
     pub revision: u32,
 }
@@ -71,6 +75,7 @@ impl Desk {
                     stands_in_for: None,
                     choice,
                     digest: Some(item.digest),
+                    shown: item.shown,
                     revision: Some(item.revision),
                     comment: comment.map(str::to_owned),
                     option: None,

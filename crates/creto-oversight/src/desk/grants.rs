@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use creto_db::Sealed;
-use creto_enablement_common::OpenRequest;
+use creto_enablement_common::{Change, OpenRequest};
 use creto_kernel::id::{LeafId, RequestId};
-use creto_kernel::{NhiId, TenantId};
+use creto_kernel::{Coded, Digest, NhiId, TenantId, canonical};
+use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::Desk;
+use super::{Desk, Setting};
+use crate::core::decide::{Facts, decide};
 use crate::core::quorum;
 use crate::error::OversightError;
 use crate::model::case::{Binding, Choice};
@@ -67,7 +69,7 @@ impl Desk {
         let roster = self.roster_for(tenant, case, &Command::Acknowledge { voter: voter.clone() }).await?;
         let mut alone = case.clone();
         alone.votes.retain(|vote| vote.by == *voter.person() && vote.seat == vote.by && vote.choice == Choice::Approve);
-        if !quorum::is_met(&alone, &alone.requirement(), &roster) {
+        if !quorum::is_met(&alone, &quorum::votes(&alone), &alone.required(), &roster) {
             return Err(OversightError::NotEligible("only whoever alone approved the request gives a standing grant".to_owned()));
         }
         let resource = new.resource.unwrap_or_else(|| case.target.to_string());
@@ -126,18 +128,70 @@ impl Desk {
         Ok(())
     }
 
-    /// Takes everything back from an agent at once: its standing grants, its waiting requests, its unused approvals. Answers how many
-    /// requests there were. Whoever calls it has suspended the agent before, so that it opens no others.
+    /// Whether an agent has requests that wait, or approvals it has not used.
+    pub async fn has_open(&self, agent: &NhiId) -> Result<bool, OversightError> {
+        Ok(!requests::open_of(&self.db, agent.tenant(), agent).await?.is_empty())
+    }
+
+    /// Takes everything back from an agent in one commit: its standing grants, its waiting requests, its unused approvals. Answers how
+    /// many requests there were.
     pub async fn take_all(&self, by: &NhiId, agent: &NhiId, reason: &str) -> Result<usize, OversightError> {
-        let tenant = by.tenant();
-        let now = self.clock.now();
-        let open = requests::open_of(&self.db, tenant, agent).await?;
-        let leaf = self.people_leaf(by, "oversight.kill", &format!("agent:{}", agent.name()))?.fact("requests", open.len());
-        self.db.commit(Sealed::new(leaf).step(grants::revoke_all(tenant, agent, by, now))).await?;
-        for request in &open {
-            self.take_back(tenant, *request, by, reason).await?;
+        self.take_all_by(by, agent, reason, |sealed| Box::pin(async { Ok(self.db.commit(sealed).await.map(drop)?) })).await
+    }
+
+    /// As [`Desk::take_all`], in a commit that somebody else makes and adds to: the kill switch, which suspends the agent in it. A request
+    /// that moves on meanwhile makes it be prepared again.
+    ///
+    /// Errors: what `commit` says; `oversight.busy` where requests moved on again and again.
+    pub async fn take_all_by<'a, E: From<OversightError> + Coded>(
+        &self,
+        by: &NhiId,
+        agent: &NhiId,
+        reason: &str,
+        commit: impl Fn(Sealed) -> BoxFuture<'a, Result<(), E>>,
+    ) -> Result<usize, E> {
+        for _ in 0..super::ATTEMPTS_MAX {
+            let (sealed, count) = self.taking(by, agent, reason).await?;
+            match commit(sealed).await {
+                Ok(()) => {
+                    self.changed();
+                    return Ok(count);
+                }
+                Err(error) if error.code() == requests::MOVED_ON => self.forget(by.tenant()),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(open.len())
+        Err(OversightError::Busy.into())
+    }
+
+    async fn taking(&self, by: &NhiId, agent: &NhiId, reason: &str) -> Result<(Sealed, usize), OversightError> {
+        let (tenant, now) = (by.tenant(), self.clock.now());
+        let leaf_id = LeafId::generate();
+        let mut taken = Change::default();
+        let mut requests_taken: Vec<(RequestId, Digest)> = Vec::new();
+        let command = Command::Revoke { by: by.clone(), reason: reason.to_owned() };
+        for id in requests::open_of(&self.db, tenant, agent).await? {
+            let before = self.stored(tenant, id).await?;
+            let roster = self.roster_for(tenant, &before.case, &command).await?;
+            let events = match decide(&before.case, &command, now, &Facts { roster: &roster }) {
+                Ok(events) => events,
+                // It was used, or ended, since it was listed.
+                Err(OversightError::AlreadyDecided(_)) => continue,
+                Err(error) => return Err(error),
+            };
+            let setting = Setting { leaf: Some(leaf_id), roster: Some(roster.version), action: None };
+            let (after, change) = self.transition(&before, events, by, now, &setting)?;
+            requests_taken.push((id, Digest::of_parts(&[&after.salt, after.case.digest.as_bytes()])));
+            taken.steps.extend(change.steps);
+            taken.messages.extend(change.messages);
+        }
+        // One digest for all of them: they may be more than a leaf has room for.
+        let all = canonical::to_vec(&requests_taken).map_err(|_| OversightError::Unreadable)?;
+        let mut leaf = self.people_leaf(by, "oversight.kill", &format!("agent:{}", agent.name()))?;
+        leaf.id = leaf_id;
+        let leaf = leaf.fact("requests", requests_taken.len()).digest("requests", Digest::of(&all));
+        let sealed = super::sealed(leaf, taken).step(grants::revoke_all(tenant, agent, by, now));
+        Ok((sealed, requests_taken.len()))
     }
 
     async fn take_back(&self, tenant: &TenantId, request: RequestId, by: &NhiId, reason: &str) -> Result<(), OversightError> {

@@ -20,6 +20,8 @@ pub(crate) struct Original {
     pub(crate) presented: Option<Digest>,
     pub(crate) context: Map<String, Value>,
     pub(crate) schema: Option<Value>,
+    /// Names of arguments that not everybody sees.
+    pub(crate) secrets: Vec<String>,
 }
 
 impl Desk {
@@ -38,6 +40,7 @@ impl Desk {
             action: stored.action,
             rule: stored.rule,
             presented: stored.presented,
+            secrets: stored.case.plan.secrets,
         })
     }
 

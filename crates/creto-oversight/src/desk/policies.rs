@@ -79,7 +79,7 @@ impl Desk {
             let roster = self.roster_of(tenant, after.requirement.selectors().into_iter()).await?;
             let mut case = stored.case.clone();
             case.plan = after.clone();
-            let still_met = crate::core::quorum::is_met(&case, &case.requirement(), &roster);
+            let still_met = crate::core::quorum::is_met(&case, &crate::core::quorum::votes(&case), &case.required(), &roster);
             rehearsed.push(Rehearsed { request: case.id.to_string(), before: stored.case.plan, after, still_met });
         }
         Ok(rehearsed)

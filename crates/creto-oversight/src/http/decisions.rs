@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{page_for, request_for, request_id};
+use super::{page_for, request_for, request_id, shown_to};
 use crate::actions::Actions;
 use crate::desk::{BatchItem, Desk, Revision};
 use crate::edits::Edits;
@@ -24,17 +24,30 @@ use crate::error::OversightError;
 use crate::http::agents::check_option;
 use crate::model::case::Choice;
 use crate::model::command::{Ballot, Command};
-use crate::model::request::{Page, Request, RequestFilter, redact};
+use crate::model::redaction::redact;
+use crate::model::request::{Page, Request, RequestFilter};
 use crate::model::requirement::Selector;
 use crate::model::voter::Voter;
 
 /// Longest time one call waits for something to happen.
 const WAIT_MAX: Duration = Duration::from_secs(55);
 
+/// The endpoints: those of the desk alone, and the one that has policy look at new arguments.
 pub(super) fn endpoints(desk: &Desk, actions: &Actions) -> Vec<Endpoint> {
+    let edits = Edits::new(desk.clone(), actions.gate());
+    let edit = Endpoint::new(Method::POST, "/v1/oversight/requests/{id}/edit", Access::Approver, "Change the arguments", edit, edits)
+        .takes::<EditInput>()
+        .answers::<Request>();
+    let mut all = of_desk(desk);
+    all.push(edit);
+    all
+}
+
+/// What needs the desk and nothing else.
+#[must_use]
+pub fn of_desk(desk: &Desk) -> Vec<Endpoint> {
     let at = || desk.clone();
     let post = |path, access, summary| (Method::POST, path, access, summary);
-    let edits = Edits::new(desk.clone(), actions.gate());
     macro_rules! route {
         ($route:expr, $handler:expr, $state:expr) => {{
             let (method, path, access, summary) = $route;
@@ -65,9 +78,6 @@ pub(super) fn endpoints(desk: &Desk, actions: &Actions) -> Vec<Endpoint> {
             at(),
         ),
         route!(post("/v1/oversight/requests/{id}/vote", Access::Approver, "Vote"), vote, at()).takes::<VoteInput>().answers::<Request>(),
-        route!(post("/v1/oversight/requests/{id}/edit", Access::Approver, "Change the arguments"), edit, edits)
-            .takes::<EditInput>()
-            .answers::<Request>(),
         route!(post("/v1/oversight/requests/{id}/answer", Access::Approver, "Answer a question"), answer, at())
             .takes::<AnswerInput>()
             .answers::<Request>(),
@@ -129,6 +139,10 @@ struct VoteInput {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     digest: Option<Digest>,
+    /// The digest of the view, where some of the action was hidden.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    shown: Option<Digest>,
     /// The revision that was seen.
     revision: u32,
     #[serde(default)]
@@ -304,16 +318,21 @@ async fn events(
 }
 
 async fn vote(State(desk): State<Desk>, caller: Caller, Path(id): Path<String>, StrictJson(input): StrictJson<VoteInput>) -> Answered {
+    let id = request_id(&id)?;
     let ballot = Ballot {
         voter: Voter::of(&caller.0)?,
         stands_in_for: input.stands_in_for,
         choice: input.choice,
         digest: input.digest,
+        shown: match input.choice {
+            Choice::Approve => shown_to(&desk, &caller, id, input.digest, input.shown).await?,
+            Choice::Deny => None,
+        },
         revision: Some(input.revision),
         comment: input.comment,
         option: input.option,
     };
-    Ok(Json(request_for(&caller, desk.vote(request_id(&id)?, ballot).await?)))
+    Ok(Json(request_for(&caller, desk.vote(id, ballot).await?)))
 }
 
 async fn edit(State(edits): State<Edits>, caller: Caller, Path(id): Path<String>, StrictJson(input): StrictJson<EditInput>) -> Answered {
@@ -384,8 +403,14 @@ async fn review(State(desk): State<Desk>, caller: Caller, Path(id): Path<String>
     Ok(Json(request_for(&caller, desk.command(&caller.0.identity, request_id(&id)?, &command).await?)))
 }
 
-async fn batch(State(desk): State<Desk>, caller: Caller, StrictJson(input): StrictJson<BatchInput>) -> Result<Json<Batch>, Problem> {
+async fn batch(State(desk): State<Desk>, caller: Caller, StrictJson(mut input): StrictJson<BatchInput>) -> Result<Json<Batch>, Problem> {
     let voter = Voter::of(&caller.0)?;
+    for item in &mut input.requests {
+        item.shown = match input.choice {
+            Choice::Approve => shown_to(&desk, &caller, item.request, Some(item.digest), item.shown).await?,
+            Choice::Deny => None,
+        };
+    }
     let decided = desk.batch(&voter, input.choice, &input.requests, input.comment.as_deref()).await?;
     Ok(Json(Batch { requests: decided.into_iter().map(|request| request_for(&caller, request)).collect() }))
 }

@@ -1,5 +1,6 @@
 //! A request as its events made it: the state that decisions read.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use creto_kernel::id::RequestId;
@@ -63,6 +64,10 @@ pub struct Vote {
     /// The digest it was made for.
     #[schema(value_type = String)]
     pub digest: Digest,
+    /// The digest of what they were shown, where some of the action was hidden from them: see [`crate::model::redaction`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub shown: Option<Digest>,
     /// What they said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
@@ -203,13 +208,19 @@ impl Case {
     /// The requirement of the current step: the latest step that sets one, else the plan's.
     #[must_use]
     pub fn requirement(&self) -> Requirement {
+        self.required().into_owned()
+    }
+
+    /// As [`Case::requirement`], borrowed where it stands as it is.
+    #[must_use]
+    pub fn required(&self) -> Cow<'_, Requirement> {
         if let Some(assigned) = &self.assigned {
-            return Requirement::at_least(1, assigned.clone());
+            return Cow::Owned(Requirement::at_least(1, assigned.clone()));
         }
         let steps = &self.plan.steps;
         let last = usize::try_from(self.step).unwrap_or(usize::MAX).min(steps.len().saturating_sub(1));
         let latest = steps.iter().take(last + 1).rev().find_map(|step| step.requirement.as_ref());
-        latest.unwrap_or(&self.plan.requirement).clone()
+        Cow::Borrowed(latest.unwrap_or(&self.plan.requirement))
     }
 
     /// Which step of the plan the current one is; rounds start over.

@@ -131,6 +131,8 @@ pub struct Ballot {
     pub choice: Choice,
     /// The digest an approval names; a denial may leave it out.
     pub digest: Option<Digest>,
+    /// The digest of what they were shown, where some of the action was hidden from them.
+    pub shown: Option<Digest>,
     /// The revision they saw; the current one when absent.
     pub revision: Option<u32>,
     /// What they say.

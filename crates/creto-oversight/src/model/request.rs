@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use crate::model::case::{Acknowledged, Binding, Glass, Kind, Said, Vote};
 use crate::model::plan::Risk;
+use crate::model::redaction;
 use crate::model::requirement::Requirement;
 
 /// Longest comment, question, answer or reason, in bytes.
@@ -172,6 +173,11 @@ pub struct Request {
     pub extra: Option<String>,
     /// Names of arguments that were left out of `action` because the viewer may not see them; the digest covers them.
     pub redacted: Vec<String>,
+    /// Where something was left out: what is shown, as RFC 8785 JSON text of `{action, digest, hidden}`. An approval names the SHA-256 of
+    /// this text as `shown`.
+    pub view: Option<String>,
+    /// Whether it was asked in a test: it binds nobody.
+    pub test: bool,
     /// Names of arguments that only an operator, and the agent itself, sees in clear.
     #[serde(skip)]
     pub secrets: Vec<String>,
@@ -179,31 +185,16 @@ pub struct Request {
     pub seq: i64,
 }
 
-/// What stands in place of an argument that its viewer may not see.
-pub const HIDDEN: &str = "(hidden)";
-
-/// The action's text without the values of these arguments, and the names of those that were there. A text that cannot be read is left
-/// out whole.
-#[must_use]
-pub fn redact(action: &str, secrets: &[String]) -> (String, Vec<String>) {
-    let Ok(mut read) = serde_json::from_str::<serde_json::Value>(action) else { return (HIDDEN.to_owned(), secrets.to_vec()) };
-    let mut hidden = Vec::new();
-    if let Some(arguments) = read.get_mut("arguments").and_then(serde_json::Value::as_object_mut) {
-        for name in secrets {
-            if let Some(value) = arguments.get_mut(name) {
-                *value = HIDDEN.into();
-                hidden.push(name.clone());
-            }
-        }
-    }
-    if hidden.is_empty() { (action.to_owned(), hidden) } else { (read.to_string(), hidden) }
-}
-
 impl Request {
     /// The request as somebody sees it who may not see its secret arguments. The digest stays that of the whole action.
     #[must_use]
     pub fn redacted(mut self) -> Self {
-        (self.action, self.redacted) = redact(&self.action, &self.secrets);
+        (self.action, self.redacted) = redaction::redact(&self.action, &self.secrets);
+        if !self.redacted.is_empty() {
+            self.view = Some(redaction::view(&self.action, self.digest, &self.redacted));
+            // A client's own form of the same arguments.
+            self.extra = None;
+        }
         self
     }
 

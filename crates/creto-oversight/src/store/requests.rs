@@ -94,6 +94,8 @@ impl Stored {
             admission: case.admission.clone(),
             extra: self.extra.clone(),
             redacted: Vec::new(),
+            view: None,
+            test: case.test,
             secrets: case.plan.secrets.clone(),
             seq: self.seq,
         }

@@ -116,5 +116,14 @@ impl Sheet {
 }
 
 pub(crate) fn ballot(voter: Voter, choice: Choice, case: &Case) -> Ballot {
-    Ballot { voter, stands_in_for: None, choice, digest: Some(case.digest), revision: Some(case.revision), comment: None, option: None }
+    Ballot {
+        voter,
+        stands_in_for: None,
+        choice,
+        digest: Some(case.digest),
+        shown: None,
+        revision: Some(case.revision),
+        comment: None,
+        option: None,
+    }
 }

@@ -19,6 +19,7 @@ use creto_oversight::model::policy::Policy;
 use creto_oversight::model::request::{Request, RequestFilter, State};
 use creto_oversight::model::voter::Voter;
 use creto_oversight::{Desk, Edits, OversightError, People};
+use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
 use super::decisions::{asked, id};
@@ -59,6 +60,7 @@ async fn vote(desk: &Desk, name: &str, open: &Request, choice: Choice) -> Result
         stands_in_for: None,
         choice,
         digest: Some(open.digest),
+        shown: None,
         revision: Some(open.revision),
         comment: None,
         option: None,
@@ -240,7 +242,9 @@ async fn an_agent_that_is_stopped_loses_its_requests_its_approvals_and_its_grant
         let chain = house.chain("default", None, &["planner"]).await;
         let (waiting, approved) = (asked(&house, &chain, "one").await, asked(&house, &chain, "two").await);
         house.desk.decide(&approver("default"), id(&approved), Some(approved.digest), None).await.unwrap();
+        let before = house.leaves(&chain).await.len();
         let taken = house.desk.take_all(&boss().identity, chain.leaf(), "it went wild").await.unwrap();
+        assert_eq!(house.leaves(&chain).await.len(), before + 1, "one commit takes it all");
         let state = async |request: &Request| house.desk.get(chain.tenant(), id(request)).await.unwrap().state;
         assert_eq!((taken, state(&waiting).await, state(&approved).await), (2, State::Cancelled, State::Revoked));
         let mut again = request(&chain, "tool.call_with_approval", "tool:two");
@@ -252,12 +256,77 @@ async fn an_agent_that_is_stopped_loses_its_requests_its_approvals_and_its_grant
 }
 
 #[tokio::test]
+async fn the_kill_switch_is_one_commit_that_happens_whole_or_not_at_all_and_is_made_again_when_a_request_moves_on() {
+    each_engine(SETS, async |db| {
+        let house = House::open(db, Vec::new()).await;
+        let chain = house.chain("default", None, &["planner"]).await;
+        let (waiting, moving) = (asked(&house, &chain, "one").await, asked(&house, &chain, "two").await);
+        let authority = &house.world.authority;
+        let state = async |request: &Request| house.desk.get(chain.tenant(), id(request)).await.unwrap().state;
+        // The database says no: nothing of it has happened.
+        let broken = house
+            .desk
+            .take_all_by(&boss().identity, chain.leaf(), "it went wild", |_| Box::pin(async { Err::<(), _>(OversightError::Busy) }))
+            .await;
+        assert_eq!((broken.unwrap_err().code().as_str(), state(&waiting).await), ("oversight.busy", State::Pending));
+        let suspended = |sealed| async { authority.suspend_identity_with(&boss().identity, chain.leaf(), sealed).await };
+        // Somebody approves one of them between reading and writing.
+        let tries = std::sync::atomic::AtomicUsize::new(0);
+        let suspend = |sealed| -> BoxFuture<'_, Result<(), OversightError>> {
+            Box::pin(async {
+                if tries.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 {
+                    house.desk.decide(&approver("default"), id(&moving), Some(moving.digest), None).await.unwrap();
+                }
+                Ok(suspended(sealed).await?)
+            })
+        };
+        let taken = house.desk.take_all_by(&boss().identity, chain.leaf(), "it went wild", suspend).await.unwrap();
+        assert_eq!((taken, tries.load(std::sync::atomic::Ordering::SeqCst)), (2, 2));
+        assert_eq!((state(&waiting).await, state(&moving).await), (State::Cancelled, State::Revoked));
+        assert_eq!(authority.identity(chain.leaf()).unwrap().status, creto_nhi::Status::Suspended);
+        let last = house.leaves(&chain).await.pop().unwrap();
+        assert_eq!((last.action.as_str(), last.facts["requests"].as_str()), ("oversight.kill", "2"));
+        // Once more finds nothing, and is no error.
+        let again = |sealed| -> BoxFuture<'_, Result<(), OversightError>> { Box::pin(async { Ok(suspended(sealed).await?) }) };
+        assert_eq!(house.desk.take_all_by(&boss().identity, chain.leaf(), "it went wild", again).await.unwrap(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_installation_is_for_tests_from_its_first_commit_or_never() {
+    use creto_oversight::test_mode::settle;
+    each_engine(SETS, async |db| {
+        let (server, now) = (super::house::server("default"), creto_kernel::Timestamp::EPOCH);
+        assert!(!settle(&db, &server, now, false).await.unwrap());
+        let live = House::open(db.clone(), Vec::new()).await;
+        let chain = live.chain("default", None, &["planner"]).await;
+        asked(&live, &chain, "pay").await;
+        assert_eq!(settle(&db, &server, now, true).await.unwrap_err().code().as_str(), "oversight.live");
+    })
+    .await;
+    each_engine(SETS, async |db| {
+        let (server, now) = (super::house::server("default"), creto_kernel::Timestamp::EPOCH);
+        assert!(settle(&db, &server, now, true).await.unwrap());
+        assert!(settle(&db, &server, now, false).await.unwrap(), "it stays one, also where nobody says so again");
+        let mut house = House::open(db, Vec::new()).await;
+        house.desk = house.desk.clone().in_test_mode(true);
+        let new = NewRequest { kind: Kind::Approval, ..question("call-1", "shall I?") };
+        let open = house.desk.ask(new).await.unwrap();
+        assert!(open.test);
+        house.desk.decide(&approver("default"), id(&open), Some(open.digest), None).await.unwrap();
+        assert!(house.desk.decided(&"default".parse().unwrap(), id(&open)).await.unwrap().decision.test);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_batch_decides_all_it_names_by_digest_or_nothing() {
     each_engine(SETS, async |db| {
         let house = House::open(db, Vec::new()).await;
         let chain = house.chain("default", None, &["planner"]).await;
         let (one, two) = (asked(&house, &chain, "one").await, asked(&house, &chain, "two").await);
-        let item = |request: &Request| BatchItem { request: id(request), digest: request.digest, revision: 1 };
+        let item = |request: &Request| BatchItem { request: id(request), digest: request.digest, shown: None, revision: 1 };
         let bob = Voter::of(&approver("default")).unwrap();
         let batch = async |items: &[BatchItem]| house.desk.batch(&bob, Choice::Approve, items, None).await;
         let wrong = BatchItem { digest: one.digest, ..item(&two) };

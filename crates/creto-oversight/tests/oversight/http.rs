@@ -6,6 +6,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use creto_db::Db;
 use creto_enablement_common::http::{Caller, Endpoints};
+use creto_kernel::Digest;
 use creto_nhi::Principal;
 use creto_oversight::Actions;
 use hyper::service::Service as _;
@@ -104,8 +105,26 @@ async fn secret_arguments_are_hidden_from_whoever_may_not_see_them_and_stay_in_t
         let (_, clear) = call(&house, operator.clone(), "GET", &path, None).await;
         assert!(clear.to_string().contains("mallory"), "{path}: {clear}");
     }
-    let body = json!({ "choice": "approve", "digest": open.digest, "revision": 1 });
-    let (status, decided) =
-        call(&house, approver("default"), "POST", &format!("/v1/oversight/requests/{}/vote", open.id), Some(body)).await;
+    // What they approve is what they were shown: a view that names the digest of the whole.
+    let (_, hidden) = call(&house, approver("default"), "GET", &format!("/v1/oversight/requests/{}", open.id), None).await;
+    let view = hidden["view"].as_str().unwrap();
+    let read: serde_json::Value = serde_json::from_str(view).unwrap();
+    assert_eq!((&read["digest"], &read["hidden"]), (&json!(open.digest), &json!(["to"])));
+    assert_eq!(read["action"], serde_json::from_str::<serde_json::Value>(hidden["action"].as_str().unwrap()).unwrap());
+    let shown = Digest::of(view.as_bytes());
+    let vote = |shown: serde_json::Value| json!({ "choice": "approve", "digest": open.digest, "revision": 1, "shown": shown });
+    let path = format!("/v1/oversight/requests/{}/vote", open.id);
+    for other in [json!(null), json!(open.digest), json!(Digest::of(b"another view"))] {
+        let (status, refused) = call(&house, approver("default"), "POST", &path, Some(vote(other))).await;
+        assert_eq!((status, &refused["code"]), (409, &json!("oversight.shown_mismatch")), "{refused}");
+    }
+    let (status, refused) = call(&house, operator.clone(), "POST", &path, Some(vote(json!(shown)))).await;
+    assert_eq!((status, &refused["code"]), (409, &json!("oversight.shown_mismatch")), "who sees all of it approves the action itself");
+    let batch = json!({ "choice": "approve", "requests": [{ "request": open.id, "digest": open.digest, "revision": 1 }] });
+    let (_, refused) = call(&house, approver("default"), "POST", "/v1/oversight/batch", Some(batch)).await;
+    assert_eq!(refused["code"], "oversight.shown_mismatch", "{refused}");
+    let (status, decided) = call(&house, approver("default"), "POST", &path, Some(vote(json!(shown)))).await;
     assert_eq!((status, &decided["state"], &decided["redacted"]), (200, &json!("approved"), &json!(["to"])), "{decided}");
+    let decision = house.desk.decided(chain.tenant(), open.id.parse().unwrap()).await.unwrap().decision;
+    assert_eq!(decision.votes[0].shown, Some(shown), "the receipt says what the voter was shown");
 }

@@ -133,6 +133,20 @@ impl Authority {
         self.set_status(actor, id, Status::Suspended, "nhi.suspend_identity").await
     }
 
+    /// As [`Self::suspend_identity`], in one commit with what else is taken from it: `sealed` brings its own leaf. An identity that is
+    /// revoked already is left so, and the rest is committed.
+    ///
+    /// # Errors
+    /// `nhi.identity_unknown`, `nhi.other_tenant`, and what the steps of `sealed` refuse.
+    pub async fn suspend_identity_with(&self, actor: &NhiId, id: &NhiId, sealed: Sealed) -> Result<(), NhiError> {
+        check_tenant(actor, id)?;
+        if self.identity(id)?.status == Status::Revoked {
+            return self.change(sealed, Epoch::Stays, |_| {}).await;
+        }
+        let sealed = sealed.step(store::set_status(id, Status::Suspended)).step(store::next_epoch());
+        self.change_identity(sealed, id, |identity| identity.status = Status::Suspended).await
+    }
+
     /// Ends a suspension.
     ///
     /// # Errors

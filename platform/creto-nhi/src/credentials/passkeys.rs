@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use creto_db::Sealed;
+use creto_db::{Sealed, Write};
 use creto_kernel::{Digest, NhiId, NhiKind, TenantId, Timestamp};
 
 use super::{Credentials, Login, Token, password, read_secret, secret, stored_form};
@@ -56,7 +56,7 @@ pub struct PasskeyQuestion {
 }
 
 impl Credentials {
-    /// Asks a signed-in human's browser for a new passkey.
+    /// Asks a signed-in human's browser for a new passkey, and for one they hold to allow that or a removal: both answer this challenge.
     ///
     /// # Errors
     /// `nhi.passkey_session` when the caller did not sign in; `nhi.passkey_limit`.
@@ -71,17 +71,18 @@ impl Credentials {
         Ok(question(party, challenge, &held, &by.identity))
     }
 
-    /// Registers the passkey the browser made.
+    /// Registers the passkey the browser made. Whoever holds one already proves it: `proof` is its answer to the same challenge, so that a
+    /// password alone adds no key to those that approve.
     ///
     /// # Errors
-    /// `nhi.passkey_refused`, `nhi.passkey_exists`, `nhi.passkey_session`.
+    /// `nhi.passkey_refused`, `nhi.passkey_exists`, `nhi.passkey_session`, `nhi.passkey_proof`.
     pub async fn register_passkey(
         &self,
         by: &Principal,
         party: &RelyingParty,
         label: &str,
-        client_data: &str,
-        attestation: &str,
+        (client_data, attestation): (&str, &str),
+        proof: Option<&Assertion>,
     ) -> Result<PasskeyInfo, NhiError> {
         signed_in(by)?;
         if label.trim().is_empty() || label.len() > LABEL_BYTES_MAX {
@@ -96,12 +97,13 @@ impl Credentials {
         // The leaf commits to the key: an assertion in a receipt can be led back to this registration.
         let leaf = self.authority.leaf(&by.identity, "nhi.passkey_register", &resource(&by.identity), "done")?;
         let leaf = leaf.digest("key", key_digest(&made.key)?);
-        let sealed = Sealed::new(leaf).step(passkeys::answer(by.tenant(), challenge)).step(passkeys::insert(
-            &by.identity,
-            label.trim(),
-            &made,
-            now,
-        )?);
+        let sealed = Sealed::new(leaf).step(passkeys::answer(by.tenant(), challenge));
+        let sealed = if passkeys::of(self.authority.db(), &by.identity).await?.is_empty() {
+            sealed.step(passkeys::insert_first(&by.identity, label.trim(), &made, now)?)
+        } else {
+            let proven = self.proven(by, party, challenge, proof).await?;
+            sealed.step(proven).step(passkeys::insert(&by.identity, label.trim(), &made, now)?)
+        };
         self.authority.db().commit(sealed).await?;
         Ok(PasskeyInfo { credential: made.credential, label: label.trim().to_owned(), created_at: now, used_at: None })
     }
@@ -114,16 +116,33 @@ impl Credentials {
         Ok(held.into_iter().map(info).collect())
     }
 
-    /// Removes a passkey of one's own.
+    /// Removes a passkey of one's own, as one who holds it or another: `proof` is its answer to the challenge of
+    /// [`Self::passkey_registration`]. Whoever lost all of them is let in by an invitation, which ends them.
     ///
     /// # Errors
-    /// `nhi.passkey_unknown`, `nhi.passkey_session`.
-    pub async fn remove_passkey(&self, by: &Principal, credential: &str) -> Result<(), NhiError> {
+    /// `nhi.passkey_unknown`, `nhi.passkey_session`, `nhi.passkey_proof`, `nhi.passkey_refused`.
+    pub async fn remove_passkey(&self, by: &Principal, party: &RelyingParty, credential: &str, proof: &Assertion) -> Result<(), NhiError> {
         signed_in(by)?;
+        let (challenge, asked) = self.claimed(by.tenant(), &proof.client_data, REGISTER).await?;
+        if asked.identity.as_ref() != Some(&by.identity) {
+            return Err(PasskeyFault::Challenge.into());
+        }
+        let used = self.proven(by, party, challenge, Some(proof)).await?;
         let leaf = self.authority.leaf(&by.identity, "nhi.passkey_remove", &resource(&by.identity), "done")?;
         let leaf = leaf.digest("credential", Digest::of(credential.as_bytes()));
-        self.authority.db().commit(Sealed::new(leaf).step(passkeys::remove(&by.identity, credential))).await?;
+        let sealed = Sealed::new(leaf).step(passkeys::answer(by.tenant(), challenge)).step(used);
+        self.authority.db().commit(sealed.step(passkeys::remove(&by.identity, credential))).await?;
         Ok(())
+    }
+
+    /// Checks that a passkey of this very person answered the challenge, and gives the step that counts its use.
+    async fn proven(&self, by: &Principal, party: &RelyingParty, challenge: Digest, proof: Option<&Assertion>) -> Result<Write, NhiError> {
+        let proof = proof.ok_or(NhiError::PasskeyProof)?;
+        let held = passkeys::one(self.authority.db(), by.tenant(), &proof.credential).await?;
+        let held = held.filter(|held| held.identity == by.identity).ok_or(NhiError::PasskeyProof)?;
+        let count = webauthn::verify(party, challenge.as_bytes(), &held.key, proof)?;
+        webauthn::check_count(held.count, count)?;
+        Ok(passkeys::used(by.tenant(), &held, count, self.authority.now()))
     }
 
     /// Asks whoever wants to sign in for any passkey of theirs.

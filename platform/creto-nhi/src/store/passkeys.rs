@@ -31,6 +31,7 @@ pub(crate) const FEDERATION: &str = "
 
 const ANSWERED: ErrorCode = ErrorCode::new("nhi.passkey_refused");
 const EXISTS: ErrorCode = ErrorCode::new("nhi.passkey_exists");
+const PROOF: ErrorCode = ErrorCode::new("nhi.passkey_proof");
 const UNKNOWN: ErrorCode = ErrorCode::new("nhi.passkey_unknown");
 const INVITE: ErrorCode = ErrorCode::new("nhi.invite_unknown");
 
@@ -116,6 +117,16 @@ pub(crate) fn answer(tenant: &TenantId, challenge: Digest) -> Write {
         ANSWERED,
         "the challenge was answered before",
     )
+}
+
+/// The first passkey of a person needs no other; of two that are first at once, one is.
+pub(crate) fn insert_first(identity: &NhiId, label: &str, made: &Registered, now: Timestamp) -> Result<Write, NhiError> {
+    let key = serde_json::to_string(&made.key).map_err(|e| NhiError::Stored(e.to_string()))?;
+    let insert = "INSERT INTO nhi_passkey (tenant, credential, identity, label, public_key, uses, created_at) \
+                  SELECT $1,$2,$3,$4,$5,$6,$7 WHERE NOT EXISTS (SELECT 1 FROM nhi_passkey p WHERE p.tenant = $1 AND p.identity = $3)";
+    let values = params![identity.tenant(), &made.credential, identity, label, key, made.count, now];
+    let write = Write::new(insert, values).unique(EXISTS, "the passkey is registered already");
+    Ok(write.exactly(1, PROOF, "another passkey was registered meanwhile, and this one needs it"))
 }
 
 pub(crate) fn insert(identity: &NhiId, label: &str, made: &Registered, now: Timestamp) -> Result<Write, NhiError> {

@@ -103,11 +103,20 @@ impl Ada {
     }
 
     async fn register(&self, key: &Authenticator) -> Result<(), creto_nhi::NhiError> {
+        self.register_with(key, |_| None).await
+    }
+
+    async fn register_with(&self, key: &Authenticator, prove: impl FnOnce(&str) -> Option<Assertion>) -> Result<(), creto_nhi::NhiError> {
         let credentials = &self.world.credentials;
         let asked = credentials.passkey_registration(&self.principal, &party()).await?;
         let client = Authenticator::client_data("webauthn.create", &asked.challenge, &party().origin);
         let (client, object) = (URL_SAFE_NO_PAD.encode(client), URL_SAFE_NO_PAD.encode(key.attestation(&party().id)));
-        credentials.register_passkey(&self.principal, &party(), "laptop", &client, &object).await.map(|_| ())
+        let proof = prove(&asked.challenge);
+        credentials.register_passkey(&self.principal, &party(), "laptop", (&client, &object), proof.as_ref()).await.map(|_| ())
+    }
+
+    async fn challenge(&self) -> String {
+        self.world.credentials.passkey_registration(&self.principal, &party()).await.unwrap().challenge
     }
 }
 
@@ -116,7 +125,6 @@ async fn a_passkey_is_registered_once_and_signs_in() {
     each_engine(SETS, async |db| {
         let mut ada = Ada::with_passkey(db).await;
         let credentials = &ada.world.credentials;
-        assert_eq!(ada.register(&ada.key).await.unwrap_err().code().as_str(), "nhi.passkey_exists");
         let tenant = "default".parse().unwrap();
         let asked = credentials.passkey_login(&tenant, &party()).await.unwrap();
         let answer = ada.key.answer(&asked.challenge);
@@ -127,9 +135,52 @@ async fn a_passkey_is_registered_once_and_signs_in() {
         let rival = "rival".parse().unwrap();
         let asked = credentials.passkey_login(&rival, &party()).await.unwrap();
         assert!(credentials.login_by_passkey(&rival, &party(), &ada.key.answer(&asked.challenge)).await.is_err(), "another tenant's");
-        credentials.remove_passkey(&ada.principal, &answer.credential).await.unwrap();
+        let proof = ada.key.answer(&ada.challenge().await);
+        credentials.remove_passkey(&ada.principal, &party(), &answer.credential, &proof).await.unwrap();
         let asked = credentials.passkey_login(&tenant, &party()).await.unwrap();
         assert!(credentials.login_by_passkey(&tenant, &party(), &ada.key.answer(&asked.challenge)).await.is_err(), "removed");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_holds_a_passkey_adds_and_removes_passkeys_with_it_and_not_with_a_password_alone() {
+    each_engine(SETS, async |db| {
+        let mut ada = Ada::with_passkey(db).await;
+        let (second, mut foreign) = (Authenticator::new(), Authenticator::new());
+        let code = |refused: Result<(), creto_nhi::NhiError>| refused.unwrap_err().code().as_str().to_owned();
+        assert_eq!(code(ada.register(&second).await), "nhi.passkey_proof", "the session began with a password");
+        assert_eq!(code(ada.register_with(&second, |asked| Some(foreign.answer(asked))).await), "nhi.passkey_proof", "nobody's");
+        let mut key = std::mem::replace(&mut ada.key, Authenticator::new());
+        let stale = key.answer(&ada.challenge().await);
+        assert_eq!(code(ada.register_with(&second, |_| Some(stale)).await), "nhi.passkey_refused", "another question's");
+        ada.register_with(&second, |asked| Some(key.answer(asked))).await.unwrap();
+        assert_eq!(code(ada.register_with(&second, |asked| Some(key.answer(asked))).await), "nhi.passkey_exists");
+
+        let credentials = &ada.world.credentials;
+        let held = URL_SAFE_NO_PAD.encode(second.id());
+        let wrong = foreign.answer(&ada.challenge().await);
+        assert_eq!(code(credentials.remove_passkey(&ada.principal, &party(), &held, &wrong).await), "nhi.passkey_proof");
+        let proof = key.answer(&ada.challenge().await);
+        credentials.remove_passkey(&ada.principal, &party(), &held, &proof).await.unwrap();
+        assert_eq!(code(credentials.remove_passkey(&ada.principal, &party(), &held, &proof).await), "nhi.passkey_refused", "once");
+        assert_eq!(credentials.passkeys(&ada.id).await.unwrap().len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_two_first_passkeys_at_once_one_is_the_first() {
+    each_engine(SETS, async |db| {
+        let world = World::open(db).await;
+        let id = world.identity("default", NhiKind::Human, "ada").await;
+        world.credentials.create_account(&id, &id, PASSWORD, Roles::only(Role::Approver)).await.unwrap();
+        let principal = world.credentials.login(&id, PASSWORD).await.unwrap().principal;
+        let ada = Ada { world, id, principal, key: Authenticator::new() };
+        let other = Authenticator::new();
+        let (one, two) = tokio::join!(ada.register(&ada.key), ada.register(&other));
+        let refused: Vec<_> = [one, two].into_iter().filter_map(Result::err).map(|e| e.code().as_str().to_owned()).collect();
+        assert_eq!(refused, ["nhi.passkey_proof"]);
     })
     .await;
 }

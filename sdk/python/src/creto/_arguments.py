@@ -23,6 +23,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from .errors import ProtocolError
+
 INTEGER_MAX = 2**53
 """Largest integer the server takes as a JSON number."""
 INTEGER_BITS_MAX = 8192
@@ -146,6 +148,18 @@ class Arguments:
             except _Refused as refused:
                 raise TypeError(f"argument `{name}` holds a {refused}") from None
         return cls(captured)
+
+    @classmethod
+    def approved(cls, signature: inspect.Signature, json: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of a call as a human changed them. Raises `ProtocolError` where they do not fit the function."""
+        try:
+            if unknown := set(json) - set(signature.parameters):
+                raise TypeError(f"there is no parameter `{min(unknown)}`")
+            args, kwargs = cls(json).restore(signature)
+            signature.bind(*args, **kwargs)
+        except (TypeError, ValueError, ArithmeticError) as error:
+            raise ProtocolError(f"the approved arguments do not fit the function: {error}") from error
+        return args, kwargs
 
     def call(self, function: Callable[..., Any], signature: inspect.Signature) -> Any:
         """Calls with exactly these arguments."""

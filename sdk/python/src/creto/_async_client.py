@@ -121,9 +121,9 @@ class AsyncClient(Connection):
         """Requests to humans, newest first, for an approver."""
         return await self.drive(_flows.requests(state))
 
-    async def approve(self, request: str, digest: str, comment: str | None = None) -> OversightRequest:
-        """Approves exactly the action with this digest."""
-        return await self.drive(_flows.decide(request, digest, comment))
+    async def approve(self, request: str, digest: str, comment: str | None = None, *, shown: str | None = None) -> OversightRequest:
+        """Approves exactly the action with this digest; `shown` is the request's, where some of it is hidden from you."""
+        return await self.drive(_flows.decide(request, digest, comment, shown))
 
     async def deny(self, request: str, comment: str | None = None) -> OversightRequest:
         """Denies; the agent is told the comment."""

@@ -130,9 +130,9 @@ class Client(Connection):
         """Requests to humans, newest first, for an approver."""
         return self.drive(_flows.requests(state))
 
-    def approve(self, request: str, digest: str, comment: str | None = None) -> OversightRequest:
-        """Approves exactly the action with this digest."""
-        return self.drive(_flows.decide(request, digest, comment))
+    def approve(self, request: str, digest: str, comment: str | None = None, *, shown: str | None = None) -> OversightRequest:
+        """Approves exactly the action with this digest; `shown` is the request's, where some of it is hidden from you."""
+        return self.drive(_flows.decide(request, digest, comment, shown))
 
     def deny(self, request: str, comment: str | None = None) -> OversightRequest:
         """Denies; the agent is told the comment."""

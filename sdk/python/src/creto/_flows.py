@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar
 
 from . import _model
 from ._model import Granted, OversightRequest, Pending, Settled, TrackedEvent, UsageReceipt
-from .errors import AlreadyDone, ApprovalTimeout, ConnectError, CretoError, InDoubt, TransportError
+from .errors import AlreadyDone, ApprovalTimeout, ConnectError, CretoError, InDoubt, ProtocolError, TransportError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -138,6 +138,8 @@ class Action:
     reserve: Decimal | str | None = None
     call: str | None = None
     """The agent's own name for this call: it is one attempt, in whichever process, and is admitted once."""
+    accepts_edits: bool = False
+    """Whether what is done is what was approved, where a human changed the arguments."""
 
     def attempt(self) -> Attempt:
         """One attempt, asked here: what another process asks under the same name, the server tells apart."""
@@ -158,6 +160,8 @@ class Action:
             body["reason"] = self.reason
         if self.context:
             body["context"] = dict(self.context)
+        if self.accepts_edits:
+            body["accepts_edits"] = True
         if self.reserve is not None:
             body["reserve"] = str(self.reserve)
         if timeout_secs is not None:
@@ -174,6 +178,8 @@ class AskOptions(TypedDict, total=False):
     """Facts that policies may read."""
     reserve: Decimal | str | None
     """Money to hold until the outcome is reported."""
+    accepts_edits: bool
+    """Whether what is done is what was approved: `Granted.arguments`, where a human changed them."""
     call: str | None
     """The agent's own name for this call, at most 64 letters, digits, `-`, `_`, `.` and `:`: under it the call is admitted once."""
 
@@ -257,13 +263,22 @@ def paused(
         pause(answer)
 
 
-def guarded(granting: Flow[Granted], run: Invoke) -> Flow[Any]:
-    """Has an action granted, does it, and reports what came of it.
+def guarded(granting: Flow[Granted], run: Invoke, edited: Callable[[dict[str, Any]], Invoke] | None = None) -> Flow[Any]:
+    """Has an action granted, does it, and reports what came of it. `edited` makes the call of arguments that a human changed; without it,
+    or where it raises, nothing is called.
 
     The function's exceptions are its own. Only an `Exception` is known to be a failure: of a process that is being stopped nobody knows
     what came of the call, so the action stays in doubt.
     """
     granted = yield from granting
+    if granted.arguments is not None:
+        try:
+            if edited is None:
+                raise ProtocolError("a human changed the arguments, and this call takes no changes")
+            run = edited(granted.arguments)
+        except CretoError:
+            yield from report(granted.admission, ok=False)
+            raise
     try:
         result = yield run
     except Exception:
@@ -388,8 +403,8 @@ def requests(state: str | None) -> Flow[list[OversightRequest]]:
     return [OversightRequest.read(item) for item in answer.get("requests", [])]
 
 
-def decide(request: str, digest: str | None, comment: str | None) -> Flow[OversightRequest]:
-    """Approves exactly `digest`, or denies."""
-    body = {name: value for name, value in (("digest", digest), ("comment", comment)) if value is not None}
+def decide(request: str, digest: str | None, comment: str | None, shown: str | None = None) -> Flow[OversightRequest]:
+    """Approves exactly `digest`, or denies. `shown` is the request's own, where some of it is hidden."""
+    body = {name: value for name, value in (("digest", digest), ("shown", shown), ("comment", comment)) if value is not None}
     verb = "deny" if digest is None else "approve"
     return OversightRequest.read((yield Call("POST", f"/v1/oversight/requests/{request}/{verb}", body)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,8 @@ class Granted:
 
     admission: str
     digest: str
+    arguments: dict[str, Any] | None = None
+    """The arguments that were approved, where a human changed them: do it with these."""
     again: bool = False
     """The same attempt was admitted before: by a call whose answer was lost, or by a process that died."""
 
@@ -44,7 +47,10 @@ def admitted(answer: Any) -> Granted | Pending:
     """What asking answered."""
     state = text(answer, "state")
     if state == "granted":
-        return Granted(text(answer, "admission"), text(answer, "digest"), answer.get("again") is True)
+        arguments = answer.get("arguments")
+        if arguments is not None and not isinstance(arguments, dict):
+            raise ProtocolError("the approved arguments are no mapping")
+        return Granted(text(answer, "admission"), text(answer, "digest"), arguments, answer.get("again") is True)
     if state == "pending":
         return Pending(optional(answer, "request"), text(answer, "digest"))
     raise ProtocolError(f"asking answered the unknown state `{state}`")
@@ -103,6 +109,12 @@ class OversightRequest:
     reason: str | None
     comment: str | None
     deadline: str
+    hidden: tuple[str, ...] = ()
+    """Names of arguments that this approver may not see."""
+    shown: str | None = None
+    """What an approval names beside the digest where something is hidden: the SHA-256 of what was shown, computed here."""
+    test: bool = False
+    """Whether it was asked in an installation for tests: it binds nobody."""
 
     @classmethod
     def read(cls, answer: Any) -> OversightRequest:
@@ -115,4 +127,18 @@ class OversightRequest:
             reason=optional(answer, "reason"),
             comment=optional(answer, "comment"),
             deadline=text(answer, "deadline"),
+            hidden=tuple(answer.get("redacted") or ()),
+            shown=_shown(answer),
+            test=answer.get("test") is True,
         )
+
+
+def _shown(answer: Any) -> str | None:
+    """The digest of the view, where there is one and it is of this very action."""
+    view = optional(answer, "view")
+    if view is None:
+        return None
+    read = json.loads(view)
+    if read.get("digest") != answer.get("digest") or read.get("action") != json.loads(text(answer, "action")):
+        raise ProtocolError("the view of a request is of another action")
+    return hashlib.sha256(view.encode()).hexdigest()

@@ -42,21 +42,28 @@ def require_approval(
     tool: str | None = None,
     reason: Reason = None,
     timeout: float | timedelta | None = None,
+    accepts_edits: bool = False,
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Makes a function wait for a human before each call.
 
     `tool` names it to policies and approvers (the function's name otherwise); `reason` is what the approver reads about why, or a function
-    of the call's arguments that says it; `timeout` is how long a request waits (a day otherwise). A function takes a `Client`, an `async`
+    of the call's arguments that says it; `timeout` is how long a request waits (a day otherwise). With `accepts_edits` a human may change the
+    arguments, and the function runs with what was approved. A function takes a `Client`, an `async`
     function an `AsyncClient`.
 
     Calling raises `ApprovalDenied` with the human's comment, `ApprovalTimeout`, `AuthorizationError` when policy says no without asking,
     `TypeError` when an argument has no exact form to show, `InDoubt` when the outcome could not be recorded.
     """
-    return guard(client, lambda action, secs: _flows.obtain(action, timeout_secs=secs), tool, reason, timeout)
+    return guard(client, lambda action, secs: _flows.obtain(action, timeout_secs=secs), tool, reason, timeout, accepts_edits)
 
 
 def guard(
-    client: Client | AsyncClient, granting: Granting, tool: str | None, reason: Reason, timeout: float | timedelta | None
+    client: Client | AsyncClient,
+    granting: Granting,
+    tool: str | None,
+    reason: Reason,
+    timeout: float | timedelta | None,
+    accepts_edits: bool = False,
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """`require_approval` with its own way to wait."""
     timeout_secs = seconds(timeout)
@@ -81,8 +88,14 @@ def guard(
             run_args, run_kwargs = captured.restore(signature)
             workflow = current()
             call = None if workflow is None else workflow.name(resource, captured.json).call
-            action = Action(ACTION, resource, captured.json, why, call=call)
-            return _flows.guarded(granting(action, timeout_secs), Invoke(function, run_args, run_kwargs))
+            action = Action(ACTION, resource, captured.json, why, call=call, accepts_edits=accepts_edits)
+
+            def edited(arguments: dict[str, Any]) -> Invoke:
+                args, kwargs = Arguments.approved(signature, arguments)
+                return Invoke(function, args, kwargs)
+
+            invoke = Invoke(function, run_args, run_kwargs)
+            return _flows.guarded(granting(action, timeout_secs), invoke, edited if accepts_edits else None)
 
         if asynchronous:
             return cast(Callable[P, T], _awaiting(cast(AsyncClient, client), cast(Any, function), flow))

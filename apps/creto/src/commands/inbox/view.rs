@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use crate::commands::answer::{rows, short, text};
-use crate::commands::decide::{describe, digest_shown};
+use crate::commands::decide::{Seen, describe, seen};
 
 /// Longest comment that can be typed, in bytes: the server's limit.
 const COMMENT_BYTES_MAX: usize = 4096;
@@ -62,10 +62,10 @@ fn key(c: char) -> Option<Key> {
 pub(super) enum Effect {
     Nothing,
     Leave,
-    /// Approve this digest, or deny where there is none.
+    /// Approve what was seen, or deny where that is absent.
     Decide {
         request: String,
-        digest: Option<String>,
+        approve: Option<Seen>,
         comment: Option<String>,
     },
 }
@@ -177,16 +177,16 @@ impl View {
         let Some(open) = &self.open else { return Effect::Nothing };
         let request = text(open, "id");
         let comment = Some(typing.comment.trim().to_owned()).filter(|comment| !comment.is_empty());
-        let digest = match (typing.approve, digest_shown(open)) {
+        let approve = match (typing.approve, seen(open)) {
             (false, _) => None,
-            (true, Ok(digest)) => Some(digest),
+            (true, Ok(seen)) => Some(seen),
             (true, Err(failure)) => {
                 self.note = failure.to_string();
                 return Effect::Nothing;
             }
         };
         self.close();
-        Effect::Decide { request, digest, comment }
+        Effect::Decide { request, approve, comment }
     }
 
     /// The screen, of at most `height` lines of `width` characters.
@@ -291,7 +291,10 @@ mod tests {
         }
         let digest = view.open.as_ref().unwrap()["digest"].as_str().unwrap().to_owned();
         let decided = press(&mut view, "afinf\u{7f}e\r");
-        assert_eq!(decided, Effect::Decide { request: "req_2".to_owned(), digest: Some(digest), comment: Some("fine".to_owned()) });
+        assert_eq!(
+            decided,
+            Effect::Decide { request: "req_2".to_owned(), approve: Some(Seen { digest, shown: None }), comment: Some("fine".to_owned()) }
+        );
     }
 
     #[test]
@@ -305,7 +308,7 @@ mod tests {
         assert_eq!(keys(b"\x1b[1;5a"), [Key::Escape]);
         assert_eq!(keys(b"\x1b[A\x1b[6~q"), [Key::Up, Key::PageDown, Key::Char('q')]);
         press(&mut view, "d");
-        assert_eq!(press(&mut view, "\r"), Effect::Decide { request: "req_1".to_owned(), digest: None, comment: None });
+        assert_eq!(press(&mut view, "\r"), Effect::Decide { request: "req_1".to_owned(), approve: None, comment: None });
     }
 
     #[test]
