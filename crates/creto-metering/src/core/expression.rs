@@ -57,6 +57,12 @@ pub enum ExpressionError {
     /// It divides by zero.
     #[error("the expression divides by zero")]
     DivisionByZero,
+    /// A condition came to something else.
+    #[error("{0} is neither true nor false")]
+    NotTruth(String),
+    /// Values of kinds that have no order, or an operation has no meaning for.
+    #[error("{0} cannot be compared, or are not what the function takes")]
+    Incomparable(String),
     /// A rounding function's precision is not a small whole number.
     #[error("a precision is a whole number between -{PRECISION_MAX} and {PRECISION_MAX}")]
     Precision,

@@ -28,6 +28,12 @@ pub struct ReadError {
     pub problem: String,
 }
 
+/// Whether the metric counts this event: it does where no condition says otherwise.
+pub fn counts(metric: &BillableMetric, event: EventScope<'_>) -> Result<bool, ReadError> {
+    let Some(condition) = &metric.condition else { return Ok(true) };
+    condition.holds(event).map_err(|e| ReadError { property: "condition".to_owned(), problem: format!("cannot be answered: {e}") })
+}
+
 /// Reads an event. `sequence` is its place in the order of arrival.
 pub fn reading(metric: &BillableMetric, event: EventScope<'_>, sequence: u64) -> Result<Reading, ReadError> {
     let value = match metric.aggregation_type {

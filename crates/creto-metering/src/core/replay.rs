@@ -56,6 +56,9 @@ pub fn usage(
         if event.code != metric.code || event.at >= to || (event.at < from && !metric.recurring) {
             continue;
         }
+        if !reading::counts(metric, *event)? {
+            continue;
+        }
         let filter = matching::filter(metric, charge, event.properties);
         let group = matching::group(&charge.pricing(filter).pricing_group_keys, event.properties);
         let reading = reading::reading(metric, *event, sequence)?;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::core::condition::Condition;
 use crate::core::exact::Exact;
 use crate::core::expression::{Expression, ExpressionError};
 use crate::core::rounding::{self, Rounding};
@@ -171,6 +172,10 @@ pub struct BillableMetric {
     /// Arithmetic over the event that gives the field's value (`core/expression.rs`); for CUSTOM, over the metric's other aggregates.
     #[schema(value_type = Option<String>)]
     pub expression: Option<Expression>,
+    /// Which events are counted (`core/condition.rs`); every one of the code where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub condition: Option<Condition>,
     /// Properties that charges may price apart.
     pub filters: Vec<MetricFilter>,
 }
@@ -194,6 +199,8 @@ struct Unchecked {
     #[serde(default)]
     expression: Option<String>,
     #[serde(default)]
+    condition: Option<String>,
+    #[serde(default)]
     filters: Option<Vec<MetricFilter>>,
 }
 
@@ -202,6 +209,7 @@ impl TryFrom<Unchecked> for BillableMetric {
     fn try_from(raw: Unchecked) -> Result<Self, DefinitionError> {
         let expression = raw.expression.filter(|text| !text.trim().is_empty());
         let parsed = expression.map(|text| text.parse()).transpose().map_err(refused)?;
+        let condition = raw.condition.filter(|text| !text.trim().is_empty()).map(|text| text.parse()).transpose();
         let metric = Self {
             name: raw.name.unwrap_or_else(|| raw.code.clone()),
             code: raw.code,
@@ -212,6 +220,7 @@ impl TryFrom<Unchecked> for BillableMetric {
             rounding_function: raw.rounding_function,
             rounding_precision: raw.rounding_precision,
             expression: parsed,
+            condition: condition.map_err(|e: ExpressionError| DefinitionError::new("condition", e.to_string()))?,
             filters: raw.filters.unwrap_or_default(),
         };
         metric.check()?;
@@ -232,6 +241,7 @@ impl BillableMetric {
             rounding_function: None,
             rounding_precision: None,
             expression: None,
+            condition: None,
             filters: Vec::new(),
         };
         metric.check()?;
@@ -360,7 +370,8 @@ mod tests {
 
     #[test]
     fn contradictions_are_refused_by_the_name_of_their_field() {
-        let cases: [(&str, Value, &str); 11] = [
+        let cases: [(&str, Value, &str); 12] = [
+            ("condition", json!("event.properties.region = 'eu'"), "condition"),
             ("expression", json!("event.properties.a *"), "expression"),
             ("expression", json!("sum / count"), "expression"),
             ("code", json!(""), "code"),

@@ -13,7 +13,7 @@ use crate::core::exact::Exact;
 use crate::core::expression::EventScope;
 use crate::core::matching::{self, Group};
 use crate::core::period::{self, Period};
-use crate::core::reading::{ReadError, reading};
+use crate::core::reading::{self, ReadError, reading};
 use crate::core::recording::{Drafted, Share, Slot, SlotKey};
 use crate::core::zone::{Day, Zone};
 use crate::error::MeteringError;
@@ -113,8 +113,11 @@ impl Drafting {
             return Err(MeteringError::NotCharged { code: event.code, plan: view.plan.code.clone() });
         };
         let day = view.zone.day(event.occurred_at);
+        let scope = EventScope { code: &event.code, at: event.occurred_at, properties: &event.fields };
+        // One that the metric's condition leaves out is kept, and counts nowhere.
+        let counts = reading::counts(metric, scope).map_err(unreadable)?;
         let mut shares = Vec::new();
-        for charge in view.plan.charges.iter().filter(|charge| charge.billable_metric_code == event.code) {
+        for charge in view.plan.charges.iter().filter(|charge| counts && charge.billable_metric_code == event.code) {
             let filter = matching::filter(metric, charge, &event.fields);
             let pricing = charge.pricing(filter);
             let group = matching::group(&pricing.pricing_group_keys, &event.fields);

@@ -244,6 +244,45 @@ async fn a_cancelled_event_no_longer_counts_and_an_amended_one_counts_as_the_oth
 }
 
 #[tokio::test]
+async fn a_metrics_condition_says_which_events_count_and_one_it_cannot_answer_of_is_refused() {
+    each_engine(SETS, async |db| {
+        let books = Books::open(db.clone()).await;
+        let (catalog, by) = (Catalog::new(db, books.house.world.clock.clone()), server("default"));
+        let condition = "event.properties.region in ['eu', 'uk'] && double(event.properties.n) > 0.1";
+        let metric = json!({ "code": "europe", "aggregation_type": "sum", "field_name": "n", "condition": condition });
+        catalog.create(&by, read::<BillableMetric>(metric)).await.unwrap();
+        let charge = json!({ "billable_metric_code": "europe", "charge_model": "standard", "properties": { "amount": "0.5" } });
+        let plan = json!({ "code": "eu", "interval": "monthly", "amount_cents": 0, "amount_currency": "USD", "charges": [charge] });
+        catalog.create(&by, read::<Plan>(plan)).await.unwrap();
+        catalog.subscribe(&by, subscription("t", "acme", "eu")).await.unwrap();
+        let event = |id: &str, properties: Value| {
+            read(json!({ "transaction_id": id, "external_subscription_id": "t", "code": "europe", "properties": properties }))
+        };
+        let answered = books
+            .send(vec![
+                event("counts", json!({ "region": "eu", "n": "2.5" })),
+                event("elsewhere", json!({ "region": "us", "n": 7 })),
+                event("too little", json!({ "region": "uk", "n": "0.1" })),
+                event("unanswerable", json!({ "n": 1 })),
+            ])
+            .await;
+        assert_eq!(codes(&answered), ["recorded", "recorded", "recorded", "metering.bad_event"]);
+        let units = async || {
+            let usage = books.meter.usage(books.chain.tenant(), "t", Timestamp::EPOCH, Timestamp::MAX).await.unwrap();
+            usage.iter().find(|line| line.code == "europe").map(|line| line.units.to_string()).unwrap_or_default()
+        };
+        assert_eq!(units().await, "2.5");
+        books.balance().await;
+        for id in ["elsewhere", "counts"] {
+            books.meter.cancel(&by, "t", id).await.unwrap();
+        }
+        assert_eq!(units().await, "0");
+        books.balance().await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_agents_own_token_books_its_usage_to_it_and_without_one_the_collector_is_marked() {
     each_engine(SETS, async |db| {
         let books = Books::open(db).await;

@@ -113,6 +113,7 @@ fn requests() -> Vec<Seed> {
         ("expression", "names", text("round(sum / greatest(count, 1), 2) * -units")),
         ("expression", "event", text("event.properties.a * event.properties.b + (event.timestamp - 1) / 3")),
         ("expression", "texts", text("concat('a', event.code, event.properties.text)")),
+        ("expression", "condition", text("has(event.properties.a) && double(event.properties.a) > 1.2 || !(event.code in ['x', 'y'])")),
         ("expression", "deep", "(".repeat(40).into_bytes()),
         ("expression", "unknown", text("system('x')")),
         ("config", "full", text("listen = \"127.0.0.1:8340\"\ntenant = \"acme\"\nhost_names = [\"a\", \"b:1\"]\nwarm_sandboxes = 2\n")),

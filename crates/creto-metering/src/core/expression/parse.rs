@@ -1,117 +1,105 @@
 //! From text to tree: recursive descent, bounded in size and depth.
 
-use super::{DEPTH_MAX, ExpressionError, Function, NODES_MAX, Node, Operator, Term};
+use super::{ExpressionError, Function, NODES_MAX, Node, Operator, Term};
+use crate::core::scan::Scanner;
 
 pub(super) fn parse(text: &str) -> Result<Node, ExpressionError> {
-    let mut parser = Parser { text, at: 0, nodes: 0, depth: 0 };
+    let mut parser = Parser(Scanner::new(text));
     let node = parser.sum()?;
-    parser.skip_space();
-    if parser.at < text.len() { Err(parser.unexpected()) } else { Ok(node) }
+    parser.0.end()?;
+    Ok(node)
 }
 
-struct Parser<'a> {
-    text: &'a str,
-    at: usize,
-    nodes: usize,
-    depth: usize,
-}
+struct Parser<'a>(Scanner<'a>);
 
 impl Parser<'_> {
     fn sum(&mut self) -> Result<Node, ExpressionError> {
         let mut left = self.product()?;
         loop {
-            let operator = match self.peek() {
+            let operator = match self.0.peek() {
                 Some('+') => Operator::Add,
                 Some('-' | '−') => Operator::Subtract,
                 _ => return Ok(left),
             };
-            self.take();
+            self.0.take();
             let right = self.product()?;
-            left = self.node(Node::Binary(operator, Box::new(left), Box::new(right)))?;
+            left = self.0.node(Node::Binary(operator, Box::new(left), Box::new(right)))?;
         }
     }
 
     fn product(&mut self) -> Result<Node, ExpressionError> {
         let mut left = self.factor()?;
         loop {
-            let operator = match self.peek() {
+            let operator = match self.0.peek() {
                 Some('*' | '×') => Operator::Multiply,
                 Some('/' | '÷') => Operator::Divide,
                 _ => return Ok(left),
             };
-            self.take();
+            self.0.take();
             let right = self.factor()?;
-            left = self.node(Node::Binary(operator, Box::new(left), Box::new(right)))?;
+            left = self.0.node(Node::Binary(operator, Box::new(left), Box::new(right)))?;
         }
     }
 
     fn factor(&mut self) -> Result<Node, ExpressionError> {
-        self.depth += 1;
-        if self.depth > DEPTH_MAX {
-            return Err(ExpressionError::TooLarge(format!("nested more than {DEPTH_MAX} deep")));
-        }
-        let node = match self.peek() {
+        self.0.enter()?;
+        let node = match self.0.peek() {
             Some('-' | '−') => {
-                self.take();
+                self.0.take();
                 let inner = self.factor()?;
-                self.node(Node::Negate(Box::new(inner)))
+                self.0.node(Node::Negate(Box::new(inner)))
             }
             Some('(') => {
-                self.take();
+                self.0.take();
                 let inner = self.sum()?;
-                self.expect(')')?;
+                self.0.expect(')')?;
                 Ok(inner)
             }
             Some(quote @ ('\'' | '"')) => self.quoted(quote),
             Some(c) if c.is_ascii_digit() || c == '.' => self.number(),
             Some(c) if c.is_ascii_alphabetic() || c == '_' => self.word(),
-            _ => Err(self.unexpected()),
+            _ => Err(self.0.unexpected()),
         }?;
-        self.depth -= 1;
+        self.0.leave();
         Ok(node)
     }
 
     fn number(&mut self) -> Result<Node, ExpressionError> {
-        let digits = self.run(|c| c.is_ascii_digit() || c == '.');
-        let number = digits.parse().map_err(|_| self.problem("a number is written like `12.5`"))?;
-        self.node(Node::Literal(Term::Number(number)))
+        let digits = self.0.run(|c| c.is_ascii_digit() || c == '.');
+        let number = digits.parse().map_err(|_| self.0.problem("a number is written like `12.5`"))?;
+        self.0.node(Node::Literal(Term::Number(number)))
     }
 
     fn quoted(&mut self, quote: char) -> Result<Node, ExpressionError> {
-        self.take();
-        let text = self.run(|c| c != quote);
-        if self.rest().is_empty() {
-            return Err(self.problem("a text is not closed"));
-        }
-        self.take();
-        self.node(Node::Literal(Term::Text(text)))
+        let text = self.0.quoted(quote)?;
+        self.0.node(Node::Literal(Term::Text(text)))
     }
 
     fn word(&mut self) -> Result<Node, ExpressionError> {
-        let word = self.name();
-        if word == "event" && self.rest().starts_with('.') {
+        let word = self.0.name();
+        if word == "event" && self.0.rest().starts_with('.') {
             return self.event();
         }
-        if self.peek() == Some('(') {
+        if self.0.peek() == Some('(') {
             return self.call(&word);
         }
-        self.node(Node::Name(word))
+        self.0.node(Node::Name(word))
     }
 
     fn event(&mut self) -> Result<Node, ExpressionError> {
-        self.take();
-        match self.name().as_str() {
-            "code" => self.node(Node::Code),
-            "timestamp" => self.node(Node::Timestamp),
-            "properties" if self.rest().starts_with('.') => {
-                self.take();
-                let name = self.name();
+        self.0.take();
+        match self.0.name().as_str() {
+            "code" => self.0.node(Node::Code),
+            "timestamp" => self.0.node(Node::Timestamp),
+            "properties" if self.0.rest().starts_with('.') => {
+                self.0.take();
+                let name = self.0.name();
                 if name.is_empty() {
-                    return Err(self.problem("a property's name is missing"));
+                    return Err(self.0.problem("a property's name is missing"));
                 }
-                self.node(Node::Property(name))
+                self.0.node(Node::Property(name))
             }
-            _ => Err(self.problem("an event has `code`, `timestamp` and `properties.name`")),
+            _ => Err(self.0.problem("an event has `code`, `timestamp` and `properties.name`")),
         }
     }
 
@@ -123,73 +111,18 @@ impl Parser<'_> {
             "concat" => (Function::Concat, NODES_MAX),
             "least" => (Function::Least, NODES_MAX),
             "greatest" => (Function::Greatest, NODES_MAX),
-            _ => return Err(self.problem("this function is not known")),
+            _ => return Err(self.0.problem("this function is not known")),
         };
-        self.take();
+        self.0.take();
         let mut arguments = vec![self.sum()?];
-        while self.peek() == Some(',') {
-            self.take();
+        while self.0.peek() == Some(',') {
+            self.0.take();
             arguments.push(self.sum()?);
         }
-        self.expect(')')?;
+        self.0.expect(')')?;
         if arguments.len() > most {
-            return Err(self.problem("this function takes fewer arguments"));
+            return Err(self.0.problem("this function takes fewer arguments"));
         }
-        self.node(Node::Call(function, arguments))
-    }
-
-    fn node(&mut self, node: Node) -> Result<Node, ExpressionError> {
-        self.nodes += 1;
-        if self.nodes > NODES_MAX {
-            return Err(ExpressionError::TooLarge(format!("of more than {NODES_MAX} operations")));
-        }
-        Ok(node)
-    }
-
-    fn name(&mut self) -> String {
-        self.run(|c| c.is_ascii_alphanumeric() || c == '_')
-    }
-
-    fn run(&mut self, belongs: impl Fn(char) -> bool) -> String {
-        let taken: String = self.rest().chars().take_while(|c| belongs(*c)).collect();
-        self.at += taken.len();
-        taken
-    }
-
-    fn rest(&self) -> &str {
-        self.text.get(self.at..).unwrap_or_default()
-    }
-
-    fn skip_space(&mut self) {
-        let space = self.rest().len() - self.rest().trim_start().len();
-        self.at += space;
-    }
-
-    fn peek(&mut self) -> Option<char> {
-        self.skip_space();
-        self.rest().chars().next()
-    }
-
-    fn take(&mut self) {
-        self.at += self.rest().chars().next().map_or(0, char::len_utf8);
-    }
-
-    fn expect(&mut self, wanted: char) -> Result<(), ExpressionError> {
-        if self.peek() != Some(wanted) {
-            return Err(self.problem(&format!("`{wanted}` is missing")));
-        }
-        self.take();
-        Ok(())
-    }
-
-    fn unexpected(&self) -> ExpressionError {
-        match self.rest().chars().next() {
-            Some(found) => self.problem(&format!("`{found}` is not expected")),
-            None => self.problem("it ends too early"),
-        }
-    }
-
-    fn problem(&self, problem: &str) -> ExpressionError {
-        ExpressionError::Syntax { at: self.at, problem: problem.to_owned() }
+        self.0.node(Node::Call(function, arguments))
     }
 }
