@@ -3,7 +3,7 @@
 //! The digest of an action covers all of it. Whoever is shown a part cannot compute it; they are shown a *view* instead, the RFC 8785 text
 //! of `{action, digest, hidden}`: the action without the hidden values, the digest of the whole, and the names of what is hidden. Their
 //! approval names the digest of that text, computed where it is read. The action's digest inside it commits to what they did not see, so
-//! that whoever may see everything can check later that what they saw is what was done. See ADR-023.
+//! that whoever may see everything can check later that what they saw is what was done. See ADR-025.
 
 use creto_kernel::{Digest, canonical};
 use serde_json::{Map, Value, json};
