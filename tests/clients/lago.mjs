@@ -31,6 +31,12 @@ const plan = (
     },
   })
 ).data.plan;
+const tried = (
+  await lago.billableMetrics.evaluateBillableMetricExpression({
+    expression: "event.properties.a * 2",
+    event: { code: "x", timestamp: 1, properties: { a: "1.25" } },
+  })
+).data.expression_result;
 const customer = (await lago.customers.createCustomer({ customer: { external_id: own("acme"), name: "Acme", currency: "EUR" } })).data.customer;
 const subscription = (
   await lago.subscriptions.createSubscription({
@@ -57,6 +63,6 @@ const nobody = await refused(() => Client("", { baseUrl: process.env.LAGO_API_UR
 
 console.log(
   JSON.stringify({
-    metric, plan, customer, subscription, sent, batch, again, found, events, usage, charges, subscriptions, listed, changed, ended, unknown, invalid, nobody,
+    metric, tried, plan, customer, subscription, sent, batch, again, found, events, usage, charges, subscriptions, listed, changed, ended, unknown, invalid, nobody,
   }),
 );

@@ -35,6 +35,7 @@ def test_the_javascript_client_sells_subscribes_and_reads_its_usage(server, node
     said = told(server, node, "lago.mjs")
     metric, plan, subscription = said["metric"], said["plan"], said["subscription"]
     assert (metric["aggregation_type"], metric["description"]) == ("sum_agg", None)
+    assert said["tried"] == {"value": "2.5"}
     (charge,) = plan["charges"]
     assert charge["properties"] == {"amount": "3", "package_size": 10, "free_units": 5} and charge["lago_billable_metric_id"] == metric["lago_id"]
     assert (subscription["status"], subscription["plan_amount_cents"], subscription["lago_customer_id"]) == ("active", 1000, said["customer"]["lago_id"])

@@ -1,15 +1,19 @@
 //! `billable_metrics`.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use creto_enablement_common::http::{Access, Caller, Endpoint, StrictJson};
+use creto_kernel::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::body::{Fields, Form, read, written};
+use super::body::{Fields, Form, moment, read, whole, written};
 use super::query::Parameters;
-use super::refusal::No;
-use super::shape::{lago_id, many, one, or_null};
+use super::refusal::{INVALID, No};
+use super::shape::{decimal, lago_id, many, one, or_null};
 use super::{Answer, Asked, Body, Here, Lago, Named, changes, deletes, lists, makes, reads};
+use crate::core::expression::{EventScope, Expression, Scope, Term};
 use crate::model::billable_metric::{Aggregation, BillableMetric};
 use crate::model::entry::Defined;
 
@@ -20,6 +24,13 @@ pub(super) fn endpoints(lago: &Lago) -> Vec<Endpoint> {
     vec![
         lists(lago, all, Access::Authenticated, "Lago: billable metrics, newest first", list),
         makes(lago, all, Access::Operator, "Lago: make a billable metric", create),
+        makes(
+            lago,
+            "/lago/api/v1/billable_metrics/evaluate_expression",
+            Access::Authenticated,
+            "Lago: what an expression makes of an event; nothing is recorded",
+            evaluate,
+        ),
         reads(lago, each, Access::Authenticated, "Lago: a billable metric", get),
         changes(lago, each, Access::Operator, "Lago: change a billable metric", update),
         deletes(lago, each, Access::Operator, "Lago: delete a billable metric that nothing uses", delete),
@@ -94,6 +105,36 @@ async fn delete(State(here): Here, caller: Caller, Path(code): Named) -> Answer 
     Ok(Json(one(ROOT, shown(&metric))))
 }
 
+async fn evaluate(State(here): Here, caller: Caller, StrictJson(body): Body) -> Answer {
+    let now = here.billing.now(caller.0.tenant()).await?;
+    Ok(Json(one("expression_result", json!({ "value": evaluated(body, now)? }))))
+}
+
+/// What the expression of a body makes of its event: the number or the text that the metric's field would hold.
+fn evaluated(body: Value, now: Timestamp) -> Result<String, No> {
+    let mut fields = Fields::within(body, "body")?.alone();
+    let text = fields.needed("expression");
+    let mut event = Fields::within(fields.value("event", Form::Any).unwrap_or_else(|| json!({})), "event")?;
+    let code = event.text("code").unwrap_or_default();
+    let at = match event.value("timestamp", Form::Any) {
+        None => Some(now),
+        Some(Value::String(text)) => moment(&text).or_else(|| text.parse().ok().and_then(Timestamp::from_secs)),
+        Some(value) => whole(&value).and_then(Timestamp::from_secs),
+    };
+    let properties = event.value("properties", Form::Any).unwrap_or_else(|| json!({}));
+    let (Some(at), Value::Object(properties)) = (at, properties) else {
+        return Err(Fields::no("event", INVALID, "`timestamp` is a moment or seconds, and `properties` is an object"));
+    };
+    fields.done()?;
+    event.done()?;
+    let scope = Scope { event: Some(EventScope { code: &code, at, properties: &properties }), names: &BTreeMap::new() };
+    let value = text.parse::<Expression>().and_then(|expression| expression.evaluate(scope));
+    match value.map_err(|e| Fields::no("expression", INVALID, &e.to_string()))? {
+        Term::Number(number) => Ok(decimal(&number)),
+        Term::Text(text) => Ok(text),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,5 +156,17 @@ mod tests {
         }
         let renamed = wanted(json!({ ROOT: { "name": "Disk", "description": null } }), written(&defined.body).unwrap()).unwrap();
         assert_eq!((renamed.name.as_str(), renamed.description.as_str(), &renamed.filters), ("Disk", "", &defined.body.filters));
+    }
+
+    #[test]
+    fn an_expression_is_tried_on_an_event() {
+        let tried = |expression: &str| {
+            let event = json!({ "code": "run", "timestamp": 100, "properties": { "ended_at": 160, "units": "1.5" } });
+            evaluated(json!({ "expression": expression, "event": event }), Timestamp::EPOCH)
+        };
+        assert_eq!(tried("(event.properties.ended_at - event.timestamp) * event.properties.units").unwrap(), "90");
+        assert_eq!(tried("concat(event.code, '-', event.properties.units)").unwrap(), "run-1.5");
+        let refused = Value::from(tried("event.properties.gone * 2").unwrap_err());
+        assert_eq!(refused["error_details"], json!({ "expression": [INVALID] }), "{refused}");
     }
 }
