@@ -277,6 +277,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/lago/api/v1/billable_metrics/evaluate_expression": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Lago: what an expression makes of an event; nothing is recorded */
+        post: operations["post /lago/api/v1/billable_metrics/evaluate_expression"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/lago/api/v1/billable_metrics/{code}": {
         parameters: {
             query?: never;
@@ -6845,6 +6862,39 @@ export interface operations {
         };
     };
     "post /lago/api/v1/billable_metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LagoDocument"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LagoDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /lago/api/v1/billable_metrics/evaluate_expression": {
         parameters: {
             query?: never;
             header?: never;

@@ -262,3 +262,16 @@ def test_a_body_that_is_no_json_is_refused_in_lagos_form(server, lago):
     for text in ("{", "[]", '{"event": 1}', '{"event": {"a": 1, "a": 2}}'):
         answer = httpx.post(f"{server.url}/lago/api/v1/events", content=text, headers=headers)
         assert answer.status_code == 422 and answer.json()["code"] == "validation_errors", f"{text}: {answer.text}"
+
+
+def test_usage_is_taxed_as_its_invoice_will_be(server, lago, metric):
+    tax = code("vat")
+    server.operator.call("POST", "/v1/metering/taxes", {"code": tax, "name": "VAT", "rate": "20"})
+    charge = Charge(billable_metric_id=metric.lago_id, charge_model="standard", properties={"amount": "0.5"}, tax_codes=[tax])
+    subscription = subscribed(lago, charge)
+    (shown,) = lago.plans.find(subscription.plan_code).charges.__root__
+    assert [(one.code, one.rate) for one in shown.taxes.__root__] == [(tax, 20.0)]
+    lago.events.create(event(subscription, metric, properties={"n": 10}))
+    taxed, plain = usage_of(lago, subscription), usage_of(lago, subscription, apply_taxes="false")
+    assert (taxed.amount_cents, taxed.taxes_amount_cents, taxed.total_amount_cents) == (500, 100, 600)
+    assert (plain.amount_cents, plain.taxes_amount_cents, plain.total_amount_cents) == (500, 0, 500)
