@@ -55,7 +55,7 @@ pub(super) fn shown(metric: &Defined<BillableMetric>) -> Value {
         "field_name": or_null(&body.field_name),
         "created_at": metric.created_at,
         "filters": body.filters,
-        "creto": { "id": metric.id, "version": metric.version },
+        "creto": { "id": metric.id, "version": metric.version, "condition": body.condition },
     })
 }
 

@@ -51,7 +51,8 @@ impl Client {
 }
 
 fn of(answer: &Value, rows: &str, field: &str) -> Vec<String> {
-    let rows = answer[rows].as_array().unwrap_or_else(|| panic!("no `{rows}`: {answer}"));
+    assert!(answer[rows].is_array(), "no `{rows}`: {answer}");
+    let rows = answer[rows].as_array().unwrap();
     rows.iter().map(|row| row[field].as_str().map_or_else(|| row[field].to_string(), str::to_owned)).collect()
 }
 
