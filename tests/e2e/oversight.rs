@@ -136,6 +136,15 @@ fn input_that_is_no_good_is_refused_by_its_code_and_changes_nothing() {
     ] {
         cast.agent.octets("POST", "/v1/actions", body.as_bytes()).refused(status, code);
     }
+    // A key whose time is over.
+    let late = crate::support::make_key(&server.owner(), json!({ "role": "approver", "name": "late", "ttl_secs": 1 }));
+    let (late, ends) = (server.bearer(text(&late, "token")), Instant::now() + Duration::from_secs(30));
+    while late.get("/v1/whoami").status == 200 {
+        assert!(Instant::now() < ends, "the key never ended");
+    }
+    late.post(&at(&request, "vote"), vote(json!({}))).refused(401, "nhi.credential_expired");
+    // What Slack did not sign, where there is no Slack at all.
+    server.nobody().post("/v1/channels/slack/callback", json!({ "payload": "{}" })).refused(404, "oversight.no_channel");
     let after = cast.approver.get(&format!("/v1/oversight/requests/{request}")).ok();
     assert_eq!(before, after, "nothing changed");
     assert_eq!(list(&cast.approver.get("/v1/oversight/requests").ok(), "requests").len(), 1);

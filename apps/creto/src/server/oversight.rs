@@ -6,8 +6,8 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::Method;
 use creto_enablement_common::http::{Access, Caller, Endpoint, Problem, StrictJson};
-use creto_kernel::{Coded, ErrorCode, NhiId, NhiKind};
-use creto_nhi::{NhiError, Role};
+use creto_kernel::{NhiId, NhiKind};
+use creto_nhi::Role;
 use creto_oversight::OversightError;
 use creto_oversight::receipt::Receipt;
 use futures::FutureExt as _;
@@ -46,31 +46,6 @@ pub(super) fn endpoints(house: &Arc<House>, runs: &Runs) -> Vec<Endpoint> {
         )
         .takes::<KillInput>(),
     ]
-}
-
-/// Why an agent could not be stopped.
-#[derive(Debug, thiserror::Error)]
-enum Stopped {
-    #[error(transparent)]
-    Identity(#[from] NhiError),
-    #[error(transparent)]
-    Requests(#[from] OversightError),
-}
-
-impl Coded for Stopped {
-    fn code(&self) -> ErrorCode {
-        match self {
-            Self::Identity(error) => error.code(),
-            Self::Requests(error) => error.code(),
-        }
-    }
-
-    fn kind(&self) -> creto_kernel::Kind {
-        match self {
-            Self::Identity(error) => error.kind(),
-            Self::Requests(error) => error.kind(),
-        }
-    }
 }
 
 /// Who is to be stopped.
@@ -140,7 +115,7 @@ async fn kill(
     // One commit: the identity, its requests, approvals and standing grants. It is in force before we hear that it is.
     let suspend = |sealed| {
         let (authority, by, agent) = (house.authority.clone(), by.clone(), agent.clone());
-        async move { Ok::<(), Stopped>(authority.suspend_identity_with(&by, &agent, sealed).await?) }.boxed()
+        async move { Ok::<(), OversightError>(authority.suspend_identity_with(&by, &agent, sealed).await?) }.boxed()
     };
     let requests = house.desk.take_all_by(by, &agent, &input.reason, suspend).await?;
     runs.end_of(&agent);

@@ -216,7 +216,7 @@ fn webhooks_are_added_tested_rotated_listed_and_removed() {
             break;
         }
     }
-    house.run(&["webhooks", "replay", &id, "msg_none"]).refused("webhook.unknown_delivery");
+    house.run(&["webhooks", "replay", &id, "msg_none"]).refused("webhook.unknown_endpoint");
     house.run(&["webhooks", "remove", &id]).ok();
     assert!(house.run(&["webhooks", "list"]).ok().contains("nobody is told"));
     house.run(&["webhooks", "remove", &id]).refused("webhook.unknown_endpoint");
