@@ -201,6 +201,36 @@ fn an_agent_that_is_stopped_asks_for_nothing_and_uses_nothing() {
 }
 
 #[test]
+fn dying_at_any_point_of_the_kill_switch_stops_the_agent_whole_or_not_at_all() {
+    for (point, done) in [("db.before_steps", false), ("db.after_steps", false), ("db.before_commit", false), ("db.after_commit", true)] {
+        let home = Home::new();
+        let server = home.serve(&Options { failpoint: Some(format!("{point}@oversight.kill")), ..Options::default() });
+        let cast = Cast::of(&server, &server.owner());
+        let agent = text(&cast.agent.get("/v1/whoami").ok(), "identity").to_owned();
+        let (waiting, _) = pending(&cast.agent, payment("INV-1"));
+        let (approved, digest) = pending(&cast.agent, payment("INV-2"));
+        cast.approver.post(&at(&approved, "approve"), json!({ "digest": digest })).ok();
+        let kill = json!({ "agent": agent, "reason": "it went wild" });
+        assert!(server.owner().attempt("POST", "/v1/oversight/kill", Some(&kill)).is_err(), "{point}: it died");
+        server.ended();
+        let server = home.serve(&Options::default());
+        let owner = server.owner();
+        let stands = || {
+            let state = |request: &str| text(&owner.get(&format!("/v1/oversight/requests/{request}")).ok(), "state").to_owned();
+            let identities = owner.get("/v1/identities").ok();
+            let found = list(&identities, "identities").iter().find(|identity| text(identity, "id") == agent).cloned().unwrap();
+            (text(&found, "status").to_owned(), state(&waiting), state(&approved))
+        };
+        let stopped = ("suspended".to_owned(), "cancelled".to_owned(), "revoked".to_owned());
+        let untouched = ("active".to_owned(), "pending".to_owned(), "approved".to_owned());
+        assert_eq!(stands(), if done { stopped.clone() } else { untouched }, "{point}");
+        // Said again, it is done.
+        owner.post("/v1/oversight/kill", kill).ok();
+        assert_eq!(stands(), stopped, "{point}");
+    }
+}
+
+#[test]
 fn a_deadline_that_passes_while_the_server_is_down_is_past_when_it_comes_back() {
     let home = Home::new();
     let server = home.serve(&Options::default());

@@ -3904,6 +3904,8 @@ export interface components {
             aggregation_type: components["schemas"]["Aggregation"];
             /** @description What events name it by. */
             code: string;
+            /** @description Which events are counted (`core/condition.rs`); every one of the code where there is none. */
+            condition?: string | null;
             /** @description What it measures. */
             description: string;
             /** @description Arithmetic over the event that gives the field's value (`core/expression.rs`); for CUSTOM, over the metric's other aggregates. */
