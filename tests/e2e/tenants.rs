@@ -110,7 +110,7 @@ fn call(client: &Client, operation: &Operation, victim: &World) -> Answer {
 }
 
 /// Routes that may answer well although a stranger's identifiers were sent: what they name is then the visitor's own, or nobody's.
-const OWN: [(&str, &str); 10] = [
+const OWN: [(&str, &str); 13] = [
     // Transaction identifiers, subscriptions and memories are each tenant's own.
     ("POST", "/v1/metering/events"),
     // Nothing is acknowledged that is not there; that nothing was is seen afterwards.
@@ -126,6 +126,10 @@ const OWN: [(&str, &str); 10] = [
     ("POST", "/v1/accounts"),
     // The keys of the log are the installation's.
     ("POST", "/v1/audit/keys/rotate"),
+    // Names a tenant may give to its own quotas, and a budget of its own chain.
+    ("PUT", "/v1/metering/quotas/{code}"),
+    ("DELETE", "/v1/metering/quotas/{code}"),
+    ("POST", "/v1/metering/budgets"),
     // A run bills its own tenant.
     ("POST", "/v1/metering/billing-runs"),
 ];

@@ -6,6 +6,7 @@ pub(crate) mod billing;
 pub(crate) mod channels;
 pub(crate) mod govern;
 pub(crate) mod own_keys;
+pub(crate) mod quota;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -81,6 +82,9 @@ pub(crate) enum Command {
     /// Prepaid credits.
     #[command(subcommand)]
     Wallet(billing::WalletCommand),
+    /// Quotas: how much of a metric may be used in a time.
+    #[command(subcommand)]
+    Quota(quota::QuotaCommand),
     /// The policy: read, check, publish, explain.
     #[command(subcommand)]
     Policy(admin::PolicyCommand),

@@ -19,6 +19,7 @@ mod msg;
 mod oversight;
 mod own_keys;
 mod policy;
+mod quota;
 mod remote;
 mod run;
 mod runs;
@@ -95,6 +96,7 @@ async fn with_server(session: &Session, command: Command) -> Result<ExitCode, Fa
         Command::Catalog(args) => billing::catalog(session, args).await,
         Command::Invoice(command) => billing::invoice(session, command).await,
         Command::Wallet(command) => billing::wallet(session, command).await,
+        Command::Quota(command) => quota::quota(session, command).await,
         Command::Policy(command) => policy::policy(session, command).await,
         Command::Agent(command) => agents::agent(session, command).await,
         Command::Key(command) => keys::key(session, command).await,

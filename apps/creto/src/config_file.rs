@@ -22,6 +22,8 @@ pub struct ConfigFile {
     pub tenant: TenantId,
     /// PostgreSQL's URL; the embedded SQLite file when absent.
     pub postgres: Option<String>,
+    /// Redis's URL, through which servers of one PostgreSQL share leases of quotas. `CRETO_REDIS_URL` goes before it: it may hold a password.
+    pub redis: Option<String>,
     /// The folder with `master.key` and `keys/`, where servers share them; the data directory when absent.
     pub keys_dir: Option<PathBuf>,
     /// The `runsc` to use; the newest found when absent.
@@ -160,6 +162,7 @@ impl Default for ConfigFile {
             #[expect(clippy::unwrap_used, reason = "a literal that is a DNS label")]
             tenant: "default".parse().unwrap(),
             postgres: None,
+            redis: None,
             keys_dir: None,
             runsc: None,
             tools_dir: None,

@@ -83,6 +83,8 @@ pub(crate) fn endpoints(house: &Arc<House>, runs: &Runs) -> Endpoints {
         .and(creto_metering::http::endpoints(&house.meter))
         .and(creto_metering::http::catalog::endpoints(&house.catalog))
         .and(creto_metering::http::wallets::endpoints(&house.wallets))
+        .and(creto_metering::http::quotas::endpoints(&house.quotas))
+        .and(creto_metering::http::quotas::budget_endpoints(&house.budgets))
         .and(creto_metering::http::billing::endpoints(&house.billing))
         .and(creto_oversight::channels::http::endpoints(&house.channels))
         .and(creto_metering::http::preview::endpoints(&house.catalog))
@@ -144,6 +146,7 @@ impl Server {
             tasks.spawn(follow_others(Arc::clone(&house), runs.clone(), stopping.clone()));
         }
         tasks.spawn(billing::bill(Arc::clone(&house), stopping.clone()));
+        tasks.spawn(tend_quotas(Arc::clone(&house), stopping.clone()));
         tasks.spawn(heartbeat(Arc::clone(&house), stopping));
         Ok(Self { address, house, runs, stop, tasks, sockets })
     }
@@ -190,6 +193,22 @@ async fn follow_others(house: Arc<House>, runs: Runs, stopping: watch::Receiver<
             Ok(true) => runs.end_fallen().await,
             Ok(false) => {}
             Err(error) => tracing::error!(%error, "what other servers changed cannot be read"),
+        }
+    }
+}
+
+/// How often quotas are looked after: so long a definition may take to reach another server.
+const TEND_QUOTAS_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// Looks after quotas: what other servers defined, what nobody uses, what reached a threshold.
+async fn tend_quotas(house: Arc<House>, stopping: watch::Receiver<bool>) -> io::Result<()> {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(TEND_QUOTAS_EVERY) => {}
+            () = stopped(stopping.clone()) => return Ok(()),
+        }
+        if let Err(error) = house.quotas.tend().await {
+            tracing::warn!(%error, "quotas cannot be looked after; they are looked at again");
         }
     }
 }

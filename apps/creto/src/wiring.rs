@@ -23,7 +23,7 @@ use creto_memory::Memory;
 use creto_messaging::Messaging;
 use creto_metering::core::gcra::Rate;
 use creto_metering::lago::Lago;
-use creto_metering::{Accounts, Billing, Catalog, Meter, RateLimits, Wallets};
+use creto_metering::{Accounts, Billing, Budgets, Catalog, Meter, Pools, QuotaEnforcer, QuotaOptions, RateLimits, RedisPools, Wallets};
 use creto_nhi::{Authority, Credentials, DelegationChain, NhiError, Role, Status, VerifiedChain};
 use creto_oversight::humanlayer::HumanLayer;
 use creto_oversight::{Actions, Channels, ChannelsOptions, DatabaseClock, Desk, People};
@@ -67,6 +67,8 @@ pub(crate) struct House {
     pub(crate) catalog: Catalog,
     pub(crate) wallets: Wallets,
     pub(crate) billing: Billing,
+    pub(crate) quotas: QuotaEnforcer,
+    pub(crate) budgets: Budgets,
     pub(crate) lago: Lago,
     /// What deadlines are decided by.
     pub(crate) deadlines: DatabaseClock,
@@ -119,6 +121,7 @@ fn migrations() -> Vec<MigrationSet> {
         creto_metering::EVENTS_MIGRATIONS,
         creto_metering::WALLET_MIGRATIONS,
         creto_metering::BILLING_MIGRATIONS,
+        creto_metering::QUOTA_MIGRATIONS,
         creto_oversight::MIGRATIONS,
         creto_oversight::CHANNEL_MIGRATIONS,
         creto_oversight::humanlayer::MIGRATIONS,
@@ -163,10 +166,13 @@ impl House {
         let desk = Desk::new(db.clone(), Arc::new(deadlines.clone()), server.clone()).with_people(Arc::new(Active(authority.clone())));
         let desk = desk.in_test_mode(test_mode);
         let limits = rate_limits(&config.file.rates)?;
+        let pools = pools(config, &clock)?;
+        let options = QuotaOptions { db: db.clone(), clock: Arc::clone(&clock), server: server.clone(), pools };
+        let quotas = QuotaEnforcer::start(options).await?;
         let gate = Gate::new(GateOptions {
             authority: authority.clone(),
             authz: Arc::clone(&authz),
-            extensions: vec![Arc::new(limits)],
+            extensions: vec![Arc::new(limits), Arc::new(quotas.clone())],
             ledger: Arc::new(accounts.clone()),
             approvals: Arc::new(desk.clone()),
             log: Arc::new(Lag(Arc::clone(&sequencer))),
@@ -201,11 +207,13 @@ impl House {
         let log_files = DirSource::new(&data.join("log"));
         let catalog = Catalog::new(db.clone(), Arc::clone(&clock));
         let wallets = Wallets::new(db.clone(), Arc::clone(&clock), catalog.clone());
-        let meter = Meter::new(db.clone(), Arc::clone(&gate), accounts, Arc::clone(&clock));
+        let meter = Meter::new(db.clone(), Arc::clone(&gate), accounts, Arc::clone(&clock)).with_quotas(quotas.clone());
         let billing = Billing::new(db.clone(), Arc::clone(&clock), catalog.clone(), wallets.clone(), Arc::new(meter.clone()));
         let house = Self {
             lago: Lago::new(catalog.clone(), meter.clone(), wallets.clone(), billing.clone()),
             billing,
+            budgets: Budgets::new(Arc::clone(&gate), Arc::clone(&clock)),
+            quotas,
             wallets,
             catalog,
             meter,
@@ -309,6 +317,10 @@ impl House {
         if let Err(error) = self.gate.leave().await {
             // Its lease runs out by itself.
             tracing::warn!(%error, "other servers are not told of this one's end");
+        }
+        if let Err(error) = self.quotas.close().await {
+            // What is not given back stays counted.
+            tracing::warn!(%error, "leases of quotas are not given back");
         }
         Ok(self.sequencer.flush().await?)
     }
@@ -426,6 +438,19 @@ fn own(data: &Path) -> Result<File, Failure> {
         )),
         Err(TryLockError::Error(e)) => Err(unusable(&e)),
     }
+}
+
+/// What servers share leases of quotas through. One server by itself needs nothing.
+fn pools(config: &Config, clock: &Arc<dyn Clock>) -> Result<Option<Arc<dyn Pools>>, Failure> {
+    let Some(url) = secret_of("CRETO_REDIS_URL").or_else(|| config.file.redis.clone()) else { return Ok(None) };
+    if config.file.postgres.is_none() {
+        return Err(Failure::usage(
+            "`redis` is named and `postgres` is not",
+            "Redis shares leases between servers of one PostgreSQL; a server with its own file needs none",
+        ));
+    }
+    let pools = RedisPools::new(&url, Arc::clone(clock)).map_err(|e| Failure::usage(e.to_string(), "write `redis://HOST:PORT`"))?;
+    Ok(Some(Arc::new(pools)))
 }
 
 /// The rates of the configuration over the built-in one.

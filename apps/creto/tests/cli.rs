@@ -10,6 +10,7 @@ mod cli {
     mod keys;
     mod messages;
     mod oversight;
+    mod quota;
     mod refusals;
     mod sandbox;
     mod serve;

@@ -1482,6 +1482,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/metering/budgets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Hold money and quota until they are settled */
+        post: operations["post /v1/metering/budgets"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/budgets/{budget}/settle": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Say what of it was used */
+        post: operations["post /v1/metering/budgets/{budget}/settle"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/metering/ceilings": {
         parameters: {
             query?: never;
@@ -2035,6 +2069,42 @@ export interface paths {
         /** What a plan would bill of these events; nothing is recorded */
         post: operations["post /v1/metering/preview"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/quotas": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List quotas */
+        get: operations["get /v1/metering/quotas"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/quotas/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A quota with what its subjects used */
+        get: operations["get /v1/metering/quotas/{code}"];
+        /** Define a quota, or change it */
+        put: operations["put /v1/metering/quotas/{code}"];
+        post?: never;
+        /** Remove a quota with what it counted */
+        delete: operations["delete /v1/metering/quotas/{code}"];
         options?: never;
         head?: never;
         patch?: never;
@@ -3864,6 +3934,11 @@ export interface components {
             signature: string;
         };
         /**
+         * @description What happens at the limit.
+         * @enum {string}
+         */
+        AtLimit: "block" | "allow_with_overage" | "notify";
+        /**
          * @description What says that an event is of this agent.
          * @enum {string}
          */
@@ -3987,6 +4062,24 @@ export interface components {
          * @enum {string}
          */
         Binding: "enforced" | "declared";
+        /** @description A budget somebody asks for. */
+        BudgetInput: {
+            /** @description Money to hold, as a decimal text. */
+            amount?: string;
+            /** @description What the client calls this attempt: asked again under the same name, the answer is the same. */
+            attempt_id?: string | null;
+            /** @description What will be used at most, of metrics that have quotas. */
+            expects?: components["schemas"]["UsageLineInput"][];
+            /** @description What it is for; it is in the record. */
+            name: string;
+        };
+        /** @description What of a budget was used. */
+        BudgetUse: {
+            /** @description Whether what it was held for was done. */
+            ok?: boolean;
+            /** @description What was used. */
+            usage?: components["schemas"]["UsageLineInput"][];
+        };
         /** @description Why it is withdrawn. */
         CancelInput: {
             reason?: string | null;
@@ -4711,6 +4804,15 @@ export interface components {
             /** @description Its last link. */
             link: string;
             not_after: string;
+        };
+        /** @description A budget that is held. */
+        HeldBudget: {
+            /** @description Under what it is settled. */
+            admission: string;
+            /** @description Whether this attempt was answered before. */
+            again?: boolean;
+            /** @description The money. */
+            amount: string;
         };
         /** @description Why words are kept. */
         HoldInput: {
@@ -5560,6 +5662,64 @@ export interface components {
              */
             wait_secs?: number | null;
         };
+        /** @description A quota as it is defined. */
+        Quota: {
+            /** @description Which actions it is asked about, as names or beginnings such as `tool.`; all where empty. */
+            actions?: string[];
+            /** @description What happens at the limit. */
+            at_limit?: components["schemas"]["AtLimit"];
+            /**
+             * Format: int32
+             * @description Of a rate: how many units at once. One where absent.
+             */
+            burst?: number | null;
+            /** @description Its name, unique in the tenant. */
+            code?: string;
+            /** @description How much, as a decimal text. */
+            limit: string;
+            /** @description What is counted: `actions`, `spend`, or the code of a metric. */
+            metric: string;
+            /** @description How much each server may still hand out in a window while what shares leases between servers is gone. Nothing where absent. */
+            safe_capacity?: string;
+            /** @description Whom it is about. */
+            scope: components["schemas"]["QuotaScope"];
+            /** @description Counts and tells, and refuses nothing: to see what it would do. */
+            shadow?: boolean;
+            /** @description The name of the root or agent; each of them by itself where absent. */
+            subject?: string | null;
+            /** @description Percentages of the limit at which somebody is told, ascending. */
+            thresholds?: number[];
+            /** @description Whose days and months, as an IANA zone; UTC where absent. */
+            timezone?: string;
+            /** @description In which time. */
+            window: components["schemas"]["QuotaWindow"];
+            /**
+             * Format: int32
+             * @description How long a sliding window or that of a rate is, in seconds. A rate's is one second where absent.
+             */
+            window_secs?: number | null;
+        };
+        QuotaList: {
+            quotas: components["schemas"]["QuotaState"][];
+        };
+        /** @description A quota with what was counted under it. */
+        QuotaState: {
+            /** @description When it was defined first. */
+            created_at: string;
+            /** @description What its counts stand under. */
+            id: string;
+            /** @description The quota. */
+            quota: components["schemas"]["Quota"];
+            /**
+             * Format: int64
+             * @description How often it was defined.
+             */
+            revision: number;
+            /** @description What its subjects used in the window under way; at most the first thousand, and none in a list of quotas. */
+            subjects: components["schemas"]["SubjectState"][];
+            /** @description When it was defined last. */
+            updated_at: string;
+        };
         /** @description Who decides instead. */
         ReassignInput: {
             to: string[];
@@ -5853,6 +6013,11 @@ export interface components {
         SayInput: {
             text: string;
         };
+        /**
+         * @description Whom a quota is about.
+         * @enum {string}
+         */
+        QuotaScope: "tenant" | "root" | "agent";
         /** @description What is on its way. */
         Sent: {
             /** @description The message: `webhook-id`. */
@@ -5868,6 +6033,15 @@ export interface components {
             csrf: string;
             identity: string;
             roles: string;
+        };
+        /** @description A budget that is settled. */
+        SettledBudget: {
+            /** @description Which. */
+            admission: string;
+            /** @description What was used of it. */
+            cost: string;
+            /** @description The leaf that records it. */
+            leaf: string;
         };
         /** @description How a request stands, as the agent that made it sees it. */
         Standing: {
@@ -5922,6 +6096,23 @@ export interface components {
             requirement?: Record<string, never> | null;
             /** @description Who is told; whoever the requirement selects when empty. */
             to?: string[];
+        };
+        /** @description What one subject used in the window under way. */
+        SubjectState: {
+            /** @description What was counted: used, or leased by a server. */
+            counted: string;
+            /** @description Of that, what this server leased and nobody used yet. */
+            leased: string;
+            /** @description What is left. */
+            left: string;
+            /** @description What is above the limit. */
+            overage: string;
+            /** @description Whose: `tenant`, `human/alice`, `agent/planner`. */
+            subject: string;
+            /** @description When it ends; never where absent. */
+            window_end?: string | null;
+            /** @description When the window under way began; of a sliding one, its newest slice. */
+            window_start: string;
         };
         /** @description A subscription as it is kept. */
         Subscription: {
@@ -6147,6 +6338,13 @@ export interface components {
             /** @description How many units, as they are billed. */
             units: string;
         };
+        /** @description So much of a metric. */
+        UsageLineInput: {
+            /** @description The metric. */
+            code: string;
+            /** @description How much, as a decimal text. */
+            quantity: string;
+        };
         /** @description An amount of usage that is billed as soon as it is reached. */
         UsageThreshold: {
             /**
@@ -6363,6 +6561,11 @@ export interface components {
             roles: string;
             tenant: string;
         };
+        /**
+         * @description In which time a quota counts.
+         * @enum {string}
+         */
+        QuotaWindow: "hourly" | "daily" | "monthly" | "total" | "sliding" | "rate";
         /** @description An endpoint with a secret that was just made: the only time it is shown. */
         WithSecret: {
             /** @description The endpoint. */
@@ -10033,6 +10236,74 @@ export interface operations {
             };
         };
     };
+    "post /v1/metering/budgets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BudgetInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HeldBudget"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/metering/budgets/{budget}/settle": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                budget: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BudgetUse"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SettledBudget"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
     "put /v1/metering/ceilings": {
         parameters: {
             query?: never;
@@ -11466,6 +11737,132 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Preview"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/quotas": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QuotaList"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/quotas/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QuotaState"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "put /v1/metering/quotas/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Quota"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QuotaState"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "delete /v1/metering/quotas/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QuotaState"];
                 };
             };
             /** @description a problem (RFC 9457) */

@@ -27,7 +27,7 @@ pub use ownership::{HEARTBEAT, SERVER_LEASE, ServerId};
 use ownership::{Live, Unsettled};
 pub use request::{Acting, Admission, AdmitRequest, Effect, Granted, Outcome, Settled};
 
-use crate::ports::{Approvals, Bill, Change, Extension, Funding, Ledger, LogHealth};
+use crate::ports::{Answer, Approvals, Bill, Change, Demand, Extension, Funding, Held, Lease, Ledger, LogHealth};
 use crate::refusal::Refusal;
 
 /// Most leaves the log may be behind before the Gate closes.
@@ -168,7 +168,12 @@ impl Gate {
         };
         // Before the commit: an intent that is there and not among the live ones has nobody who will settle it.
         let place = self.live.enter(cleared.admission);
-        match self.commit_intent(request, &cleared).await {
+        let committed = self.commit_intent(request, &cleared).await;
+        // An intent of which nobody knows whether it is on record counts.
+        if !committed.as_ref().is_err_and(is_certain) {
+            held(&cleared.leases).for_each(Held::admitted);
+        }
+        match committed {
             Ok(hold) => Ok(Admission::Granted(Box::new(Granted {
                 admission: cleared.admission,
                 action: cleared.action,
@@ -179,7 +184,7 @@ impl Gate {
                 hold,
                 approval: cleared.approval,
                 again: false,
-                _leases: cleared.leases,
+                leases: cleared.leases,
                 _place: place,
             }))),
             Err(refusal) => Err(Stopped { cleared: Some(cleared), refusal }),
@@ -256,11 +261,14 @@ impl Gate {
         let bill = posting.cost.clone();
         let close = Lazily(move || closing.costing(bill.cost()).write());
         let disown = ownership::disown(&action.tenant, granted.admission);
-        let mut sealed = Sealed::new(leaf).steps(posting.steps).step(close).step(disown).late(billed(&posting.cost));
+        let funding = Funding::Happened(granted.hold);
+        let counting = held(&granted.leases).flat_map(|held| held.settle(funding, &outcome.usage, &posting.cost));
+        let mut sealed = Sealed::new(leaf).steps(posting.steps).steps(counting).step(close).step(disown).late(billed(&posting.cost));
         if let Some(approval) = granted.approval {
             sealed = with(sealed, self.options.approvals.conclude(&action.tenant, approval, granted.admission, Some(outcome.ok)).await?);
         }
         let committed = self.options.db.commit(sealed).await.map_err(refusal_of)?;
+        held(&granted.leases).for_each(Held::settled);
         Ok(Settled { admission: granted.admission, leaf: committed.leaf, cost: posting.cost.cost() })
     }
 
@@ -299,6 +307,7 @@ impl Gate {
         sealed = sealed
             .steps(effect.steps)
             .steps(posting.steps)
+            .steps(held(&cleared.leases).flat_map(|held| held.settle(Funding::Ahead, &effect.usage, &posting.cost)))
             .step(Lazily(move || row.clone().costing(bill.cost()).insert(ActionState::Done)))
             .late(billed(&posting.cost));
         for late in effect.late {
@@ -307,7 +316,12 @@ impl Gate {
         for message in effect.messages {
             sealed = sealed.message(message);
         }
-        let committed = self.options.db.commit(sealed).await.map_err(refusal_of)?;
+        let committed = self.options.db.commit(sealed).await.map_err(refusal_of);
+        if !committed.as_ref().is_err_and(is_certain) {
+            held(&cleared.leases).for_each(Held::admitted);
+        }
+        let committed = committed?;
+        held(&cleared.leases).for_each(Held::settled);
         Ok(Settled { admission: cleared.admission, leaf: committed.leaf, cost: posting.cost.cost() })
     }
 
@@ -387,7 +401,12 @@ impl Gate {
         }
         // Before a human is asked: whoever is past their rate does not fill the inbox either.
         for extension in &self.options.extensions {
-            cleared.leases.push(extension.admit(request.chain, &cleared.action, self.options.clock.now())?);
+            let demand = Demand { action: &cleared.action, reserve: request.reserve, expects: &request.expects };
+            let lease = match extension.admit(request.chain, demand, self.options.clock.now()) {
+                Answer::Now(answer) => answer?,
+                Answer::Later(answer) => answer.await?,
+            };
+            cleared.leases.push(lease);
         }
         match judged {
             Judgement::Allow => {}
@@ -525,6 +544,16 @@ impl Gate {
     }
 }
 
+/// What inline limits hold.
+fn held(leases: &[Lease]) -> impl Iterator<Item = &dyn Held> {
+    leases.iter().map(Lease::held)
+}
+
+/// Whether nothing was committed for sure: a database that cannot be reached may have done it all the same.
+fn is_certain(refusal: &Refusal) -> bool {
+    refusal.kind() != Kind::Unavailable
+}
+
 /// The cost as the leaf records it.
 fn billed(bill: &Bill) -> Lately {
     let bill = bill.clone();
@@ -540,6 +569,9 @@ fn with(sealed: Sealed, change: Change) -> Sealed {
 fn refusal_of(error: DbError) -> Refusal {
     match error {
         DbError::Conflict { code, message } if code.as_str() == "metering.budget_exceeded" => Refusal::BudgetExceeded { message },
+        DbError::Conflict { code, message } if code.as_str() == "metering.quota_exceeded" => {
+            Refusal::QuotaExceeded { message, quota: None }
+        }
         DbError::Conflict { code, message } if code.as_str() == "oversight.too_many_open" => {
             Refusal::Port { code, kind: Kind::Limited, message }
         }

@@ -26,6 +26,8 @@ pub mod refusal;
 pub mod webhook;
 
 pub use gate::{Admission, AdmitRequest, Effect, Gate, GateOptions, Granted, Outcome, Settled};
-pub use ports::{Approvals, Change, Extension, Found, Funding, Lease, Ledger, LogHealth, OpenRequest, Usage, Verdict};
+pub use ports::{
+    Answer, Approvals, Change, Demand, Extension, Found, Funding, Held, Lease, Ledger, LogHealth, OpenRequest, Usage, Verdict,
+};
 pub use public_url::PublicUrl;
 pub use refusal::Refusal;

@@ -258,14 +258,46 @@ pub trait Approvals: Send + Sync + fmt::Debug {
     ) -> BoxFuture<'a, Result<Change, Refusal>>;
 }
 
+/// What an inline limit holds for an action that it admitted. Dropped before [`Held::admitted`], everything comes back.
+pub trait Held: Send + Sync {
+    /// The intent is on record: what was counted stays counted, whatever becomes of the action.
+    fn admitted(&self) {}
+
+    /// Steps that count what the action used beyond what was counted when it was admitted, in the commit that says what came of it. They
+    /// run after those that write the bill, and perhaps more than once. Of an effect that is this very commit they refuse what does not fit.
+    fn settle(&self, funding: Funding, usage: &[Usage], bill: &Bill) -> Vec<Box<dyn Step>> {
+        let _ = (funding, usage, bill);
+        Vec::new()
+    }
+
+    /// That commit has happened: what was counted and not used comes back.
+    fn settled(&self) {}
+}
+
 /// Holds a place in an in-memory limit; dropping it gives the place back.
-pub struct Lease(#[expect(dead_code, reason = "held only to be dropped")] Box<dyn Send + Sync>);
+pub struct Lease(Box<dyn Held>);
+
+/// A guard that is told nothing.
+struct Guard<T>(T);
+
+impl<T: Send + Sync> Held for Guard<T> {}
 
 impl Lease {
     /// Keeps `guard` until the action is settled.
     #[must_use]
     pub fn new(guard: impl Send + Sync + 'static) -> Self {
-        Self(Box::new(guard))
+        Self(Box::new(Guard(guard)))
+    }
+
+    /// Keeps what is told what becomes of the action.
+    #[must_use]
+    pub fn of(held: impl Held + 'static) -> Self {
+        Self(Box::new(held))
+    }
+
+    /// What is held.
+    pub(crate) fn held(&self) -> &dyn Held {
+        &*self.0
     }
 }
 
@@ -275,10 +307,44 @@ impl fmt::Debug for Lease {
     }
 }
 
-/// An inline limit: quota, rate. Synchronous and in memory.
+/// What an action asks of inline limits.
+#[derive(Clone, Copy, Debug)]
+pub struct Demand<'a> {
+    /// The action.
+    pub action: &'a CanonicalAction,
+    /// Money it holds until it is settled.
+    pub reserve: Micros,
+    /// What it says that it will use.
+    pub expects: &'a [Usage],
+}
+
+/// What an inline limit answers.
+pub enum Answer<'a> {
+    /// From memory.
+    Now(Result<Lease, Refusal>),
+    /// Once it is known.
+    Later(BoxFuture<'a, Result<Lease, Refusal>>),
+}
+
+impl fmt::Debug for Answer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Now(answer) => f.debug_tuple("Now").field(answer).finish(),
+            Self::Later(_) => f.write_str("Later"),
+        }
+    }
+}
+
+impl From<Result<Lease, Refusal>> for Answer<'_> {
+    fn from(answer: Result<Lease, Refusal>) -> Self {
+        Self::Now(answer)
+    }
+}
+
+/// An inline limit: quota, rate. Answers from memory wherever it can.
 pub trait Extension: Send + Sync + fmt::Debug {
     /// Admits the action or refuses it.
-    fn admit(&self, chain: &VerifiedChain, action: &CanonicalAction, now: Timestamp) -> Result<Lease, Refusal>;
+    fn admit<'a>(&'a self, chain: &'a VerifiedChain, demand: Demand<'a>, now: Timestamp) -> Answer<'a>;
 }
 
 /// How far the tenant's log is behind the database.

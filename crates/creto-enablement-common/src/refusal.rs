@@ -38,7 +38,15 @@ pub enum Refusal {
         /// Which account, how much is left, how much was asked.
         message: String,
     },
-    /// A quota or rate has no room.
+    /// A quota has no room.
+    #[error("{message}")]
+    QuotaExceeded {
+        /// Which quota of whom, how much is left, how much was asked, until when.
+        message: String,
+        /// The quota's name, where it is known.
+        quota: Option<String>,
+    },
+    /// A rate has no room.
     #[error("{message}")]
     RateLimited {
         /// Which limit.
@@ -91,6 +99,7 @@ impl Coded for Refusal {
             Self::DeniedByHuman { .. } => ErrorCode::new("gate.denied_by_human"),
             Self::NotDecided { .. } => ErrorCode::new("gate.not_decided"),
             Self::BudgetExceeded { .. } => ErrorCode::new("metering.budget_exceeded"),
+            Self::QuotaExceeded { .. } => ErrorCode::new("metering.quota_exceeded"),
             Self::RateLimited { .. } => ErrorCode::new("metering.rate_limited"),
             Self::ChainInvalid { .. } => ErrorCode::new("gate.chain_invalid"),
             Self::LogLagging { .. } => ErrorCode::new("gate.log_lagging"),
@@ -101,7 +110,7 @@ impl Coded for Refusal {
     fn kind(&self) -> Kind {
         match self {
             Self::Denied { .. } | Self::DeniedByHuman { .. } | Self::NotDecided { .. } => Kind::Denied,
-            Self::BudgetExceeded { .. } | Self::RateLimited { .. } => Kind::Limited,
+            Self::BudgetExceeded { .. } | Self::QuotaExceeded { .. } | Self::RateLimited { .. } => Kind::Limited,
             Self::ChainInvalid { .. } => Kind::Unauthenticated,
             Self::LogLagging { .. } => Kind::Unavailable,
             Self::Port { kind, .. } => *kind,
@@ -117,6 +126,10 @@ impl Coded for Refusal {
             Self::BudgetExceeded { .. } => Some(
                 "wait until held money is released, or raise the ceiling: `creto budgets` shows it, `creto budget set` sets it".to_owned(),
             ),
+            Self::QuotaExceeded { quota: Some(quota), .. } => {
+                Some(format!("wait for the next window, or raise it: `creto quota show {quota}` shows it, `creto quota set` sets it"))
+            }
+            Self::QuotaExceeded { quota: None, .. } => Some("`creto quota list` shows the quotas and what is left".to_owned()),
             Self::ChainInvalid { .. } => Some("ask the delegator for a new link".to_owned()),
             Self::LogLagging { .. } => Some("look at the server's log for the sequencer's error; it resumes by itself".to_owned()),
             _ => None,

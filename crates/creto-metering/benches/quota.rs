@@ -1,6 +1,11 @@
 //! What holding and posting money costs: along a chain of four hops, through the database, durable when it is answered, against one bare
-//! insert and commit by rusqlite on the same disk; and what the rate limit costs, against a lookup in quick_cache.
+//! insert and commit by rusqlite on the same disk; what the rate limit costs, against a lookup in quick_cache; and what a quota costs inline:
+//! check and reserve along chains of four hops from leased memory, each call timed by itself, against one check of the `governor` crate for
+//! each hop.
 #![expect(clippy::unwrap_used, reason = "a bench speaks by panicking")]
+
+#[path = "quota/inline.rs"]
+mod inline;
 
 use std::env;
 use std::hint::black_box;
@@ -129,6 +134,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let (alone, together) = runtime.block_on(pairs_per_s(folder.path()));
     let (check, get) = checks_ns();
+    let quotas = runtime.block_on(inline::measure(folder.path()));
     let pair = |id: &str, ours: f64| Row {
         id: id.to_owned(),
         ours,
@@ -139,7 +145,7 @@ fn main() {
         goal: serde_json::Value::Null,
         met: None,
     };
-    let rows = vec![
+    let mut rows = vec![
         pair("metering.hold_post_per_s", alone),
         pair("metering.hold_post_64_per_s", together),
         Row {
@@ -153,6 +159,7 @@ fn main() {
             met: Some(check < 10_000.0),
         },
     ];
+    rows.extend(inline::rows(&quotas));
     if let Some(into) = env::var_os("CRETO_BENCH_DIR").map(PathBuf::from) {
         Row::write(&rows, &into, "metering").unwrap();
     }

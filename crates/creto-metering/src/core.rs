@@ -20,6 +20,7 @@ pub mod period;
 pub mod posting;
 pub mod price;
 pub mod purse;
+pub mod quota;
 pub mod rate;
 pub mod reading;
 pub mod recording;

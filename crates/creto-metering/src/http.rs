@@ -5,6 +5,7 @@ mod body;
 pub mod catalog;
 mod events;
 pub mod preview;
+pub mod quotas;
 pub mod wallets;
 
 use axum::Json;

@@ -6,6 +6,8 @@
 //! - [`Wallets`] holds prepaid credits in a double-entry ledger.
 //! - [`RateLimits`] is an inline limit of the Gate: so many actions of each agent in a time, counted in memory.
 //! - [`lago`] is Lago's REST API over all of them.
+//! - [`QuotaEnforcer`] is another one: so much of a metric in a time, for agents, roots of chains and tenants, debited before it is used.
+//! - [`Budgets`] are money and quota that somebody holds while it works.
 //! - [`Accounts`] is the Gate's ledger: it holds money along a chain, then posts or voids it.
 //!
 //! INVARIANT: dedupe key, event, cost and audit leaf are one commit; a reading after the acknowledgement sees them all.
@@ -14,6 +16,7 @@
 
 mod accounts;
 mod billing;
+mod budgets;
 mod catalog;
 pub mod core;
 mod error;
@@ -23,21 +26,27 @@ pub mod lago;
 mod limits;
 pub mod model;
 mod preview;
+mod quotas;
 mod service;
 mod store;
 mod wallets;
 
 pub use accounts::{Accounts, LedgerReport};
 pub use billing::{Billing, ChargeUsage, CreditEstimate, CreditRequest, Export, OneOff, OneOffItem, PastUsage, UsageSource};
+pub use budgets::{BudgetInput, BudgetUse, Budgets, HeldBudget, UsageLineInput};
 pub use catalog::{Catalog, CatalogReader, Passed, SubscriptionView, Terms};
 pub use error::MeteringError;
 pub use limits::{AGENTS_PER_SHARD_MAX, RateLimits};
 pub use preview::{PREVIEW_EVENTS_MAX, Preview, PreviewInput};
+#[cfg(feature = "redis")]
+pub use quotas::RedisPools;
+pub use quotas::{Pool, PoolError, Pools, QuotaEnforcer, QuotaOptions, QuotaState, Reservation, SubjectState};
 pub use service::{Answered, Cancelled, CurrentUsage, EventProof, Meter, MetricUsage, Outcome, Receipt, RecordedEvent, Taking, UsageLine};
 pub use store::MIGRATIONS;
 pub use store::billing::{BILLING_MIGRATIONS, InvoiceFilter};
 pub use store::catalog::CATALOG_MIGRATIONS;
 pub use store::events::MIGRATIONS as EVENTS_MIGRATIONS;
+pub use store::quotas::QUOTA_MIGRATIONS;
 pub use store::subscriptions::SubscriptionFilter;
 pub use store::wallets::{MovementFilter, WALLET_MIGRATIONS};
 pub use wallets::{Filled, Wallets};

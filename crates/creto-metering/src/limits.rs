@@ -5,8 +5,8 @@ use std::hash::BuildHasher;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use creto_enablement_common::{Extension, Lease, Refusal};
-use creto_kernel::{CanonicalAction, NhiId, TenantId, Timestamp};
+use creto_enablement_common::{Answer, Demand, Extension, Lease, Refusal};
+use creto_kernel::{NhiId, TenantId, Timestamp};
 use creto_nhi::VerifiedChain;
 
 use crate::core::gcra::Rate;
@@ -84,7 +84,7 @@ fn too_early(agent: &NhiId, nanos: i64) -> Refusal {
 }
 
 impl Extension for RateLimits {
-    fn admit(&self, chain: &VerifiedChain, _: &CanonicalAction, now: Timestamp) -> Result<Lease, Refusal> {
-        self.check(chain.leaf(), now).map(Lease::new)
+    fn admit<'a>(&'a self, chain: &'a VerifiedChain, _: Demand<'a>, now: Timestamp) -> Answer<'a> {
+        self.check(chain.leaf(), now).map(Lease::new).into()
     }
 }

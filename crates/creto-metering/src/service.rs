@@ -1,6 +1,7 @@
 //! The use cases of metering.
 
 pub(crate) mod cancel;
+mod counting;
 mod current;
 pub(crate) mod drafting;
 mod ingest;
@@ -22,6 +23,7 @@ use crate::core::tree::{self, CostNode};
 use crate::error::MeteringError;
 use crate::model::account::AccountState;
 use crate::model::metric::Metric;
+use crate::quotas::QuotaEnforcer;
 use crate::store;
 
 pub use cancel::Cancelled;
@@ -37,13 +39,21 @@ pub struct Meter {
     gate: Arc<Gate>,
     accounts: Accounts,
     clock: Arc<dyn Clock>,
+    quotas: Option<QuotaEnforcer>,
 }
 
 impl Meter {
     /// A meter over the Gate.
     #[must_use]
     pub const fn new(db: Db, gate: Arc<Gate>, accounts: Accounts, clock: Arc<dyn Clock>) -> Self {
-        Self { db, gate, accounts, clock }
+        Self { db, gate, accounts, clock, quotas: None }
+    }
+
+    /// A meter whose events count against quotas.
+    #[must_use]
+    pub fn with_quotas(mut self, quotas: QuotaEnforcer) -> Self {
+        self.quotas = Some(quotas);
+        self
     }
 
     pub(crate) const fn db(&self) -> &Db {

@@ -7,6 +7,7 @@ pub(crate) mod catalog;
 pub(crate) mod events;
 pub(crate) mod ledger;
 mod paging;
+pub(crate) mod quotas;
 pub(crate) mod recording;
 pub(crate) mod reporters;
 pub(crate) mod subscriptions;

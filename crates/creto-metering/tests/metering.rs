@@ -19,6 +19,8 @@ mod contention;
 mod crash;
 #[path = "metering/golden.rs"]
 mod golden;
+#[path = "metering/held_budgets.rs"]
+mod held_budgets;
 #[path = "../../creto-enablement-common/tests/support/house.rs"]
 #[expect(dead_code, reason = "the Gate's own tests use the rest")]
 mod house;
@@ -34,6 +36,13 @@ mod limits;
 mod preview;
 #[path = "metering/props.rs"]
 mod props;
+#[path = "metering/quota_contention.rs"]
+mod quota_contention;
+#[cfg(feature = "redis")]
+#[path = "metering/quota_redis.rs"]
+mod quota_redis;
+#[path = "metering/quotas.rs"]
+mod quotas;
 #[path = "metering/simulation.rs"]
 mod simulation;
 #[path = "metering/wallets.rs"]

@@ -8,9 +8,9 @@ use std::time::Duration;
 use creto_crypto::{AlgorithmPolicy, KeyRing, MasterKey};
 use creto_db::Db;
 use creto_kernel::time::ManualClock;
-use creto_kernel::{Clock as _, Micros, NhiId, NhiKind, TenantId, Timestamp};
+use creto_kernel::{Clock as _, Digest, Micros, NhiId, NhiKind, TenantId, Timestamp};
 
-use crate::{Authority, Credentials, DelegationChain, Grant, Pattern};
+use crate::{Authority, Credentials, DelegationChain, Grant, Hop, Pattern, VerifiedChain};
 
 /// The trust domain of every identity here.
 pub const TRUST_DOMAIN: &str = "creto.test";
@@ -92,4 +92,14 @@ impl World {
             Err(_) => self.identity(tenant, kind, name).await,
         }
     }
+}
+
+/// A chain of these identities as if it had been verified, for benches that need more chains than can be signed: nothing proves it.
+#[must_use]
+pub fn unproven(hops: &[NhiId], not_after: Timestamp) -> VerifiedChain {
+    let names: Vec<&[u8]> = hops.iter().map(|hop| hop.as_str().as_bytes()).collect();
+    let digest = Digest::of_parts(&names);
+    let effective = Grant { actions: vec![Pattern::any()], resources: vec![Pattern::any()], budget: None, not_after, depth: 0 };
+    let hops = hops.iter().map(|hop| Hop { identity: hop.clone(), link: None, budget: None }).collect();
+    VerifiedChain { digest, authority: digest, hops, effective, revocation_epoch: 0 }
 }

@@ -148,6 +148,10 @@ impl World {
             ("POST", "/v1/metering/applied-coupons") => json!({
                 "external_customer_id": format!("only-{}", self.tenant), "coupon_code": format!("only-{}", self.tenant)
             }),
+            ("PUT", "/v1/metering/quotas/{code}") => json!({
+                "metric": "actions", "scope": "agent", "subject": format!("only-{}", self.tenant), "window": "total", "limit": "0"
+            }),
+            ("POST", "/v1/metering/budgets") => json!({ "name": "mine", "amount": "0" }),
             ("POST", "/v1/metering/wallets") => json!({
                 "external_customer_id": format!("only-{}", self.tenant), "wallet": { "currency": "EUR", "rate_amount": "1" }
             }),
@@ -204,6 +208,7 @@ impl World {
                     "metering/customers",
                     "metering/subscriptions",
                     "metering/wallets",
+                    "metering/quotas",
                     "metering/invoices",
                     "metering/credit-notes",
                     "metering/applied-coupons",
@@ -254,6 +259,8 @@ fn plant_actions(owner: &Client, worker: &Client, marker: &str, ids: &mut BTreeM
     owner.post(&approve, json!({ "digest": text(&decided, "digest"), "comment": marker })).ok();
     let pending = ask("tool.call_with_approval", 2);
     let open = ask("tool.call", 3);
+    let budget = worker.post("/v1/metering/budgets", json!({ "name": marker, "amount": "0" })).ok();
+    ids.insert("budget", text(&budget, "admission").to_owned());
     let actions = owner.get("/v1/actions?state=intent").ok();
     let call = json!({ "run_id": "run", "call_id": format!("call-{}", marker.trim_start_matches("zebra-")), "spec": { "fn": "mail", "kwargs": { "secret": marker } } });
     ids.insert("call", text(&worker.post("/humanlayer/v1/function_calls", call).ok(), "call_id").to_owned());
@@ -297,6 +304,8 @@ fn plant_billing(owner: &Client, tenant: &str, marker: &str, ids: &mut BTreeMap<
         make("wallets", json!({ "external_customer_id": code, "wallet": { "name": marker, "currency": "EUR", "rate_amount": "1" } }));
     let wallet = text(&wallet, "id").to_owned();
     let moved = make(&format!("wallets/{wallet}/transactions"), json!({ "paid_credits": "5", "name": marker }));
+    let quota = json!({ "metric": "actions", "scope": "agent", "subject": marker, "window": "total", "limit": "1000" });
+    owner.put(&format!("/v1/metering/quotas/{code}"), quota).ok();
     let run = owner.post("/v1/metering/billing-runs", json!({})).ok();
     ids.extend([
         ("coupon", text(&coupon, "id").to_owned()),

@@ -171,7 +171,7 @@ impl Gate {
             hold: row.hold,
             approval: row.approval,
             again: true,
-            _leases: Vec::new(),
+            leases: Vec::new(),
             _place: place,
         })))
     }

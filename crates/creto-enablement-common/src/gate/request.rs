@@ -45,6 +45,8 @@ pub struct AdmitRequest<'a> {
     pub context: Context,
     /// Money to hold until the action is settled; zero holds none.
     pub reserve: Micros,
+    /// What it says that it will use: counted against quotas when it is admitted, and set right when it is settled.
+    pub expects: Vec<Usage>,
     /// Whether whoever asks named that money: then an approval is for exactly so much. What the server works out itself differs from one
     /// attempt to the next and is not part of the digest.
     pub reserve_is_asked: bool,
@@ -81,6 +83,7 @@ impl<'a> AdmitRequest<'a> {
             arguments: Map::new(),
             context: Context::default(),
             reserve: Micros::ZERO,
+            expects: Vec::new(),
             reserve_is_asked: false,
             attempt: None,
             asker: None,
@@ -139,7 +142,7 @@ pub struct Granted {
     pub(super) hold: Option<HoldId>,
     pub(super) approval: Option<RequestId>,
     pub(super) again: bool,
-    pub(super) _leases: Vec<Lease>,
+    pub(super) leases: Vec<Lease>,
     pub(super) _place: Place,
 }
 

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use creto_db::testkit::each_engine;
 use creto_db::{Write, params};
 use creto_enablement_common::gate::{ActionState, LOG_LAG_MAX, RESERVE_MAX};
-use creto_enablement_common::{Effect, Extension, Lease, Outcome, Refusal, Usage};
+use creto_enablement_common::{Answer, Demand, Effect, Extension, Lease, Outcome, Refusal, Usage};
 use creto_kernel::id::RunId;
-use creto_kernel::{CanonicalAction, Coded, Kind, Micros, Phase, Timestamp};
+use creto_kernel::{Coded, Kind, Micros, Phase, Timestamp};
 use creto_nhi::VerifiedChain;
 
 use super::house::{House, SETS, request};
@@ -150,11 +150,11 @@ impl Drop for Place {
 }
 
 impl Extension for OnePlace {
-    fn admit(&self, _: &VerifiedChain, _: &CanonicalAction, _: Timestamp) -> Result<Lease, Refusal> {
+    fn admit<'a>(&'a self, _: &'a VerifiedChain, _: Demand<'a>, _: Timestamp) -> Answer<'a> {
         if self.0.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst).is_err() {
-            return Err(Refusal::RateLimited { message: "one at a time".to_owned() });
+            return Err(Refusal::RateLimited { message: "one at a time".to_owned() }).into();
         }
-        Ok(Lease::new(Place(Arc::clone(&self.0))))
+        Ok(Lease::new(Place(Arc::clone(&self.0)))).into()
     }
 }
 

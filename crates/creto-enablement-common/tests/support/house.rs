@@ -23,6 +23,7 @@ pub(crate) const SETS: &[MigrationSet] = &[
     creto_metering::EVENTS_MIGRATIONS,
     creto_metering::WALLET_MIGRATIONS,
     creto_metering::BILLING_MIGRATIONS,
+    creto_metering::QUOTA_MIGRATIONS,
     creto_oversight::MIGRATIONS,
     creto_oversight::humanlayer::MIGRATIONS,
     creto_oversight::MODE_MIGRATIONS,

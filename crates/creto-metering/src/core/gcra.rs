@@ -26,6 +26,13 @@ impl Rate {
         Self::with_interval(minute.checked_div(per_minute.into())?, minute % i64::from(per_minute) != 0, burst)
     }
 
+    /// As [`Rate::new`], so many in `secs` seconds.
+    #[must_use]
+    pub fn within(units: u32, secs: u32, burst: u32) -> Option<Self> {
+        let window = i64::from(secs) * SECOND_NANOS;
+        Self::with_interval(window.checked_div(units.into())?, window % i64::from(units) != 0, burst)
+    }
+
     /// An interval that does not come out even is rounded up: never more is admitted than was said.
     fn with_interval(nanos: i64, uneven: bool, burst: u32) -> Option<Self> {
         let interval_nanos = nanos + i64::from(uneven);
@@ -33,17 +40,29 @@ impl Rate {
         (tolerance_nanos <= 3_600 * SECOND_NANOS).then_some(Self { interval_nanos, tolerance_nanos })
     }
 
+    /// How long so many units take in the long run, in nanoseconds.
+    #[must_use]
+    pub const fn nanos(self, units: i64) -> i64 {
+        self.interval_nanos.saturating_mul(units)
+    }
+
     /// The theoretical arrival time after admitting an action at `now`, or how many nanoseconds it is too early.
     ///
     /// `arrival` is what the last admission answered. INVARIANT: an arrival at or before `now` says as much as none, so it may be
     /// forgotten.
     pub const fn admit(self, arrival: Option<i64>, now: i64) -> Result<i64, i64> {
+        self.admit_many(arrival, now, 1)
+    }
+
+    /// As [`Rate::admit`], of so many units at once; nothing is counted where all of them are too early. More than the burst never pass.
+    pub const fn admit_many(self, arrival: Option<i64>, now: i64, units: i64) -> Result<i64, i64> {
         let due = match arrival {
             Some(arrival) if arrival > now => arrival,
             _ => now,
         };
-        let early = due.saturating_sub(now).saturating_sub(self.tolerance_nanos);
-        if early > 0 { Err(early) } else { Ok(due.saturating_add(self.interval_nanos)) }
+        let last = due.saturating_add(self.interval_nanos.saturating_mul(units.saturating_sub(1)));
+        let early = last.saturating_sub(now).saturating_sub(self.tolerance_nanos);
+        if early > 0 { Err(early) } else { Ok(due.saturating_add(self.interval_nanos.saturating_mul(units))) }
     }
 }
 
@@ -68,6 +87,16 @@ mod tests {
         assert_eq!((Rate::new(0, 1), Rate::new(1, 0), Rate::per_minute(0, 1), Rate::per_minute(1, 62)), (None, None, None, None));
         assert_eq!(Rate::new(3, 1).unwrap().interval_nanos, 333_333_334, "rounded up, so that never more passes than was said");
         assert_eq!(Rate::per_minute(60, 5), Rate::new(1, 5));
+    }
+
+    #[test]
+    fn many_units_at_once_are_as_many_one_after_another() {
+        let rate = Rate::within(60, 60, 10).unwrap();
+        assert_eq!(rate, Rate::new(1, 10).unwrap());
+        let one_by_one = (0..7).fold(None, |arrival, _| Some(rate.admit(arrival, 5_000).unwrap()));
+        assert_eq!(rate.admit_many(None, 5_000, 7).ok(), one_by_one);
+        assert!(rate.admit_many(one_by_one, 5_000, 3).is_ok() && rate.admit_many(one_by_one, 5_000, 4).is_err());
+        assert!(rate.admit_many(None, 5_000, 11).is_err(), "more than the burst");
     }
 
     proptest! {

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::Meter;
+use super::counting::Counting;
 use super::drafting::Drafting;
 use crate::catalog::{CatalogReader, SubscriptionView};
 use crate::core::aggregate::Value as Reported;
@@ -185,6 +186,7 @@ struct Intake<'a> {
     parsed: Vec<Option<Event>>,
     digests: Vec<Option<Digest>>,
     drafting: Drafting,
+    counting: Counting,
 }
 
 impl<'a> Intake<'a> {
@@ -206,6 +208,7 @@ impl<'a> Intake<'a> {
             parsed: Vec::with_capacity(inputs.len()),
             digests: Vec::with_capacity(inputs.len()),
             drafting: Drafting::default(),
+            counting: Counting::default(),
         };
         for input in inputs {
             intake.ids.push(input.as_ref().ok().map(|input| input.transaction_id.clone()));
@@ -277,7 +280,7 @@ impl<'a> Intake<'a> {
         let reader = self.meter.accounts.reader(self.tenant()).await?;
         self.epoch = reader.epoch();
         let mut allowed = Allowed::default();
-        let caller = self.drafting.source(Source::of(self.acting.chain, Attribution::Caller));
+        let caller = self.source(self.acting.chain, Attribution::Caller);
         let mut metrics: HashMap<String, Result<Metric, MeteringError>> = HashMap::new();
         for (at, input) in inputs.iter().enumerate() {
             let Some(event) = self.parsed.get_mut(at).and_then(Option::take) else { continue };
@@ -311,7 +314,7 @@ impl<'a> Intake<'a> {
         }
         allowed.check(self, &event, booked, view.as_deref()).await?;
         let source = match &chain {
-            Some(chain) => self.drafting.source(Source::of(chain, Attribution::Token)),
+            Some(chain) => self.source(chain, Attribution::Token),
             None => caller,
         };
         if let Some(view) = view {
@@ -326,6 +329,13 @@ impl<'a> Intake<'a> {
             Some(Err(error)) => Err(error.clone()),
             None => Err(MeteringError::UnknownMetric(event.code)),
         }
+    }
+
+    /// Whom events are booked to, with what limits them.
+    fn source(&mut self, chain: &VerifiedChain, attribution: Attribution) -> usize {
+        let source = self.drafting.source(Source::of(chain, attribution));
+        self.counting.note(source, self.meter.quotas.as_ref().and_then(|quotas| quotas.limited(chain)));
+        source
     }
 
     /// The chain of a token: of this tenant, in force, and allowed to report usage at all.
@@ -349,6 +359,7 @@ impl<'a> Intake<'a> {
         let told = Told::default();
         let Drafting { slots, sources, events, places, .. } = std::mem::take(&mut self.drafting);
         let request = self.request(admission, &events)?;
+        let mut counted = self.counting.of(&events, &told, self.now)?;
         let draft = Draft {
             tenant: self.tenant().clone(),
             admission,
@@ -369,10 +380,14 @@ impl<'a> Intake<'a> {
             late.push(given.lately());
         }
         steps.push(Box::new(Deciding(draft)));
+        steps.append(&mut counted.steps);
         let effect = Effect { steps, late, bill: Some(told.bill.clone()), ..Effect::default() };
         let committed = self.meter.gate.commit_effect(request, effect).await;
         let recorded = match &committed {
-            Ok(_) => Some((admission, told.root())),
+            Ok(_) => {
+                counted.recorded();
+                Some((admission, told.root()))
+            }
             // What was decided inside the commit says which event was refused, and why.
             Err(refusal) if said_by_draft(refusal.code()) => None,
             Err(refusal) => return Err(refusal.clone().into()),

@@ -3,6 +3,7 @@
 Start at `Client` (or `AsyncClient`) and `require_approval`. Every failure is a `CretoError` with a stable `.code`.
 """
 
+from . import meter
 from ._arguments import Arguments
 from ._async_client import AsyncClient
 from ._client import Client
@@ -34,6 +35,7 @@ from .errors import (
     ProblemError,
     ProgramError,
     ProtocolError,
+    QuotaExceeded,
     RequestError,
     RunLost,
     RuntimeFault,
@@ -77,6 +79,7 @@ __all__ = [
     "ProblemError",
     "ProgramError",
     "ProtocolError",
+    "QuotaExceeded",
     "RequestError",
     "Run",
     "RunLost",
@@ -90,6 +93,7 @@ __all__ = [
     "UsageReceipt",
     "Workflow",
     "human_as_tool",
+    "meter",
     "require_approval",
     "resume",
     "usage_event",

@@ -345,6 +345,11 @@ def usage_event(
     return event
 
 
+def exact(name: str, value: Any) -> str:
+    """An amount as a decimal text, which keeps all digits."""
+    return str(_property(name, value, number=True))
+
+
 def _property(name: str, value: Any, number: bool = False) -> Any:
     if type(value) in (int, Decimal):
         return str(value)

@@ -129,6 +129,10 @@ class BudgetExceeded(MeteringError):
     """A budget on the delegation chain has no room."""
 
 
+class QuotaExceeded(MeteringError):
+    """A quota on the chain has no room: wait for its next window, or ask for less."""
+
+
 class OversightError(ProblemError):
     """`oversight.*`: a request to a human, or its decision, is refused."""
 
@@ -195,6 +199,7 @@ SPECIFIC: dict[str, type[ProblemError]] = {
     "gate.denied_by_human": ApprovalDenied,
     "gate.not_decided": ApprovalTimeout,
     "metering.budget_exceeded": BudgetExceeded,
+    "metering.quota_exceeded": QuotaExceeded,
 }
 """Codes with a class of their own."""
 

@@ -61,6 +61,7 @@ async fn usage_is_reported_for_the_own_chain() {
     assert_eq!(bench.check(&agent, "metering.ingest", "metric:tokens"), ALLOW);
     assert_eq!(bench.check(&agent, "metering.read", &format!("metric:{}", id("agent", "researcher"))), ALLOW);
     assert_eq!(bench.check(&agent, "metering.read", &format!("metric:{}", id("agent", "stranger"))), NO_PERMIT);
+    assert_eq!(bench.check(&agent, "metering.budget", "budget:report"), ALLOW);
     assert_eq!(bench.check(&agent, "metering.configure", "metric:tokens"), NO_PERMIT);
     assert_eq!(bench.check(&bench.open(&[alice()]), "metering.configure", "metric:tokens"), ALLOW);
 }

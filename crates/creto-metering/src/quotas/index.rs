@@ -1,0 +1,143 @@
+//! Which limits there are, and which of them a chain meets.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher as _;
+use std::sync::Arc;
+
+use creto_kernel::{NhiId, TenantId};
+use creto_nhi::VerifiedChain;
+use foldhash::fast::RandomState;
+
+use super::counter::{Counter, Counters};
+use crate::core::gcra::Rate;
+use crate::core::quota::bloom::Bloom;
+use crate::model::quota::{Quota, QuotaId, Scope, TENANT_KEY, subject_key};
+use crate::store::quotas::Kept;
+
+/// A quota of a tenant, as counters refer to it.
+#[derive(Debug)]
+pub(super) struct Limit {
+    pub(super) tenant: TenantId,
+    pub(super) id: QuotaId,
+    pub(super) revision: i64,
+    pub(super) quota: Arc<Quota>,
+    pub(super) rate: Option<Rate>,
+}
+
+/// The limits of one tenant, as they were at an epoch.
+#[derive(Debug, Default)]
+pub(super) struct OfTenant {
+    pub(super) epoch: i64,
+    pub(super) limits: Vec<Arc<Limit>>,
+    named: HashMap<(Scope, String), Vec<Arc<Limit>>>,
+    /// Of the tenant as a whole, and of each root and each agent.
+    common: Vec<Arc<Limit>>,
+}
+
+impl OfTenant {
+    pub(super) fn new(tenant: &TenantId, epoch: i64, kept: Vec<Kept>) -> Self {
+        let mut all = Self { epoch, ..Self::default() };
+        for Kept { id, revision, quota, .. } in kept {
+            let rate = quota.rate();
+            let limit = Arc::new(Limit { tenant: tenant.clone(), id, revision, quota: Arc::new(quota), rate });
+            match &limit.quota.subject {
+                Some(name) => all.named.entry((limit.quota.scope, name.clone())).or_default().push(Arc::clone(&limit)),
+                None => all.common.push(Arc::clone(&limit)),
+            }
+            all.limits.push(limit);
+        }
+        all
+    }
+
+    fn of(&self, scope: Scope, name: &str) -> impl Iterator<Item = &Arc<Limit>> {
+        let named = if self.named.is_empty() { None } else { self.named.get(&(scope, name.to_owned())) };
+        self.common.iter().filter(move |limit| limit.quota.scope == scope).chain(named.into_iter().flatten())
+    }
+}
+
+/// All limits of a server. It is never changed, but replaced.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    /// Rises with every replacement.
+    version: u64,
+    pub(super) tenants: HashMap<TenantId, Arc<OfTenant>>,
+    hasher: RandomState,
+    /// Tenants with a quota of everybody, and everybody named in a quota. Absent where there is no quota at all.
+    subjects: Option<Bloom>,
+}
+
+impl Index {
+    /// The index after this one, with these tenants.
+    pub(super) fn next(&self, tenants: HashMap<TenantId, Arc<OfTenant>>) -> Self {
+        let hasher = RandomState::default();
+        let keys: Vec<u64> = tenants
+            .iter()
+            .flat_map(|(tenant, of)| {
+                let hash = hasher.hash_one(tenant.as_str());
+                let common = (!of.common.is_empty()).then(|| key(&hasher, hash, Scope::Tenant, ""));
+                let hasher = &hasher;
+                common.into_iter().chain(of.named.keys().map(move |(scope, name)| key(hasher, hash, *scope, name)))
+            })
+            .collect();
+        let mut bloom = Bloom::with_capacity(keys.len());
+        keys.iter().for_each(|key| bloom.insert(*key));
+        let subjects = (!keys.is_empty()).then_some(bloom);
+        Self { version: self.version + 1, tenants, hasher, subjects }
+    }
+
+    /// Whether anybody on the chain may have a limit; never no for one who has.
+    pub(super) fn may_limit(&self, chain: &VerifiedChain) -> bool {
+        let Some(bloom) = &self.subjects else { return false };
+        let tenant = chain.tenant();
+        let of = self.hasher.hash_one(tenant.as_str());
+        let has = |scope: Scope, name: &str| bloom.may_contain(key(&self.hasher, of, scope, name));
+        has(Scope::Tenant, "")
+            || has(Scope::Root, chain.root().name())
+            || chain.hops().iter().skip(1).any(|hop| has(Scope::Agent, hop.identity.name()))
+    }
+}
+
+/// A subject of the tenant that hashes to `tenant`. The filter only asks to look; what is found is compared as text.
+fn key(hasher: &RandomState, tenant: u64, scope: Scope, name: &str) -> u64 {
+    hasher.hash_one((tenant, scope as u8, name))
+}
+
+/// The counters a chain meets, each once: of the tenant, of its root, of each agent in it.
+#[derive(Debug)]
+pub(super) struct Plan {
+    version: u64,
+    pub(super) counters: Box<[Arc<Counter>]>,
+}
+
+impl Plan {
+    pub(super) fn new(index: &Index, chain: &VerifiedChain, counters: &Counters) -> Self {
+        let mut met: Vec<Arc<Counter>> = Vec::new();
+        if let Some(of) = index.tenants.get(chain.tenant()) {
+            let mut meet = |scope: Scope, name: &str, subject: &str| {
+                for limit in of.of(scope, name) {
+                    let counter = counters.of(limit, subject);
+                    if !met.iter().any(|known| Arc::ptr_eq(known, &counter)) {
+                        met.push(counter);
+                    }
+                }
+            };
+            meet(Scope::Tenant, "", TENANT_KEY);
+            let root: &NhiId = chain.root();
+            meet(Scope::Root, root.name(), &subject_key(root));
+            for hop in chain.hops().iter().skip(1) {
+                meet(Scope::Agent, hop.identity.name(), &subject_key(&hop.identity));
+            }
+        }
+        Self { version: index.version, counters: met.into() }
+    }
+
+    /// Whether it was made of this index.
+    pub(super) const fn is_of(&self, index: &Index) -> bool {
+        self.version == index.version
+    }
+
+    /// Whether there is any counter.
+    pub(super) const fn is_any(&self) -> bool {
+        !self.counters.is_empty()
+    }
+}
