@@ -252,3 +252,41 @@ fn a_deadline_that_passes_while_the_server_is_down_is_past_when_it_comes_back() 
     let ends = list(&events, "events").iter().filter(|event| event["event"]["type"] == "timed_out").count();
     assert_eq!(ends, 1, "{events}");
 }
+
+#[test]
+fn a_legal_hold_keeps_words_from_being_erased_and_reports_name_requests_without_words() {
+    let home = Home::new();
+    let server = home.serve(&Options::default());
+    let cast = Cast::of(&server, &server.owner());
+    let (denied, _) = pending(&cast.agent, payment("INV-zebra"));
+    cast.approver.post(&at(&denied, "deny"), json!({ "comment": "never, zebra" })).ok();
+    let (approved, digest) = pending(&cast.agent, payment("INV-1"));
+    cast.approver.post(&at(&approved, "approve"), json!({ "digest": digest })).ok();
+
+    let hold = at(&denied, "hold");
+    cast.approver.call("PUT", &hold, Some(&json!({ "reason": "a matter of law" }))).refused(403, "http.forbidden");
+    cast.operator.put(&hold, json!({ "reason": " " })).refused(422, "oversight.bad_input");
+    cast.operator.put(&hold, json!({ "reason": "a matter of law" })).ok();
+    cast.operator.put(&hold, json!({ "reason": "once more" })).refused(409, "oversight.legal_hold");
+    let erase = json!({ "request": denied });
+    let comment = || cast.approver.get(&format!("/v1/oversight/requests/{denied}")).ok()["comment"].clone();
+    cast.operator.post("/v1/privacy/erase", erase.clone());
+    assert_eq!(comment(), "never, zebra", "what a hold keeps is kept");
+    cast.operator.delete(&hold).ok();
+    assert_eq!(cast.operator.delete(&hold).code(), "oversight.unknown");
+    cast.operator.post("/v1/privacy/erase", json!({ "everybody": true })).ok();
+    assert_eq!(comment(), Value::Null);
+
+    let report = cast.operator.get("/v1/oversight/reports/deciders").ok();
+    let deciders = list(&report, "deciders");
+    assert_eq!((deciders.len(), &deciders[0]["approvals"], &deciders[0]["faster_than_reading"]), (1, &json!(1), &json!(1)), "{report}");
+    let findings = cast.operator.get("/v1/oversight/export/ocsf").ok();
+    let told: Vec<_> =
+        list(&findings, "events").iter().map(|e| (text(&e["metadata"], "uid").to_owned(), text(e, "status").to_owned())).collect();
+    assert_eq!(told, [(approved, "approved".to_owned()), (denied, "denied".to_owned())]);
+    for event in list(&findings, "events") {
+        let number = |name: &str| event[name].as_u64().unwrap();
+        assert_eq!(number("type_uid"), number("class_uid") * 100 + number("activity_id"), "OCSF 1.3, base event");
+        assert!(!event.to_string().contains("INV"), "no words: {event}");
+    }
+}
