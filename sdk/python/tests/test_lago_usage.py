@@ -275,3 +275,15 @@ def test_usage_is_taxed_as_its_invoice_will_be(server, lago, metric):
     taxed, plain = usage_of(lago, subscription), usage_of(lago, subscription, apply_taxes="false")
     assert (taxed.amount_cents, taxed.taxes_amount_cents, taxed.total_amount_cents) == (500, 100, 600)
     assert (plain.amount_cents, plain.taxes_amount_cents, plain.total_amount_cents) == (500, 0, 500)
+
+
+def test_usage_never_shows_more_than_its_invoice_bills(server, lago, metric):
+    plan = code("capped")
+    charge = {"billable_metric_code": metric.code, "charge_model": "standard", "properties": {"amount": "0.5"}, "max_amount_cents": 300}
+    body = {"code": plan, "interval": "monthly", "amount_currency": "EUR", "charges": [charge]}
+    server.operator.call("POST", "/v1/metering/plans", body)
+    customer, external_id = code("acme"), code("sub")
+    lago.customers.create(Customer(external_id=customer))
+    subscription = lago.subscriptions.create(Subscription(external_customer_id=customer, plan_code=plan, external_id=external_id))
+    lago.events.create(event(subscription, metric, properties={"n": 10}))
+    assert usage_of(lago, subscription).amount_cents == 300

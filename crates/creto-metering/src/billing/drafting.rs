@@ -400,20 +400,25 @@ fn plan_fee(view: &SubscriptionView, own: Period, from: Option<Timestamp>, to: O
 }
 
 /// Usage of a period as lines, without what minimums leave to be paid.
-pub(super) fn charge_lines(view: &SubscriptionView, used: &[ChargeUsage], (from, to): (Timestamp, Timestamp), taxes: &Taxes) -> Vec<Fee> {
-    let charge = |usage: &ChargeUsage| view.plan.charge(&usage.charge).map(|charge| charge_fee(view, charge, usage, from, to, taxes));
-    used.iter().filter_map(charge).collect()
+pub(super) fn charge_lines(view: &SubscriptionView, used: &[ChargeUsage], within: (Timestamp, Timestamp), taxes: &Taxes) -> Vec<Fee> {
+    view.plan.charges.iter().flat_map(|charge| lines_of(view, charge, used, within, taxes)).collect()
+}
+
+/// Usage of one charge as lines that come to no more than its most.
+fn lines_of(view: &SubscriptionView, charge: &Charge, used: &[ChargeUsage], (from, to): (Timestamp, Timestamp), taxes: &Taxes) -> Vec<Fee> {
+    let of_charge = used.iter().filter(|usage| usage.charge == charge.code);
+    let mut lines: Vec<Fee> = of_charge.map(|usage| charge_fee(view, charge, usage, from, to, taxes)).collect();
+    if let Some(max) = charge.max_amount_cents {
+        cap(&mut lines, max, view.currency);
+    }
+    lines
 }
 
 /// Usage by charge, then what minimums of charges leave to be paid and what is above their most.
 fn charge_fees(view: &SubscriptionView, used: &[ChargeUsage], due: &Due, covered: Option<Period>, taxes: &Taxes) -> Vec<Fee> {
     let mut fees = Vec::new();
     for charge in view.plan.charges.iter().filter(|charge| !charge.pay_in_advance || charge.invoiceable) {
-        let of_charge = used.iter().filter(|usage| usage.charge == charge.code);
-        let mut lines: Vec<Fee> = of_charge.map(|usage| charge_fee(view, charge, usage, due.from, due.to, taxes)).collect();
-        if let Some(max) = charge.max_amount_cents {
-            cap(&mut lines, max, view.currency);
-        }
+        let mut lines = lines_of(view, charge, used, (due.from, due.to), taxes);
         let sum: i64 = lines.iter().map(|fee| fee.amount_cents).sum();
         fees.append(&mut lines);
         let days = covered.map_or(0, Period::days);
