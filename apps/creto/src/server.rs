@@ -89,6 +89,7 @@ pub(crate) fn endpoints(house: &Arc<House>, runs: &Runs) -> Endpoints {
         .and(creto_oversight::channels::http::endpoints(&house.channels))
         .and(creto_metering::http::preview::endpoints(&house.catalog))
         .and(creto_metering::lago::endpoints(&house.lago))
+        .and(creto_metering::lago::hook_endpoints(&house.lago_hooks))
         .and(creto_oversight::http::endpoints(&house.desk, &house.actions))
         .and(oversight::endpoints(house, runs))
         .and(creto_oversight::http::agents::endpoints(&house.desk))

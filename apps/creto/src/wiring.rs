@@ -22,7 +22,7 @@ use creto_kernel::{Clock, ErrorCode, NhiId, NhiKind, SystemClock, TenantId, Time
 use creto_memory::Memory;
 use creto_messaging::Messaging;
 use creto_metering::core::gcra::Rate;
-use creto_metering::lago::Lago;
+use creto_metering::lago::{HookEndpoints, Hooks, Lago, SigningKeys};
 use creto_metering::{Accounts, Billing, Budgets, Catalog, Meter, Pools, QuotaEnforcer, QuotaOptions, RateLimits, RedisPools, Wallets};
 use creto_nhi::{Authority, Credentials, DelegationChain, NhiError, Role, Status, VerifiedChain};
 use creto_oversight::humanlayer::HumanLayer;
@@ -70,6 +70,7 @@ pub(crate) struct House {
     pub(crate) quotas: QuotaEnforcer,
     pub(crate) budgets: Budgets,
     pub(crate) lago: Lago,
+    pub(crate) lago_hooks: HookEndpoints,
     /// What deadlines are decided by.
     pub(crate) deadlines: DatabaseClock,
     pub(crate) desk: Desk,
@@ -122,6 +123,7 @@ fn migrations() -> Vec<MigrationSet> {
         creto_metering::WALLET_MIGRATIONS,
         creto_metering::BILLING_MIGRATIONS,
         creto_metering::QUOTA_MIGRATIONS,
+        creto_metering::LAGO_MIGRATIONS,
         creto_oversight::MIGRATIONS,
         creto_oversight::CHANNEL_MIGRATIONS,
         creto_oversight::humanlayer::MIGRATIONS,
@@ -185,14 +187,20 @@ impl House {
             authorities: config.file.outbound_authorities.clone(),
         });
         let oidc = config.file.oidc.clone().map(|file| Provider::new(file, secret_of("CRETO_OIDC_CLIENT_SECRET"), outbound.clone()));
+        let public = PublicUrl::new(config.file.public_url.as_deref());
+        let catalog = Catalog::new(db.clone(), Arc::clone(&clock));
+        let wallets = Wallets::new(db.clone(), Arc::clone(&clock), catalog.clone());
+        let meter = Meter::new(db.clone(), Arc::clone(&gate), accounts, Arc::clone(&clock)).with_quotas(quotas.clone());
+        let billing = Billing::new(db.clone(), Arc::clone(&clock), catalog.clone(), wallets.clone(), Arc::new(meter.clone()));
+        let lago = Lago::new(catalog.clone(), meter.clone(), wallets.clone(), billing.clone(), public.clone());
+        let hook_keys = SigningKeys::new(db.clone(), Arc::clone(&clock), Arc::clone(&ring), public.clone());
         let webhooks = Webhooks::new(WebhookOptions {
             db: db.clone(),
             clock: Arc::clone(&clock),
             ring: Arc::clone(&ring),
             outbound: outbound.clone(),
-            formats: Vec::new(),
+            formats: vec![Arc::new(Hooks::new(lago.clone(), hook_keys.clone()))],
         });
-        let public = PublicUrl::new(config.file.public_url.as_deref());
         let channels = Channels::new(ChannelsOptions {
             db: db.clone(),
             clock: Arc::clone(&clock),
@@ -205,12 +213,9 @@ impl House {
         });
         let sandboxes = Sandboxes::open(config, &data, &gate);
         let log_files = DirSource::new(&data.join("log"));
-        let catalog = Catalog::new(db.clone(), Arc::clone(&clock));
-        let wallets = Wallets::new(db.clone(), Arc::clone(&clock), catalog.clone());
-        let meter = Meter::new(db.clone(), Arc::clone(&gate), accounts, Arc::clone(&clock)).with_quotas(quotas.clone());
-        let billing = Billing::new(db.clone(), Arc::clone(&clock), catalog.clone(), wallets.clone(), Arc::new(meter.clone()));
         let house = Self {
-            lago: Lago::new(catalog.clone(), meter.clone(), wallets.clone(), billing.clone()),
+            lago_hooks: HookEndpoints::new(webhooks.clone(), hook_keys),
+            lago,
             billing,
             budgets: Budgets::new(Arc::clone(&gate), Arc::clone(&clock)),
             quotas,

@@ -27,14 +27,14 @@ use crate::model::customer::Customer;
 use crate::model::entry::DefinitionId;
 use crate::model::invoice::{Fee, FeeId, Invoice, InvoiceDocument, InvoiceId, InvoiceStatus, PaymentStatus};
 use crate::model::page::{Listed, Page};
-use crate::model::subscription::SubscriptionId;
 use crate::model::wallets::{MovementKind, MovementStatus};
 use crate::store::billing as store;
 use crate::store::catalog::CHANGED;
 use crate::wallets::Wallets;
 
+pub use coupons::CouponRedemption;
 pub use export::Export;
-pub use notes::{CreditEstimate, CreditRequest};
+pub use notes::{CreditEstimate, CreditRequest, NoteChange};
 pub use one_off::{OneOff, OneOffItem};
 pub use past::PastUsage;
 pub use usage::{ChargeUsage, UsageSource};
@@ -107,15 +107,14 @@ impl Billing {
         found.ok_or_else(|| MeteringError::UnknownDefinition { kind: "fee", code: id.to_string() })
     }
 
-    /// A page of lines, newest first, each with its invoice; of one kind where `kind` is not empty.
-    pub async fn fees(
-        &self,
-        tenant: &TenantId,
-        subscription: Option<SubscriptionId>,
-        kind: &str,
-        page: Page,
-    ) -> Result<Listed<(InvoiceId, Fee)>, MeteringError> {
-        Ok(store::all_fees(&self.db, tenant, subscription, kind, page).await?)
+    /// A page of lines, newest first, each with its invoice.
+    pub async fn fees(&self, tenant: &TenantId, filter: &store::FeeFilter, page: Page) -> Result<Listed<(InvoiceId, Fee)>, MeteringError> {
+        Ok(store::all_fees(&self.db, tenant, filter, page).await?)
+    }
+
+    /// An invoice without its lines.
+    pub async fn invoice(&self, tenant: &TenantId, id: InvoiceId) -> Result<Invoice, MeteringError> {
+        Ok(self.kept(tenant, id).await?.invoice)
     }
 
     async fn kept(&self, tenant: &TenantId, id: InvoiceId) -> Result<store::Kept, MeteringError> {
@@ -150,6 +149,22 @@ impl Billing {
             }
         }
         Err(contended())
+    }
+
+    /// The customer's bank took a payment back, or never made it, and will not again.
+    pub async fn lose_dispute(&self, by: &NhiId, id: InvoiceId) -> Result<InvoiceDocument, MeteringError> {
+        let tenant = by.tenant();
+        let mut kept = self.kept(tenant, id).await?;
+        if kept.invoice.status != InvoiceStatus::Finalized || kept.invoice.payment_dispute_lost_at.is_some() {
+            let problem = "a dispute is about a final invoice, and is lost once";
+            return Err(MeteringError::WrongState(problem.to_owned()));
+        }
+        let now = self.now(tenant).await?;
+        kept.invoice.payment_dispute_lost_at = Some(now);
+        let write = self.next(tenant, &mut kept, now)?;
+        let leaf = event_leaf(&*self.clock, by, "metering.lose_dispute", &format!("invoice:{id}"))?.fact("number", &kept.invoice.number);
+        commit(&self.db, Sealed::new(leaf).step(write)).await?;
+        self.get(tenant, id).await
     }
 
     /// Puts further entries of the seller on an invoice.

@@ -128,6 +128,9 @@ pub enum MeteringError {
     /// A body or a query of Lago's API is not what its route takes.
     #[error("{0}")]
     Malformed(String),
+    /// A payment was to be asked of a payment provider.
+    #[error("no payment provider is linked: payments are told to the server, which asks nobody for them")]
+    NoPaymentProvider,
     /// The Gate said no.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -162,6 +165,7 @@ impl Coded for MeteringError {
             Self::AlreadyCancelled(_) => ErrorCode::new("metering.already_cancelled"),
             Self::AmountOverflow(_) => ErrorCode::new("metering.amount_overflow"),
             Self::Malformed(_) => ErrorCode::new("metering.malformed_request"),
+            Self::NoPaymentProvider => ErrorCode::new("metering.no_payment_provider"),
             Self::Refused(refusal) => refusal.code(),
             Self::Db(error) => error.code(),
         }
@@ -174,7 +178,8 @@ impl Coded for MeteringError {
             | Self::BadDefinition(_)
             | Self::AmountOverflow(_)
             | Self::CostOverflow(_)
-            | Self::Malformed(_) => Kind::Invalid,
+            | Self::Malformed(_)
+            | Self::NoPaymentProvider => Kind::Invalid,
             Self::DuplicateConflict { .. } => Kind::Conflict,
             Self::UnknownMetric(_) | Self::UnknownAccount(_) => Kind::NotFound,
             Self::UnknownDefinition { .. } => Kind::NotFound,
@@ -197,6 +202,7 @@ impl Coded for MeteringError {
             Self::UnknownSubscription(name) | Self::NotReporter { subscription: name } => {
                 Some(format!("an operator says who may report for it: `PUT /v1/metering/reporters/{name}`"))
             }
+            Self::NoPaymentProvider => Some("say what became of the payment with `payment_status` of the invoice".to_owned()),
             Self::Refused(refusal) => refusal.hint(),
             _ => None,
         }

@@ -7,23 +7,35 @@
 //!
 //! INVARIANT: what these routes do, the native routes do too: the same use case, the same audit leaf, the same access rule.
 
+mod add_ons;
+mod amounts;
 mod body;
 mod charges;
+mod coupons;
+mod credit_notes;
 mod customers;
 mod events;
+mod fees;
+mod hooks;
+mod invoices;
 mod metrics;
 mod plan_charges;
 mod plans;
 mod query;
 mod refusal;
 mod shape;
+mod signing;
 mod subscription_charges;
 mod subscriptions;
 mod taxes;
 mod usage;
+mod wallet_transactions;
+mod wallets;
+mod webhook_endpoints;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
+use creto_enablement_common::PublicUrl;
 use creto_enablement_common::http::{Access, Endpoint, StrictJson};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -35,7 +47,10 @@ use crate::catalog::Catalog;
 use crate::service::Meter;
 use crate::wallets::Wallets;
 
+pub use hooks::Hooks;
 pub use refusal::{DIALECT, No};
+pub use signing::SigningKeys;
+pub use webhook_endpoints::{HookEndpoints, endpoints as hook_endpoints};
 
 /// The use cases that Lago's resources are translated to.
 #[derive(Debug, Clone)]
@@ -44,13 +59,14 @@ pub struct Lago {
     pub(crate) meter: Meter,
     pub(crate) wallets: Wallets,
     pub(crate) billing: Billing,
+    pub(crate) public: PublicUrl,
 }
 
 impl Lago {
     /// Over the use cases of one database.
     #[must_use]
-    pub const fn new(catalog: Catalog, meter: Meter, wallets: Wallets, billing: Billing) -> Self {
-        Self { catalog, meter, wallets, billing }
+    pub const fn new(catalog: Catalog, meter: Meter, wallets: Wallets, billing: Billing, public: PublicUrl) -> Self {
+        Self { catalog, meter, wallets, billing, public }
     }
 }
 
@@ -65,6 +81,14 @@ pub fn endpoints(lago: &Lago) -> Vec<Endpoint> {
     all.extend(subscription_charges::endpoints(lago));
     all.extend(usage::endpoints(lago));
     all.extend(events::endpoints(lago));
+    all.extend(taxes::endpoints(lago));
+    all.extend(add_ons::endpoints(lago));
+    all.extend(coupons::endpoints(lago));
+    all.extend(wallets::endpoints(lago));
+    all.extend(wallet_transactions::endpoints(lago));
+    all.extend(invoices::endpoints(lago));
+    all.extend(fees::endpoints(lago));
+    all.extend(credit_notes::endpoints(lago));
     all
 }
 

@@ -21,7 +21,6 @@ mod catalog;
 pub mod core;
 mod error;
 pub mod http;
-#[expect(dead_code, reason = "what its further resources need stands before them")]
 pub mod lago;
 mod limits;
 pub mod model;
@@ -32,7 +31,9 @@ mod store;
 mod wallets;
 
 pub use accounts::{Accounts, LedgerReport};
-pub use billing::{Billing, ChargeUsage, CreditEstimate, CreditRequest, Export, OneOff, OneOffItem, PastUsage, UsageSource};
+pub use billing::{
+    Billing, ChargeUsage, CouponRedemption, CreditEstimate, CreditRequest, Export, NoteChange, OneOff, OneOffItem, PastUsage, UsageSource,
+};
 pub use budgets::{BudgetInput, BudgetUse, Budgets, HeldBudget, UsageLineInput};
 pub use catalog::{Catalog, CatalogReader, Passed, SubscriptionView, Terms};
 pub use error::MeteringError;
@@ -43,9 +44,10 @@ pub use quotas::RedisPools;
 pub use quotas::{Pool, PoolError, Pools, QuotaEnforcer, QuotaOptions, QuotaState, Reservation, SubjectState};
 pub use service::{Answered, Cancelled, CurrentUsage, EventProof, Meter, MetricUsage, Outcome, Receipt, RecordedEvent, Taking, UsageLine};
 pub use store::MIGRATIONS;
-pub use store::billing::{BILLING_MIGRATIONS, InvoiceFilter};
+pub use store::billing::{BILLING_MIGRATIONS, FeeFilter, InvoiceFilter, NoteFilter};
 pub use store::catalog::CATALOG_MIGRATIONS;
 pub use store::events::MIGRATIONS as EVENTS_MIGRATIONS;
+pub use store::lago::LAGO_MIGRATIONS;
 pub use store::quotas::QUOTA_MIGRATIONS;
 pub use store::subscriptions::SubscriptionFilter;
 pub use store::wallets::{MovementFilter, WALLET_MIGRATIONS};

@@ -5,6 +5,7 @@ pub(crate) mod billing;
 pub(crate) mod cancelling;
 pub(crate) mod catalog;
 pub(crate) mod events;
+pub(crate) mod lago;
 pub(crate) mod ledger;
 mod paging;
 pub(crate) mod quotas;

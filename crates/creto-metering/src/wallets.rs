@@ -8,7 +8,9 @@ mod passes;
 use std::sync::Arc;
 
 use creto_db::{Db, Sealed, Write};
+use creto_enablement_common::webhook::Webhooks;
 use creto_kernel::{Clock, Micros, NhiId, TenantId, Timestamp};
+use serde_json::json;
 
 use crate::catalog::{Catalog, boxed, canonical_text, check_currency, commit, event_leaf};
 use crate::core::credits;
@@ -72,6 +74,8 @@ impl Wallets {
     /// Makes a wallet, with the credits it begins with: one commit.
     pub async fn create(&self, by: &NhiId, input: WalletInput) -> Result<WalletState, MeteringError> {
         check_metadata(&input.metadata)?;
+        check_metadata(&input.transaction_metadata)?;
+        crate::model::definition::text("transaction_name", &input.transaction_name)?;
         let tenant = by.tenant();
         let customer = self.catalog.get::<Customer>(tenant, &input.external_customer_id).await?;
         check_currency(&customer.body, input.wallet.currency)?;
@@ -93,15 +97,24 @@ impl Wallets {
         crate::model::definition::key("code", &record.code)?;
         let mut writes = vec![store::insert_wallet(tenant, &record, &canonical_text(&record)?)];
         writes.extend(self.catalog.first_currency(by, &customer, record.wallet.currency)?);
-        let movement = Movement { paid_credits: input.paid_credits, granted_credits: input.granted_credits, ..Movement::default() };
+        let movement = Movement {
+            paid_credits: input.paid_credits,
+            granted_credits: input.granted_credits,
+            name: input.transaction_name,
+            metadata: input.transaction_metadata,
+            ..Movement::default()
+        };
+        let mut made = Vec::new();
         for (kind, credits) in inbound(&movement) {
             let asked = Asked { kind, credits, movement: &movement, source: "manual", once: String::new() };
-            writes.extend(self.movement(tenant, &record, &asked, now)?.1);
+            let (transaction, more) = self.movement(tenant, &record, &asked, now)?;
+            made.push(transaction);
+            writes.extend(more);
         }
         let leaf = event_leaf(&*self.clock, by, "metering.create_wallet", &format!("wallet:{id}"))?
             .fact("customer", customer.id)
             .fact("currency", record.wallet.currency);
-        commit(&self.db, Sealed::new(leaf).steps(boxed(writes))).await?;
+        commit(&self.db, told(tenant, &made, Sealed::new(leaf).steps(boxed(writes)))).await?;
         self.state(tenant, record).await
     }
 
@@ -151,7 +164,7 @@ impl Wallets {
         for transaction in &made {
             leaf = leaf.fact(transaction.kind.as_str(), transaction.amount).fact("transaction", transaction.id);
         }
-        commit(&self.db, Sealed::new(leaf).steps(boxed(writes))).await?;
+        commit(&self.db, told(tenant, &made, Sealed::new(leaf).steps(boxed(writes)))).await?;
         Ok(made)
     }
 
@@ -323,6 +336,19 @@ impl Wallets {
         self.state(tenant, record).await
     }
 
+    /// A customer's wallet by its code: the active one, or the one that was closed last.
+    pub async fn by_code(&self, tenant: &TenantId, external_customer_id: &str, code: &str) -> Result<WalletState, MeteringError> {
+        let customer = self.catalog.get::<Customer>(tenant, external_customer_id).await?.id;
+        let found = store::wallet_by_code(&self.db, tenant, customer, code).await?;
+        let record = found.ok_or_else(|| MeteringError::UnknownDefinition { kind: "wallet", code: code.to_owned() })?;
+        self.state(tenant, record).await
+    }
+
+    /// What is left of the credits that a movement brought in.
+    pub async fn left_of(&self, tenant: &TenantId, it: &WalletTransaction) -> Result<Micros, MeteringError> {
+        Ok(store::left_of(&self.db, tenant, it.id).await?)
+    }
+
     /// A page of wallets, newest first.
     pub async fn list(
         &self,
@@ -384,6 +410,15 @@ impl Wallets {
         }
         Ok((!before.is_empty()).then_some(before))
     }
+}
+
+/// Tells whoever asked of each movement by itself: a leaf says how much moved in all.
+fn told(tenant: &TenantId, made: &[WalletTransaction], sealed: Sealed) -> Sealed {
+    made.iter().fold(sealed, |sealed, it| {
+        let facts = json!({ "transaction": it.id, "kind": it.kind, "status": it.status, "amount": it.amount });
+        let data = json!({ "resource": format!("wallet:{}", it.wallet), "facts": facts });
+        sealed.message(Webhooks::message(tenant, "metering.wallet_transaction", it.created_at, &data))
+    })
 }
 
 /// What comes in, of a movement.

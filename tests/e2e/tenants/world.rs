@@ -81,7 +81,8 @@ impl World {
             "code" if path.starts_with("/v1/metering/metrics") => "pages".to_owned(),
             "code" => format!("only-{}", self.tenant),
             "table" => "no-such-table".to_owned(),
-            "transaction" if path.starts_with("/v1/metering/wallet-transactions") => self.id("movement"),
+            "transaction" if path.contains("wallet-transactions") || path.contains("wallet_transactions") => self.id("movement"),
+            "key" if path.contains("/metadata/") => "tier".to_owned(),
             "transaction" => "shared".to_owned(),
             "run" if path.starts_with("/v1/metering/billing-runs") => self.id("billing run"),
             "charge" | "filter" | "external_id" | "subscription" => format!("only-{}", self.tenant),
@@ -90,7 +91,7 @@ impl World {
             "id" if path.starts_with("/v1/oversight") => self.id("request"),
             "call" => self.id("call"),
             "id" if path.starts_with("/v1/memory") => self.id("memory"),
-            "id" if path.starts_with("/v1/webhooks") => self.id("webhook"),
+            "id" if path.starts_with("/v1/webhooks") || path.contains("/webhook_endpoints") => self.id("webhook"),
             "channel" => "slack".to_owned(),
             "credential" => "nobodys-passkey".to_owned(),
             "rule" => "require_approval".to_owned(),
@@ -161,6 +162,30 @@ impl World {
             ("POST", "/v1/metering/credit-notes" | "/v1/metering/credit-notes/estimate") => json!({
                 "invoice": self.id("invoice"), "items": [{ "fee": self.id("fee"), "amount_cents": 1 }]
             }),
+            ("POST", "/lago/api/v1/applied_coupons") => json!({
+                "applied_coupon": { "external_customer_id": format!("only-{}", self.tenant), "coupon_code": format!("only-{}", self.tenant) }
+            }),
+            ("POST", "/lago/api/v1/wallets") => json!({
+                "wallet": { "external_customer_id": format!("only-{}", self.tenant), "currency": "EUR", "rate_amount": "1" }
+            }),
+            ("POST", "/lago/api/v1/customers/{external_id}/wallets") => json!({ "wallet": { "currency": "EUR", "rate_amount": "1" } }),
+            ("POST", "/lago/api/v1/wallet_transactions") => {
+                json!({ "wallet_transaction": { "wallet_id": self.id("wallet"), "granted_credits": "1" } })
+            }
+            ("PUT", "/lago/api/v1/wallets/{wallet}") => json!({ "wallet": { "name": "mine" } }),
+            ("POST" | "PATCH", path) if path.starts_with("/lago/") && path.ends_with("/metadata") => {
+                json!({ "metadata": { "tier": "mine" } })
+            }
+            ("PUT", "/lago/api/v1/invoices/{invoice}") => json!({ "invoice": { "payment_status": "succeeded" } }),
+            ("POST", "/lago/api/v1/credit_notes") => json!({
+                "credit_note": {
+                    "invoice_id": self.id("invoice"), "credit_amount_cents": 1, "items": [{ "fee_id": self.id("fee"), "amount_cents": 1 }]
+                }
+            }),
+            ("POST", "/lago/api/v1/credit_notes/estimate") => json!({
+                "credit_note": { "invoice_id": self.id("invoice"), "items": [{ "fee_id": self.id("fee"), "amount_cents": 1 }] }
+            }),
+            ("PUT", "/lago/api/v1/credit_notes/{note}") => json!({ "credit_note": { "metadata": { "tier": "mine" } } }),
             ("POST", "/v1/memory") => json!({ "text": "mine", "supersedes": self.id("memory") }),
             ("POST", "/v1/messaging/acknowledge") => {
                 json!({ "messages": [{ "sender": self.id("sender"), "message": self.id("message") }] })

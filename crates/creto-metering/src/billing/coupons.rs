@@ -2,6 +2,8 @@
 
 use creto_db::{Sealed, Write};
 use creto_kernel::{NhiId, TenantId};
+use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::{Billing, store};
 use crate::catalog::{canonical_text, check_currency, commit, event_leaf};
@@ -9,18 +11,84 @@ use crate::core::exact::Exact;
 use crate::core::invoice::Off;
 use crate::core::invoicing::{Built, Reduction};
 use crate::error::MeteringError;
+use crate::model::currency::Currency;
 use crate::model::customer::Customer;
+use crate::model::definition::DefinitionError;
 use crate::model::entry::DefinitionId;
 use crate::model::invoice::{AppliedCoupon, AppliedCouponId, Fee, Invoice, InvoiceCredit, InvoiceKind};
 use crate::model::page::{Listed, PER_PAGE_MAX, Page};
 use crate::model::tax::{Coupon, Discount, Frequency};
 
+/// A customer redeems a coupon. Terms that are named take the place of the coupon's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CouponRedemption {
+    /// Who redeems it.
+    pub external_customer_id: String,
+    /// Which.
+    pub coupon_code: String,
+    /// Another amount, in minor units.
+    #[serde(default)]
+    pub amount_cents: Option<i64>,
+    /// Of that amount; the coupon's currency when absent.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub amount_currency: Option<Currency>,
+    /// Another percentage.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub percentage_rate: Option<Exact>,
+    /// Another frequency.
+    #[serde(default)]
+    pub frequency: Option<Frequency>,
+    /// To how many invoices, where it recurs.
+    #[serde(default)]
+    pub frequency_duration: Option<u32>,
+}
+
+impl CouponRedemption {
+    /// The coupon under these terms, checked like any coupon. Its type stays.
+    fn terms(&self, coupon: &Coupon) -> Result<Coupon, DefinitionError> {
+        let mut coupon = coupon.clone();
+        match &mut coupon.discount {
+            Discount::Fixed { amount_cents, currency } => {
+                if self.percentage_rate.is_some() {
+                    return Err(DefinitionError::new("percentage_rate", "goes with a coupon of a percentage"));
+                }
+                *amount_cents = self.amount_cents.unwrap_or(*amount_cents);
+                *currency = self.amount_currency.unwrap_or(*currency);
+            }
+            Discount::Percentage { rate } => {
+                if self.amount_cents.is_some() || self.amount_currency.is_some() {
+                    return Err(DefinitionError::new("amount_cents", "goes with a coupon of an amount"));
+                }
+                *rate = self.percentage_rate.clone().unwrap_or_else(|| rate.clone());
+            }
+        }
+        if let Some(frequency) = self.frequency {
+            (coupon.frequency, coupon.frequency_duration) = (frequency, self.frequency_duration);
+        } else if self.frequency_duration.is_some() {
+            coupon.frequency_duration = self.frequency_duration;
+        }
+        let again = serde_json::to_value(&coupon).and_then(serde_json::from_value);
+        again.map_err(|e| DefinitionError::new("coupon", e.to_string()))
+    }
+}
+
 impl Billing {
     /// A customer redeems a coupon. What the coupon says is kept as it is now.
     pub async fn redeem(&self, by: &NhiId, external_customer_id: &str, coupon_code: &str) -> Result<AppliedCoupon, MeteringError> {
+        let (external_customer_id, coupon_code) = (external_customer_id.to_owned(), coupon_code.to_owned());
+        self.redeem_as(by, CouponRedemption { external_customer_id, coupon_code, ..CouponRedemption::default() }).await
+    }
+
+    /// A customer redeems a coupon under terms of his own, where any are named.
+    pub async fn redeem_as(&self, by: &NhiId, redemption: CouponRedemption) -> Result<AppliedCoupon, MeteringError> {
         let tenant = by.tenant();
-        let customer = self.catalog.get::<Customer>(tenant, external_customer_id).await?;
-        let coupon = self.catalog.get::<Coupon>(tenant, coupon_code).await?;
+        let coupon_code = redemption.coupon_code.as_str();
+        let customer = self.catalog.get::<Customer>(tenant, &redemption.external_customer_id).await?;
+        let mut coupon = self.catalog.get::<Coupon>(tenant, coupon_code).await?;
+        coupon.body = redemption.terms(&coupon.body)?;
         let now = self.now(tenant).await?;
         if coupon.body.expiration_at.is_some_and(|at| at <= now) {
             return Err(MeteringError::WrongState(format!("the coupon `{coupon_code}` is over")));

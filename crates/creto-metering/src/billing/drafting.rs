@@ -306,6 +306,7 @@ impl Billing {
             final_at: now,
             finalized_at: None,
             voided_at: None,
+            payment_dispute_lost_at: None,
             revision: 1,
         };
         dates(&mut invoice, zone.day(now));

@@ -7,7 +7,7 @@ use super::Billing;
 use crate::error::MeteringError;
 use crate::model::invoice::Invoice;
 use crate::model::page::{PER_PAGE_MAX, Page};
-use crate::store::billing::InvoiceFilter;
+use crate::store::billing::{FeeFilter, InvoiceFilter};
 use crate::store::events;
 
 /// Rows read at once.
@@ -59,7 +59,7 @@ impl Billing {
                 listed.items.len()
             }
             Export::Fees => {
-                let listed = self.fees(tenant, None, "", page).await?;
+                let listed = self.fees(tenant, &FeeFilter::default(), page).await?;
                 for (invoice, fee) in &listed.items {
                     let moment = |at: Option<creto_kernel::Timestamp>| at.map_or_else(String::new, |at| at.to_string());
                     let cells = [

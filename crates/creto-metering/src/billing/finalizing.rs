@@ -142,6 +142,7 @@ impl Billing {
             .digest("invoice", digest(&body))
             .digest("fees", digest(&lines))
             .digest("billed_to", digest(&billed_to))
+            .fact("kind", invoice.kind.as_str())
             .fact("number", &invoice.number)
             .fact("status", invoice.status.as_str())
             .fact("currency", invoice.currency)

@@ -1,5 +1,7 @@
 //! Credit notes: what a final invoice should not have billed.
 
+use std::collections::BTreeMap;
+
 use creto_db::Sealed;
 use creto_kernel::{NhiId, TenantId};
 use serde::{Deserialize, Serialize};
@@ -7,15 +9,17 @@ use utoipa::ToSchema;
 
 use super::{Billing, TRIES_MAX, contended, store};
 use crate::catalog::{canonical_text, commit, event_leaf};
+use crate::core::allocate::whole_parts;
 use crate::core::exact::Exact;
 use crate::core::rounding::{FEE, INVOICE_TAX};
 use crate::error::MeteringError;
 use crate::model::definition::{self, DefinitionError};
-use crate::model::entry::DefinitionId;
 use crate::model::invoice::{
-    CreditItem, CreditNote, CreditNoteId, CreditNoteStatus, CreditReason, Fee, InvoiceDocument, InvoiceId, InvoiceStatus,
+    AppliedTax, CreditItem, CreditNote, CreditNoteId, CreditNoteStatus, CreditReason, Fee, InvoiceDocument, InvoiceId, InvoiceStatus,
+    PaymentStatus,
 };
 use crate::model::page::{Listed, PER_PAGE_MAX, Page};
+use crate::model::wallets::check_metadata;
 use crate::store::catalog::CHANGED;
 
 /// What is to be credited.
@@ -36,10 +40,25 @@ pub struct CreditRequest {
     /// How much goes back to the customer's account; the rest pays further invoices.
     #[serde(default)]
     pub refund_cents: i64,
+    /// Further entries of the seller.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// What of a credit note is changed. What is absent stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoteChange {
+    /// Whether what goes back went back.
+    #[serde(default)]
+    pub refund_status: Option<PaymentStatus>,
+    /// Further entries of the seller.
+    #[serde(default)]
+    pub metadata: Option<BTreeMap<String, String>>,
 }
 
 /// What a credit note would come to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct CreditEstimate {
     /// Its lines.
     pub items_cents: i64,
@@ -47,6 +66,8 @@ pub struct CreditEstimate {
     pub coupons_cents: i64,
     /// Its tax.
     pub taxes_cents: i64,
+    /// Each tax: their amounts add up to it.
+    pub taxes: Vec<AppliedTax>,
     /// What it is worth.
     pub total_cents: i64,
 }
@@ -62,6 +83,7 @@ impl Billing {
     /// Makes a credit note: what is left of it pays further invoices.
     pub async fn create_note(&self, by: &NhiId, request: CreditRequest) -> Result<CreditNote, MeteringError> {
         definition::text("description", &request.description)?;
+        check_metadata(&request.metadata)?;
         let tenant = by.tenant();
         for _ in 0..TRIES_MAX {
             let document = self.get(tenant, request.invoice).await?;
@@ -87,15 +109,19 @@ impl Billing {
                 items: request.items.clone(),
                 coupons_cents: worth.coupons_cents,
                 taxes_cents: worth.taxes_cents,
+                taxes: worth.taxes,
                 total_cents: worth.total_cents,
                 refund_cents: request.refund_cents,
+                refund_status: (request.refund_cents > 0).then_some(PaymentStatus::Pending),
                 balance_cents,
+                metadata: request.metadata.clone(),
                 created_at: now,
                 updated_at: now,
                 voided_at: None,
                 revision: 1,
             };
             let leaf = event_leaf(&*self.clock, by, "metering.create_credit_note", &format!("invoice:{}", note.invoice))?
+                .fact("note", note.id)
                 .fact("number", &note.number)
                 .fact("total_cents", note.total_cents);
             let sealed = Sealed::new(leaf).step(store::take_number(tenant, &series, number)).step(store::insert_note(
@@ -128,6 +154,28 @@ impl Billing {
         Ok(note)
     }
 
+    /// Says whether a refund went back, or puts entries of the seller on a credit note.
+    pub async fn update_note(&self, by: &NhiId, id: CreditNoteId, change: NoteChange) -> Result<CreditNote, MeteringError> {
+        let tenant = by.tenant();
+        let mut note = self.note(tenant, id).await?;
+        if let Some(refunded) = change.refund_status {
+            if note.refund_status.is_none() {
+                return Err(MeteringError::WrongState("nothing of the credit note goes back".to_owned()));
+            }
+            note.refund_status = Some(refunded);
+        }
+        if let Some(metadata) = change.metadata {
+            check_metadata(&metadata)?;
+            note.metadata = metadata;
+        }
+        (note.updated_at, note.revision) = (self.now(tenant).await?, note.revision.saturating_add(1));
+        let leaf = event_leaf(&*self.clock, by, "metering.update_credit_note", &format!("invoice:{}", note.invoice))?
+            .fact("number", &note.number)
+            .fact("refund", note.refund_status.map_or("", PaymentStatus::as_str));
+        commit(&self.db, Sealed::new(leaf).step(store::replace_note(tenant, &note, &canonical_text(&note)?))).await?;
+        Ok(note)
+    }
+
     /// One credit note.
     pub async fn note(&self, tenant: &TenantId, id: CreditNoteId) -> Result<CreditNote, MeteringError> {
         let found = store::note(&self.db, tenant, id).await?;
@@ -135,18 +183,13 @@ impl Billing {
     }
 
     /// A page of credit notes, newest first.
-    pub async fn notes(
-        &self,
-        tenant: &TenantId,
-        customer: Option<DefinitionId>,
-        invoice: Option<InvoiceId>,
-        page: Page,
-    ) -> Result<Listed<CreditNote>, MeteringError> {
-        Ok(store::notes(&self.db, tenant, customer, invoice, page).await?)
+    pub async fn notes(&self, tenant: &TenantId, filter: &store::NoteFilter, page: Page) -> Result<Listed<CreditNote>, MeteringError> {
+        Ok(store::notes(&self.db, tenant, filter, page).await?)
     }
 
     async fn credited(&self, tenant: &TenantId, invoice: InvoiceId) -> Result<Vec<CreditNote>, MeteringError> {
-        let listed = store::notes(&self.db, tenant, None, Some(invoice), Page::new(1, PER_PAGE_MAX)).await?;
+        let of_invoice = store::NoteFilter { invoice: Some(invoice), ..store::NoteFilter::default() };
+        let listed = store::notes(&self.db, tenant, &of_invoice, Page::new(1, PER_PAGE_MAX)).await?;
         Ok(listed.items.into_iter().filter(|note| note.status != CreditNoteStatus::Voided).collect())
     }
 }
@@ -163,6 +206,7 @@ fn estimate(document: &InvoiceDocument, before: &[CreditNote], items: &[CreditIt
         return Err(DefinitionError::new("items", "are empty").into());
     }
     let (mut sum, mut net, mut tax) = (0_i64, Exact::ZERO, Exact::ZERO);
+    let mut by_tax: BTreeMap<&str, (&AppliedTax, Exact)> = BTreeMap::new();
     for (at, item) in items.iter().enumerate() {
         let field = format!("items[{at}]");
         let fee = document.fees.iter().find(|fee| fee.id == item.fee);
@@ -177,10 +221,25 @@ fn estimate(document: &InvoiceDocument, before: &[CreditNote], items: &[CreditIt
         sum += item.amount_cents;
         tax += &(&part * &fee.taxes_rate.percent());
         net += &part;
+        for applied in &fee.taxes {
+            by_tax.entry(&applied.code).or_insert_with(|| (applied, Exact::ZERO)).1 += &part;
+        }
     }
     let whole = |value: &Exact| value.to_i64().ok_or_else(super::drafting::too_large);
     let (net, taxes_cents) = (whole(&FEE.whole(&net))?, whole(&INVOICE_TAX.whole(&tax))?);
-    Ok(CreditEstimate { items_cents: sum, coupons_cents: sum - net, taxes_cents, total_cents: net + taxes_cents })
+    let taxes = shares(&by_tax, taxes_cents)?;
+    Ok(CreditEstimate { items_cents: sum, coupons_cents: sum - net, taxes_cents, taxes, total_cents: net + taxes_cents })
+}
+
+/// Each tax of a credit note, on what it is taken on; their amounts add up to `total`.
+fn shares(by_tax: &BTreeMap<&str, (&AppliedTax, Exact)>, total: i64) -> Result<Vec<AppliedTax>, MeteringError> {
+    let parts: Vec<Exact> = by_tax.values().map(|(tax, base)| base * &tax.rate.percent()).collect();
+    let whole = |value: &Exact| value.to_i64().ok_or_else(super::drafting::too_large);
+    let amounts = whole_parts(&Exact::from(total), &parts);
+    let share = |((tax, base), amount): (&(&AppliedTax, Exact), Exact)| {
+        Ok(AppliedTax { base_cents: whole(&FEE.whole(base))?, amount_cents: whole(&amount)?, ..(*tax).clone() })
+    };
+    by_tax.values().zip(amounts).map(share).collect()
 }
 
 /// So much of a line, less the same share of what was taken off it.

@@ -1,7 +1,7 @@
 //! Invoices that no period makes: one-off sales, and purchases of prepaid credits.
 
 use creto_db::Sealed;
-use creto_kernel::NhiId;
+use creto_kernel::{NhiId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -13,10 +13,13 @@ use crate::core::fee;
 use crate::core::invoicing;
 use crate::error::MeteringError;
 use crate::model::add_on::AddOn;
+use crate::model::currency::Currency;
 use crate::model::customer::Customer;
 use crate::model::definition::{self, DefinitionError};
 use crate::model::invoice::{Fee, FeeKind, InvoiceDocument, InvoiceKind};
-use crate::model::wallets::WalletTransaction;
+use crate::model::page::{PER_PAGE_MAX, Page};
+use crate::model::wallets::{MovementKind, MovementStatus, WalletId, WalletTransaction};
+use crate::store::wallets::MovementFilter;
 
 /// Most lines of a one-off invoice.
 const ITEMS_MAX: usize = 500;
@@ -43,6 +46,14 @@ pub struct OneOffItem {
     /// Its taxes; the add-on's when empty, then the customer's.
     #[serde(default)]
     pub tax_codes: Vec<String>,
+    /// The time it is for.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub from: Option<Timestamp>,
+    /// Where that time ends, that moment not included.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub to: Option<Timestamp>,
 }
 
 /// A one-off invoice.
@@ -51,6 +62,10 @@ pub struct OneOffItem {
 pub struct OneOff {
     /// Who pays.
     pub external_customer_id: String,
+    /// Of all prices; the add-ons' own when absent, and refused where they differ.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub currency: Option<Currency>,
     /// What is sold.
     pub items: Vec<OneOffItem>,
     /// The caller's key: sent again, nothing is billed again.
@@ -77,6 +92,9 @@ impl Billing {
             fees.push(fee);
         }
         let currency = currency.ok_or_else(|| DefinitionError::new("items", "are empty"))?;
+        if let Some(asked) = request.currency.filter(|asked| *asked != currency) {
+            return Err(MeteringError::CurrencyMismatch { expected: currency.to_string(), found: asked.to_string() });
+        }
         check_currency(&customer.body, currency)?;
         let now = self.now(tenant).await?;
         let invoice = self.new_invoice(tenant, &customer.body, customer.id, currency, InvoiceKind::OneOff, now).await?;
@@ -100,6 +118,28 @@ impl Billing {
             Err(error) => return Err(error),
         };
         self.finalize(by, id).await
+    }
+
+    /// Asks for the payment of what was bought for a wallet: an invoice for each purchase that has none, final at once.
+    pub async fn ask_for_payment(&self, by: &NhiId, wallet: WalletId) -> Result<(), MeteringError> {
+        let tenant = by.tenant();
+        let open = MovementFilter { kind: Some(MovementKind::Purchased), status: Some(MovementStatus::Pending), inbound: None };
+        let bought = self.wallets.transactions(tenant, wallet, open, Page::new(1, PER_PAGE_MAX)).await?;
+        for purchase in bought.items.into_iter().filter(|it| it.invoice.is_empty()) {
+            let id = purchase.id;
+            match self.bill_purchase(by, purchase).await {
+                Ok(()) => {}
+                // A run of billing was faster.
+                Err(MeteringError::Conflict { code, .. }) if code == crate::store::catalog::CHANGED => {}
+                Err(error) => return Err(error),
+            }
+            let Ok(invoice) = self.wallets.transaction(tenant, id).await?.invoice.parse() else { continue };
+            match self.finalize(by, invoice).await {
+                Ok(_) | Err(MeteringError::WrongState(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Bills purchases of credits that no invoice asks payment for yet; how many.
@@ -163,5 +203,11 @@ fn one_off_fee(item: &OneOffItem, add_on: &AddOn) -> Result<Fee, MeteringError> 
     definition::text("name", &name)?;
     let mut line = new_fee(FeeKind::AddOn, &add_on.code, name, cents, add_on.amount_currency);
     (line.units, line.precise_amount, line.description) = (units, precise, item.description.clone());
+    if let (Some(from), Some(to)) = (item.from, item.to)
+        && from >= to
+    {
+        return Err(DefinitionError::new("to", "is not after `from`").into());
+    }
+    (line.from, line.to) = (item.from, item.to);
     Ok(line)
 }

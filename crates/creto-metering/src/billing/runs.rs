@@ -14,6 +14,7 @@ use crate::model::invoice::{BillingRun, BillingRunId, InvoiceKind};
 use crate::model::page::{Listed, PER_PAGE_MAX, Page};
 use crate::model::subscription::{Subscription, SubscriptionStatus};
 use crate::model::wallet::TopUpTrigger;
+use crate::model::wallets::{WalletState, WalletStatus};
 use crate::store::catalog::CHANGED;
 use crate::store::subscriptions::SubscriptionFilter;
 
@@ -252,6 +253,28 @@ impl Billing {
             }
         }
         crate::core::posting::rounded(&sum).ok_or_else(too_large)
+    }
+
+    /// What of the customer's unbilled usage would be paid by this wallet: wallets of its currency pay in their order, each what it holds,
+    /// and the last one what is left.
+    pub async fn ongoing(&self, tenant: &TenantId, wallet: &WalletState) -> Result<Micros, MeteringError> {
+        let (id, customer, currency) = (wallet.record.id, wallet.record.customer, wallet.record.wallet.currency);
+        if wallet.record.status != WalletStatus::Active {
+            return Ok(Micros::ZERO);
+        }
+        let active = self.wallets.list(tenant, Some(customer), Some(WalletStatus::Active), Page::new(1, PER_PAGE_MAX)).await?;
+        let mut own: Vec<WalletState> = active.items.into_iter().filter(|it| it.record.wallet.currency == currency).collect();
+        own.sort_by_key(|it| (it.record.wallet.priority, it.record.created_at, it.record.id));
+        let mut left = self.unbilled(tenant, customer).await?;
+        let last = own.len().saturating_sub(1);
+        for (at, it) in own.iter().enumerate() {
+            let pays = if at == last { left } else { left.min(it.balance).max(Micros::ZERO) };
+            if it.record.id == id {
+                return Ok(pays);
+            }
+            left = left.checked_sub(pays).unwrap_or(Micros::ZERO);
+        }
+        Ok(Micros::ZERO)
     }
 
     /// One run.

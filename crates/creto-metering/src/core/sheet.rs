@@ -3,7 +3,7 @@
 use crate::core::exact::Exact;
 use crate::model::currency::Currency;
 use crate::model::customer::Address;
-use crate::model::invoice::{Fee, InvoiceDocument, InvoiceStatus};
+use crate::model::invoice::{CreditNote, CreditNoteStatus, Fee, InvoiceDocument, InvoiceStatus};
 
 /// One line of an invoice.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +112,44 @@ pub fn sheet(document: &InvoiceDocument) -> Sheet {
         lines: document.fees.iter().map(|fee| line(fee, invoice.currency)).collect(),
         sums: shown,
         proof,
+    }
+}
+
+/// The sheet of a credit note of that invoice.
+#[must_use]
+pub fn credit(note: &CreditNote, document: &InvoiceDocument) -> Sheet {
+    let amount = |cents: i64| money(cents, note.currency);
+    let voided = if note.status == CreditNoteStatus::Voided { " (void)" } else { "" };
+    let facts = vec![
+        ("Issued".to_owned(), note.created_at.to_string().chars().take(10).collect()),
+        ("Invoice".to_owned(), document.invoice.number.clone()),
+    ];
+    let lines = note.items.iter().map(|item| {
+        let fee = document.fees.iter().find(|fee| fee.id == item.fee);
+        SheetLine {
+            name: fee.map(|fee| fee.name.clone()).unwrap_or_default(),
+            notes: Vec::new(),
+            units: String::new(),
+            tax: fee.filter(|fee| !fee.taxes.is_empty()).map_or_else(|| "-".to_owned(), |fee| format!("{} %", units(&fee.taxes_rate))),
+            amount: amount(item.amount_cents),
+        }
+    });
+    let mut sums = Vec::new();
+    if note.coupons_cents != 0 {
+        sums.push(("Coupons".to_owned(), amount(-note.coupons_cents)));
+    }
+    sums.extend(note.taxes.iter().map(|tax| (format!("{} ({} %)", tax.name, units(&tax.rate)), amount(tax.amount_cents))));
+    if note.refund_cents > 0 {
+        sums.push(("Goes back to the account".to_owned(), amount(note.refund_cents)));
+    }
+    sums.push(("Credited".to_owned(), amount(note.total_cents)));
+    Sheet {
+        title: format!("Credit note {}{voided}", note.number),
+        facts,
+        billed_to: billed_to(document),
+        lines: lines.collect(),
+        sums,
+        proof: Vec::new(),
     }
 }
 

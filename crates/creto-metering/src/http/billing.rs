@@ -13,16 +13,16 @@ use creto_kernel::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::billing::{Billing, CreditEstimate, CreditRequest, Export, OneOff};
+use crate::billing::{Billing, CouponRedemption, CreditEstimate, CreditRequest, Export, OneOff};
 use crate::core::{paper, sheet};
 use crate::error::MeteringError;
 use crate::model::customer::Customer;
 use crate::model::definition::DefinitionError;
 use crate::model::invoice::{
-    AppliedCoupon, BillingRun, CreditNote, Fee, Invoice, InvoiceDocument, InvoiceKind, InvoiceStatus, PaymentStatus,
+    AppliedCoupon, BillingRun, CreditNote, Fee, FeeKind, Invoice, InvoiceDocument, InvoiceKind, InvoiceStatus, PaymentStatus,
 };
 use crate::model::page::{Listed, PER_PAGE_DEFAULT, Page};
-use crate::store::billing::InvoiceFilter;
+use crate::store::billing::{FeeFilter, InvoiceFilter, NoteFilter};
 
 /// Nothing on an invoice's page comes from elsewhere, and nothing on it runs.
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'";
@@ -75,12 +75,13 @@ fn others(billing: &Billing) -> Vec<Endpoint> {
             .takes::<CreditRequest>()
             .answers::<CreditEstimate>(),
         Endpoint::new(Method::GET, "/v1/metering/credit-notes/{note}", operator, "One credit note", note, state()).answers::<CreditNote>(),
+        Endpoint::new(Method::GET, "/v1/metering/credit-notes/{note}/pdf", operator, "A credit note as PDF", note_pdf, state()),
         Endpoint::new(Method::DELETE, "/v1/metering/credit-notes/{note}", operator, "Take back what is left of one", void_note, state())
             .answers::<CreditNote>(),
         Endpoint::new(Method::GET, coupons, operator, "List redeemed coupons, newest first", list_coupons, state())
             .answers::<Listed<AppliedCoupon>>(),
         Endpoint::new(Method::POST, coupons, operator, "A customer redeems a coupon", redeem, state())
-            .takes::<Redeeming>()
+            .takes::<CouponRedemption>()
             .answers::<AppliedCoupon>(),
         Endpoint::new(Method::DELETE, "/v1/metering/applied-coupons/{coupon}", operator, "End a redeemed coupon", end_coupon, state())
             .answers::<AppliedCoupon>(),
@@ -144,7 +145,7 @@ struct WhichFees {
     #[serde(default)]
     subscription: Option<String>,
     #[serde(default)]
-    kind: Option<String>,
+    kind: Option<FeeKind>,
     #[serde(default)]
     page: Option<u32>,
     #[serde(default)]
@@ -176,14 +177,6 @@ struct Voiding {
     /// Whether its periods are billed again.
     #[serde(default)]
     rebill: bool,
-}
-
-/// A customer redeems a coupon.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct Redeeming {
-    external_customer_id: String,
-    coupon_code: String,
 }
 
 /// The clock of test mode.
@@ -220,6 +213,7 @@ async fn list(State(billing): State<Billing>, caller: Caller, Query(which): Quer
         payment_status: which.payment_status,
         kind: which.kind,
         number: which.number,
+        currency: None,
     };
     Ok(Json(billing.list(tenant, &filter, page(which.page, which.per_page)).await?))
 }
@@ -279,9 +273,19 @@ async fn pdf_of(State(billing): State<Billing>, caller: Caller, Path(invoice): P
     let document = billing.get(caller.0.tenant(), id("invoice", &invoice)?).await?;
     let number = &document.invoice.number;
     let name = if number.is_empty() { document.invoice.id.to_string() } else { number.clone() };
+    Ok(paper_of(&name, &sheet::sheet(&document)))
+}
+
+fn paper_of(name: &str, sheet: &sheet::Sheet) -> Response {
     let disposition = format!("inline; filename=\"{name}.pdf\"");
     let headers = [(header::CONTENT_TYPE, "application/pdf".to_owned()), (header::CONTENT_DISPOSITION, disposition)];
-    Ok((headers, paper::pdf(&sheet::sheet(&document))).into_response())
+    (headers, paper::pdf(sheet)).into_response()
+}
+
+async fn note_pdf(State(billing): State<Billing>, caller: Caller, Path(note): Path<String>) -> Result<Response, Problem> {
+    let note = billing.note(caller.0.tenant(), id("credit note", &note)?).await?;
+    let document = billing.get(caller.0.tenant(), note.invoice).await?;
+    Ok(paper_of(&note.number, &sheet::credit(&note, &document)))
 }
 
 fn invoiced<I: Display>((invoice, fee): (I, Fee)) -> InvoicedFee {
@@ -298,8 +302,8 @@ async fn fees(
         Some(external_id) => Some(billing.catalog().current(tenant, external_id).await?.id),
         None => None,
     };
-    let kind = which.kind.unwrap_or_default();
-    let listed = billing.fees(tenant, subscription, &kind, page(which.page, which.per_page)).await?;
+    let filter = FeeFilter { subscription, kind: which.kind, ..FeeFilter::default() };
+    let listed = billing.fees(tenant, &filter, page(which.page, which.per_page)).await?;
     Ok(Json(listed.map(invoiced)))
 }
 
@@ -311,7 +315,8 @@ async fn list_notes(State(billing): State<Billing>, caller: Caller, Query(of): Q
     let tenant = caller.0.tenant();
     let invoice = of.invoice.as_deref().map(|text| id("invoice", text)).transpose()?;
     let customer = billing.catalog().id_of::<Customer>(tenant, of.customer.as_deref()).await?;
-    Ok(Json(billing.notes(tenant, customer, invoice, page(of.page, of.per_page)).await?))
+    let filter = NoteFilter { customer, invoice, ..NoteFilter::default() };
+    Ok(Json(billing.notes(tenant, &filter, page(of.page, of.per_page)).await?))
 }
 
 async fn create_note(
@@ -351,9 +356,9 @@ async fn list_coupons(
 async fn redeem(
     State(billing): State<Billing>,
     caller: Caller,
-    StrictJson(it): StrictJson<Redeeming>,
+    StrictJson(redemption): StrictJson<CouponRedemption>,
 ) -> Result<Json<AppliedCoupon>, Problem> {
-    Ok(Json(billing.redeem(&caller.0.identity, &it.external_customer_id, &it.coupon_code).await?))
+    Ok(Json(billing.redeem_as(&caller.0.identity, redemption).await?))
 }
 
 async fn end_coupon(State(billing): State<Billing>, caller: Caller, Path(coupon): Path<String>) -> Result<Json<AppliedCoupon>, Problem> {

@@ -171,7 +171,7 @@ async fn transactions(
     Path(id): Path<String>,
     Query(which): Query<WhichMovements>,
 ) -> Result<Json<Listed<WalletTransaction>>, Problem> {
-    let filter = MovementFilter { kind: which.kind, status: which.status };
+    let filter = MovementFilter { kind: which.kind, status: which.status, inbound: None };
     let page = page(which.page, which.per_page);
     Ok(Json(wallets.transactions(caller.0.tenant(), wallet_id(&id)?, filter, page).await?))
 }

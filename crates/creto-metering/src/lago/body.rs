@@ -1,6 +1,8 @@
 //! Bodies of Lago's clients: the fields of one object are carried over, one by one, into the JSON that our own types are read from.
 
+use creto_enablement_common::http::HttpError;
 use creto_kernel::Timestamp;
+use creto_kernel::canonical::{LIMITS_DEFAULT, parse};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -123,6 +125,11 @@ impl Fields {
         }
     }
 
+    /// A text field that is read later.
+    pub(super) fn peek(&self, name: &str) -> Option<&str> {
+        self.left.get(name).and_then(Value::as_str)
+    }
+
     /// A field by itself, in its form.
     pub(super) fn value(&mut self, name: &str, form: Form) -> Option<Value> {
         let value = self.left.remove(name).filter(|value| !value.is_null())?;
@@ -172,6 +179,14 @@ impl Fields {
 /// A moment of RFC 3339, or a day.
 pub(super) fn moment(text: &str) -> Option<Timestamp> {
     text.parse().ok().or_else(|| format!("{text}T00:00:00Z").parse().ok())
+}
+
+/// The object of a body that may be left out.
+pub(super) fn optional(body: &[u8]) -> Result<Value, No> {
+    if body.is_empty() {
+        return Ok(Value::Object(Map::new()));
+    }
+    parse(body, LIMITS_DEFAULT).map_err(|e| HttpError::Body(e.to_string()).into())
 }
 
 /// A whole number, also where it was sent as text or with a fraction of nothing.

@@ -72,6 +72,11 @@ pub struct No {
 impl No {
     /// Whatever `details` say is wrong, told with our own error.
     pub(super) fn invalid(details: Value, error: &MeteringError) -> Self {
+        Self::told(details, error)
+    }
+
+    /// Whatever `details` say is wrong, told with an error of whoever found it.
+    pub(super) fn told(details: Value, error: &impl Coded) -> Self {
         Self {
             status: StatusCode::UNPROCESSABLE_ENTITY,
             code: Some("validation_errors".to_owned()),
@@ -108,7 +113,7 @@ impl No {
     }
 }
 
-fn ours(error: &MeteringError) -> Box<Value> {
+fn ours(error: &impl Coded) -> Box<Value> {
     Box::new(json!({ "code": error.code().as_str(), "detail": error.to_string(), "hint": error.hint() }))
 }
 
@@ -135,6 +140,7 @@ impl From<MeteringError> for No {
             E::UnknownMetric(_) => Self::missing("billable_metric", &error),
             E::UnknownSubscription(_) => Self::missing("subscription", &error),
             E::UnknownEvent(_) => Self::missing("event", &error),
+            E::NoPaymentProvider => Self::field("base", "no_linked_payment_provider", &error),
             E::WrongState(_) | E::AlreadyCancelled(_) => Self::not_allowed(&error),
             E::Conflict { code, .. } if *code == IN_USE => Self::not_allowed(&error),
             _ => Self::from(Problem::from(error)),
@@ -203,6 +209,9 @@ fn names_itself(kind: &str) -> bool {
 fn lagos_name(kind: &str) -> &str {
     match kind {
         "metric" => "billable_metric",
+        "movement of credits" => "wallet_transaction",
+        "redeemed coupon" => "applied_coupon",
+        "credit note" => "credit_note",
         other => other,
     }
 }

@@ -326,6 +326,10 @@ pub struct Invoice {
     /// When it was taken back.
     #[schema(value_type = Option<String>)]
     pub voided_at: Option<Timestamp>,
+    /// When a dispute of its payment was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub payment_dispute_lost_at: Option<Timestamp>,
     /// One more with every change.
     pub revision: u32,
 }
@@ -405,12 +409,21 @@ pub struct CreditNote {
     pub coupons_cents: i64,
     /// Its tax.
     pub taxes_cents: i64,
+    /// Each tax: their amounts add up to it.
+    #[serde(default)]
+    pub taxes: Vec<AppliedTax>,
     /// What it is worth.
     pub total_cents: i64,
     /// How much of it goes back to the customer's account rather than onto further invoices.
     pub refund_cents: i64,
+    /// Whether that went back.
+    #[serde(default)]
+    pub refund_status: Option<PaymentStatus>,
     /// What is left to pay further invoices with.
     pub balance_cents: i64,
+    /// Further entries of the seller.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
     /// When it was made.
     #[schema(value_type = String)]
     pub created_at: Timestamp,

@@ -124,6 +124,12 @@ pub struct WalletInput {
     /// Further entries of the seller.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
+    /// What people name the credits by that it begins with.
+    #[serde(default)]
+    pub transaction_name: String,
+    /// Further entries of the seller on them.
+    #[serde(default)]
+    pub transaction_metadata: BTreeMap<String, String>,
 }
 
 /// Credits in or out.

@@ -4,11 +4,12 @@ use creto_db::{Db, DbError, Migration, MigrationSet, Row, Write, params};
 use creto_kernel::{TenantId, Timestamp};
 use serde::de::DeserializeOwned;
 
+use crate::model::currency::Currency;
 use crate::model::customer::Customer;
 use crate::model::entry::DefinitionId;
 use crate::model::invoice::{
-    AppliedCoupon, AppliedCouponId, BilledPeriod, BillingRun, BillingRunId, CreditNote, CreditNoteId, Fee, FeeId, Invoice, InvoiceId,
-    InvoiceKind, InvoiceStatus, PaymentStatus,
+    AppliedCoupon, AppliedCouponId, BilledPeriod, BillingRun, BillingRunId, CreditNote, CreditNoteId, CreditNoteStatus, Fee, FeeId,
+    FeeKind, Invoice, InvoiceId, InvoiceKind, InvoiceStatus, PaymentStatus,
 };
 use crate::model::page::{Listed, Page};
 use crate::model::subscription::{Subscription, SubscriptionId};
@@ -155,21 +156,24 @@ pub struct InvoiceFilter {
     pub kind: Option<InvoiceKind>,
     /// With this number only.
     pub number: Option<String>,
+    /// In this currency only.
+    pub currency: Option<Currency>,
 }
 
 pub(crate) async fn invoices(db: &Db, tenant: &TenantId, filter: &InvoiceFilter, page: Page) -> Result<Listed<Invoice>, DbError> {
     let sql = "SELECT body FROM meter_invoice WHERE tenant = $1 AND ($2 = '' OR customer = $2) AND ($3 = '' OR status = $3) \
-               AND ($4 = '' OR payment_status = $4) AND ($5 = '' OR kind = $5) AND ($6 = '' OR number = $6) \
-               ORDER BY created_at DESC, id DESC LIMIT $7 OFFSET $8";
+               AND ($4 = '' OR payment_status = $4) AND ($5 = '' OR kind = $5) AND ($6 = '' OR number = $6) AND ($7 = '' OR currency = $7) \
+               ORDER BY created_at DESC, id DESC LIMIT $8 OFFSET $9";
     let counted = "SELECT COUNT(*) FROM meter_invoice WHERE tenant = $1 AND ($2 = '' OR customer = $2) AND ($3 = '' OR status = $3) \
-                   AND ($4 = '' OR payment_status = $4) AND ($5 = '' OR kind = $5) AND ($6 = '' OR number = $6)";
+                   AND ($4 = '' OR payment_status = $4) AND ($5 = '' OR kind = $5) AND ($6 = '' OR number = $6) AND ($7 = '' OR currency = $7)";
     let values = params![
         tenant,
         filter.customer.map_or_else(String::new, |id| id.to_string()),
         filter.status.map_or("", InvoiceStatus::as_str),
         filter.payment_status.map_or("", PaymentStatus::as_str),
         filter.kind.map_or("", InvoiceKind::as_str),
-        filter.number.as_deref().unwrap_or_default()
+        filter.number.as_deref().unwrap_or_default(),
+        filter.currency.as_ref().map_or("", Currency::as_str)
     ];
     listed(db, sql, counted, values, page, |row| document(row, 0)).await
 }
@@ -303,18 +307,49 @@ pub(crate) async fn fee(db: &Db, tenant: &TenantId, id: FeeId) -> Result<Option<
     row.map(|row| Ok((row.parse(0)?, document(&row, 1)?))).transpose()
 }
 
+/// Which lines a list shows.
+#[derive(Debug, Clone, Default)]
+pub struct FeeFilter {
+    /// Of this customer only.
+    pub customer: Option<DefinitionId>,
+    /// Of this subscription only.
+    pub subscription: Option<SubscriptionId>,
+    /// For this only.
+    pub kind: Option<FeeKind>,
+    /// Usage that came late is usage too.
+    pub with_late: bool,
+    /// On invoices in this currency only.
+    pub currency: Option<Currency>,
+    /// On invoices with this payment only.
+    pub payment_status: Option<PaymentStatus>,
+    /// Made at or after this moment only.
+    pub created_from: Option<Timestamp>,
+    /// Made at or before this moment only.
+    pub created_to: Option<Timestamp>,
+}
+
 /// A page of lines, newest first, each with its invoice.
-pub(crate) async fn all_fees(
-    db: &Db,
-    tenant: &TenantId,
-    subscription: Option<SubscriptionId>,
-    kind: &str,
-    page: Page,
-) -> Result<Listed<(InvoiceId, Fee)>, DbError> {
-    let sql = "SELECT invoice, body FROM meter_fee WHERE tenant = $1 AND ($2 = '' OR subscription = $2) AND ($3 = '' OR kind = $3) \
-               ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5";
-    let counted = "SELECT COUNT(*) FROM meter_fee WHERE tenant = $1 AND ($2 = '' OR subscription = $2) AND ($3 = '' OR kind = $3)";
-    let values = params![tenant, subscription.map_or_else(String::new, |id| id.to_string()), kind];
+pub(crate) async fn all_fees(db: &Db, tenant: &TenantId, filter: &FeeFilter, page: Page) -> Result<Listed<(InvoiceId, Fee)>, DbError> {
+    let sql = "SELECT f.invoice, f.body FROM meter_fee f JOIN meter_invoice i ON i.tenant = f.tenant AND i.id = f.invoice \
+               WHERE f.tenant = $1 AND ($2 = '' OR f.customer = $2) AND ($3 = '' OR f.subscription = $3) \
+               AND ($4 = '' OR f.kind = $4 OR f.kind = $5) AND ($6 = '' OR i.currency = $6) AND ($7 = '' OR i.payment_status = $7) \
+               AND f.created_at >= $8 AND f.created_at <= $9 ORDER BY f.created_at DESC, f.id DESC LIMIT $10 OFFSET $11";
+    let counted = "SELECT COUNT(*) FROM meter_fee f JOIN meter_invoice i ON i.tenant = f.tenant AND i.id = f.invoice \
+                   WHERE f.tenant = $1 AND ($2 = '' OR f.customer = $2) AND ($3 = '' OR f.subscription = $3) \
+                   AND ($4 = '' OR f.kind = $4 OR f.kind = $5) AND ($6 = '' OR i.currency = $6) AND ($7 = '' OR i.payment_status = $7) \
+                   AND f.created_at >= $8 AND f.created_at <= $9";
+    let also = if filter.with_late && filter.kind == Some(FeeKind::Charge) { FeeKind::Adjustment.as_str() } else { "" };
+    let values = params![
+        tenant,
+        filter.customer.map_or_else(String::new, |id| id.to_string()),
+        filter.subscription.map_or_else(String::new, |id| id.to_string()),
+        filter.kind.map_or("", FeeKind::as_str),
+        also,
+        filter.currency.as_ref().map_or("", Currency::as_str),
+        filter.payment_status.map_or("", PaymentStatus::as_str),
+        filter.created_from.unwrap_or(Timestamp::EPOCH),
+        filter.created_to.unwrap_or(Timestamp::MAX)
+    ];
     listed(db, sql, counted, values, page, |row| Ok((row.parse(0)?, document(row, 1)?))).await
 }
 
@@ -361,18 +396,31 @@ pub(crate) async fn note(db: &Db, tenant: &TenantId, id: CreditNoteId) -> Result
     db.query_optional(sql, params![tenant, id]).await?.map(|row| document(&row, 0)).transpose()
 }
 
-pub(crate) async fn notes(
-    db: &Db,
-    tenant: &TenantId,
-    customer: Option<DefinitionId>,
-    invoice: Option<InvoiceId>,
-    page: Page,
-) -> Result<Listed<CreditNote>, DbError> {
+/// Which credit notes a list shows.
+#[derive(Debug, Clone, Default)]
+pub struct NoteFilter {
+    /// Of this customer only.
+    pub customer: Option<DefinitionId>,
+    /// Of this invoice only.
+    pub invoice: Option<InvoiceId>,
+    /// In this state only.
+    pub status: Option<CreditNoteStatus>,
+    /// In this currency only.
+    pub currency: Option<Currency>,
+}
+
+pub(crate) async fn notes(db: &Db, tenant: &TenantId, filter: &NoteFilter, page: Page) -> Result<Listed<CreditNote>, DbError> {
     let sql = "SELECT body FROM meter_credit_note WHERE tenant = $1 AND ($2 = '' OR customer = $2) AND ($3 = '' OR invoice = $3) \
-               ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5";
-    let counted = "SELECT COUNT(*) FROM meter_credit_note WHERE tenant = $1 AND ($2 = '' OR customer = $2) AND ($3 = '' OR invoice = $3)";
-    let values =
-        params![tenant, customer.map_or_else(String::new, |id| id.to_string()), invoice.map_or_else(String::new, |id| id.to_string())];
+               AND ($4 = '' OR status = $4) AND ($5 = '' OR currency = $5) ORDER BY created_at DESC, id DESC LIMIT $6 OFFSET $7";
+    let counted = "SELECT COUNT(*) FROM meter_credit_note WHERE tenant = $1 AND ($2 = '' OR customer = $2) AND ($3 = '' OR invoice = $3) \
+                   AND ($4 = '' OR status = $4) AND ($5 = '' OR currency = $5)";
+    let values = params![
+        tenant,
+        filter.customer.map_or_else(String::new, |id| id.to_string()),
+        filter.invoice.map_or_else(String::new, |id| id.to_string()),
+        filter.status.map_or("", CreditNoteStatus::as_str),
+        filter.currency.as_ref().map_or("", Currency::as_str)
+    ];
     listed(db, sql, counted, values, page, |row| document(row, 0)).await
 }
 

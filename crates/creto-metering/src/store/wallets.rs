@@ -181,6 +181,18 @@ pub(crate) async fn wallet(db: &Db, tenant: &TenantId, id: WalletId) -> Result<O
     db.query_optional(sql, params![tenant, id]).await?.as_ref().map(read_wallet).transpose()
 }
 
+/// The customer's wallet of this code: the active one, or the one that was closed last.
+pub(crate) async fn wallet_by_code(
+    db: &Db,
+    tenant: &TenantId,
+    customer: DefinitionId,
+    code: &str,
+) -> Result<Option<WalletRecord>, DbError> {
+    let sql = "SELECT body FROM meter_wallet WHERE tenant = $1 AND customer = $2 AND code = $3 \
+               ORDER BY CASE status WHEN 'active' THEN 0 ELSE 1 END, created_at DESC LIMIT 1";
+    db.query_optional(sql, params![tenant, customer, code]).await?.as_ref().map(read_wallet).transpose()
+}
+
 pub(crate) async fn wallets(
     db: &Db,
     tenant: &TenantId,
@@ -217,6 +229,8 @@ pub struct MovementFilter {
     pub kind: Option<MovementKind>,
     /// In this state only.
     pub status: Option<crate::model::wallets::MovementStatus>,
+    /// Credits that came in only, or that went out only.
+    pub inbound: Option<bool>,
 }
 
 pub(crate) async fn transactions(
@@ -227,14 +241,18 @@ pub(crate) async fn transactions(
     page: Page,
 ) -> Result<Listed<WalletTransaction>, DbError> {
     let sql = "SELECT body FROM meter_wallet_transaction WHERE tenant = $1 AND wallet = $2 AND ($3 = '' OR kind = $3) \
-               AND ($4 = '' OR status = $4) ORDER BY created_at DESC, id DESC LIMIT $5 OFFSET $6";
+               AND ($4 = '' OR status = $4) \
+               AND ($5 = '' OR (CASE WHEN kind IN ('purchased', 'granted') THEN 'in' ELSE 'out' END) = $5) \
+               ORDER BY created_at DESC, id DESC LIMIT $6 OFFSET $7";
     let counted = "SELECT COUNT(*) FROM meter_wallet_transaction WHERE tenant = $1 AND wallet = $2 AND ($3 = '' OR kind = $3) \
-                   AND ($4 = '' OR status = $4)";
+                   AND ($4 = '' OR status = $4) \
+                   AND ($5 = '' OR (CASE WHEN kind IN ('purchased', 'granted') THEN 'in' ELSE 'out' END) = $5)";
     let values = params![
         tenant,
         wallet,
         filter.kind.map_or("", MovementKind::as_str),
-        filter.status.map_or("", crate::model::wallets::MovementStatus::as_str)
+        filter.status.map_or("", crate::model::wallets::MovementStatus::as_str),
+        filter.inbound.map_or("", |inbound| if inbound { "in" } else { "out" })
     ];
     listed(db, sql, counted, values, page, read_transaction).await
 }
@@ -265,6 +283,12 @@ pub(crate) async fn uses(db: &Db, tenant: &TenantId, id: WalletTransactionId) ->
                ORDER BY transaction_id, lot";
     let rows = db.query(sql, params![tenant, id]).await?;
     rows.iter().map(|row| Ok(CreditUse { transaction: row.parse(0)?, lot: row.parse(1)?, amount: Micros::new(row.int(2)?) })).collect()
+}
+
+/// What is left of what a movement brought in.
+pub(crate) async fn left_of(db: &Db, tenant: &TenantId, lot: WalletTransactionId) -> Result<Micros, DbError> {
+    let sql = "SELECT left_over FROM meter_credit_lot WHERE tenant = $1 AND id = $2";
+    db.query_optional(sql, params![tenant, lot]).await?.map_or(Ok(Micros::ZERO), |row| row.int(0).map(Micros::new))
 }
 
 /// Sum of one side of the ledger.

@@ -4,7 +4,7 @@
 use creto_db::Sealed;
 use creto_kernel::{Micros, NhiId, Timestamp};
 
-use super::{Asked, Wallets, transaction_of};
+use super::{Asked, Wallets, told, transaction_of};
 use crate::catalog::{boxed, canonical_text, commit, event_leaf};
 use crate::core::credits::{self, Balance};
 use crate::core::period;
@@ -76,7 +76,7 @@ impl Wallets {
                 let from = format!("wallet:{}", record.id);
                 writes.extend(store::post(tenant, &it, record.wallet.currency.as_str(), &from, "expired", now));
                 let leaf = event_leaf(&*self.clock, by, "metering.expire_credits", &from)?.fact("expired", lot.left);
-                match commit(&self.db, Sealed::new(leaf).steps(boxed(writes))).await {
+                match commit(&self.db, told(tenant, &[it], Sealed::new(leaf).steps(boxed(writes)))).await {
                     Ok(()) => expired += 1,
                     Err(MeteringError::Conflict { code, .. }) if code == CHANGED || code == store::ONCE => {}
                     Err(error) => return Err(error),
@@ -166,7 +166,7 @@ impl Wallets {
         for it in &made {
             leaf = leaf.fact(it.kind.as_str(), it.amount);
         }
-        match commit(&self.db, Sealed::new(leaf).steps(boxed(writes))).await {
+        match commit(&self.db, told(by.tenant(), &made, Sealed::new(leaf).steps(boxed(writes)))).await {
             Ok(()) => Ok(made),
             // Somebody else filled it up.
             Err(MeteringError::Conflict { code, .. }) if code == CHANGED || code == store::ONCE => Ok(Vec::new()),

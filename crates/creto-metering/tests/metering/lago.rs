@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use creto_db::testkit::each_engine;
+use creto_enablement_common::PublicUrl;
 use creto_enablement_common::http::{Caller, Endpoints};
 use creto_kernel::Clock as _;
 use creto_metering::lago::{Lago, endpoints};
@@ -66,7 +67,7 @@ async fn lagos_pages_of_subscriptions_events_and_billed_periods_are_alike_on_eve
         let catalog = Catalog::new(db.clone(), clock.clone());
         let wallets = Wallets::new(db.clone(), clock.clone(), catalog.clone());
         let billing = Billing::new(db, clock.clone(), catalog.clone(), wallets.clone(), Arc::new(meter.clone()));
-        let lago = Lago::new(catalog.clone(), meter.clone(), wallets, billing.clone());
+        let lago = Lago::new(catalog.clone(), meter.clone(), wallets, billing.clone(), PublicUrl::default());
         let owner = Client::of(&lago, human("default", "olga", Roles::OPERATOR_AND_APPROVER));
         let agent = Client::of(&lago, Principal::in_sandbox(chain.clone()));
 

@@ -103,7 +103,7 @@ async fn credits_come_in_are_drawn_in_order_and_every_movement_balances() {
         let too_much = purse.moved(id, json!({ "voided_credits": "20.01" })).await.unwrap_err();
         assert_eq!(too_much.code().as_str(), "metering.insufficient_credits", "{too_much}");
         assert_eq!(purse.balance(id).await, 20 * UNIT);
-        let of_kind = MovementFilter { kind: Some(MovementKind::Granted), status: None };
+        let of_kind = MovementFilter { kind: Some(MovementKind::Granted), status: None, inbound: None };
         assert_eq!(purse.wallets.transactions(&tenant, id, of_kind, Page::default()).await.unwrap().total, 3);
     })
     .await;
