@@ -48,6 +48,8 @@ pub(crate) const ALREADY_OWNED: ErrorCode = ErrorCode::new("app.already_owned");
 const SERVER_NAME: &str = "creto";
 /// Beside the log: whose signatures on it to trust.
 pub(crate) const LOG_KEYS: &str = "log-keys.json";
+/// How long a stop waits for leases of quotas to be given back.
+const GIVE_BACK_TIME: Duration = Duration::from_secs(5);
 /// How long the operator key of the data directory lives; a start after its end makes a new one.
 const ADMIN_KEY_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -323,9 +325,11 @@ impl House {
             // Its lease runs out by itself.
             tracing::warn!(%error, "other servers are not told of this one's end");
         }
-        if let Err(error) = self.quotas.close().await {
-            // What is not given back stays counted.
-            tracing::warn!(%error, "leases of quotas are not given back");
+        // What is not given back in time stays counted.
+        match tokio::time::timeout(GIVE_BACK_TIME, self.quotas.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "leases of quotas are not given back"),
+            Err(_) => tracing::warn!("not all leases of quotas are given back"),
         }
         Ok(self.sequencer.flush().await?)
     }

@@ -21,6 +21,8 @@ use crate::store::quotas::{self as store, Kept};
 
 /// A lease that nobody used for so long is given back.
 const IDLE: Duration = Duration::from_secs(10);
+/// Most counters whose leases are given back in one go: whoever acts meanwhile waits for these writes.
+const RETURNED_MAX: usize = 128;
 /// How often a count is tried to be changed when somebody else was faster.
 const TRIES_MAX: u32 = 16;
 /// Most subjects of one quota that are shown.
@@ -188,10 +190,14 @@ impl QuotaEnforcer {
             self.drain_pool(&counter, now).await;
             self.return_surplus(&counter, now, true).await?;
         }
-        for counter in self.0.counters.all() {
-            self.return_surplus(&counter, now, false).await?;
-            if counter.untold() {
-                self.tell_untold(&counter, now).await?;
+        let (counters, mut returned) = (self.0.counters.all(), 0);
+        for counter in counters.iter().filter(|counter| counter.untold()) {
+            self.tell_untold(counter, now).await?;
+        }
+        for counter in &counters {
+            returned += usize::from(self.return_surplus(counter, now, false).await?);
+            if returned >= RETURNED_MAX {
+                break;
             }
         }
         self.0.counters.sweep(now);
@@ -219,10 +225,11 @@ impl QuotaEnforcer {
         }
     }
 
-    async fn return_surplus(&self, counter: &Counter, now: Timestamp, ends: bool) -> Result<(), MeteringError> {
+    /// Whether there was anything to give back.
+    async fn return_surplus(&self, counter: &Counter, now: Timestamp, ends: bool) -> Result<bool, MeteringError> {
         let back = counter.surplus(now, IDLE, ends);
         if back.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let db = &self.0.options.db;
         for _ in 0..TRIES_MAX {
@@ -234,16 +241,16 @@ impl QuotaEnforcer {
                 }
             };
             if seen == 0 {
-                return Ok(());
+                return Ok(true);
             }
             back.iter().for_each(|(start, amount)| tally.give_back(*start, *amount));
             // Whether a write that failed happened after all, nobody knows: then it is not given back a second time.
             if store::set_tally(db, counter.key(), seen, &tally).await? {
-                return Ok(());
+                return Ok(true);
             }
         }
         counter.keep_back(back);
-        Ok(())
+        Ok(true)
     }
 
     async fn tell_untold(&self, counter: &Counter, now: Timestamp) -> Result<(), MeteringError> {
