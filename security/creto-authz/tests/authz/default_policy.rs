@@ -89,7 +89,7 @@ async fn an_agent_may_ask_a_human_and_never_answer_for_one() {
         ("oversight.approve", "request:1"),
         ("policy.publish", "policy:default"),
         ("identity.create", "agent:x"),
-        ("metering.budget", "budget:x"),
+        ("metering.set_ceiling", "account:x"),
         ("audit.read", "log:default"),
         ("payments.transfer", "tool:bank"),
     ] {
