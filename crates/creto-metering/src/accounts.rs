@@ -117,7 +117,7 @@ impl Accounts {
             // What is beyond any price is refused before it can undo what it belongs to.
             self.line_cost(tenant, line).await?;
             let event = event_of(chain, admission, place, line, now)?;
-            match view.as_deref().filter(|view| view.metrics.contains_key(&line.code)) {
+            match view.as_ref().filter(|view| view.metrics.contains_key(&line.code)) {
                 Some(view) => drafting.plan(tenant, place, event, source, view)?,
                 None => drafting.house(tenant, place, event, source, &self.metric(tenant, &line.code).await?)?,
             }

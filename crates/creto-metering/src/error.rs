@@ -104,6 +104,14 @@ pub enum MeteringError {
         /// The plan.
         plan: String,
     },
+    /// Nothing can price the event yet; it is kept aside, and not recorded.
+    #[error("the event `{transaction}` is kept aside and not recorded: {why}")]
+    Quarantined {
+        /// The identifier.
+        transaction: String,
+        /// Why it cannot be recorded.
+        why: Box<MeteringError>,
+    },
     /// The caller may not report for the subscription.
     #[error("nobody on the chain may report for subscription `{subscription}`")]
     NotReporter {
@@ -159,6 +167,7 @@ impl Coded for MeteringError {
             Self::UnknownSubscription(_) => ErrorCode::new("metering.unknown_subscription"),
             Self::NotCharged { .. } => ErrorCode::new("metering.not_charged"),
             Self::NotReporter { .. } => ErrorCode::new("metering.not_reporter"),
+            Self::Quarantined { .. } => ErrorCode::new("metering.quarantined"),
             Self::Unpriced(_) => ErrorCode::new("metering.unpriced"),
             Self::Undone => ErrorCode::new("metering.undone"),
             Self::UnknownEvent(_) => ErrorCode::new("metering.unknown_event"),
@@ -188,6 +197,7 @@ impl Coded for MeteringError {
             Self::UnknownSubscription(_) | Self::UnknownEvent(_) | Self::NotCharged { .. } => Kind::NotFound,
             Self::NotReporter { .. } => Kind::Denied,
             Self::NotRunning { .. } => Kind::Invalid,
+            Self::Quarantined { why, .. } => why.kind(),
             Self::Unpriced(_) => Kind::Invalid,
             Self::Undone | Self::AlreadyCancelled(_) => Kind::Conflict,
             Self::Refused(refusal) => refusal.kind(),
@@ -201,6 +211,9 @@ impl Coded for MeteringError {
             Self::UnknownMetric(code) => Some(format!("define it with `PUT /v1/metering/metrics/{code}`")),
             Self::UnknownSubscription(name) | Self::NotReporter { subscription: name } => {
                 Some(format!("an operator says who may report for it: `PUT /v1/metering/reporters/{name}`"))
+            }
+            Self::Quarantined { .. } => {
+                Some("an operator replays it once it can be priced: `POST /v1/metering/quarantine/replay`".to_owned())
             }
             Self::NoPaymentProvider => Some("say what became of the payment with `payment_status` of the invoice".to_owned()),
             Self::Refused(refusal) => refusal.hint(),

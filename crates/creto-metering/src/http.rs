@@ -5,6 +5,7 @@ mod body;
 pub mod catalog;
 mod events;
 pub mod preview;
+mod quarantine;
 pub mod quotas;
 pub mod wallets;
 
@@ -27,6 +28,7 @@ use crate::service::{Meter, MetricUsage};
 pub fn endpoints(meter: &Meter) -> Vec<Endpoint> {
     let state = || meter.clone();
     let mut all = events::endpoints(meter);
+    all.extend(quarantine::endpoints(meter));
     all.extend([
         Endpoint::new(
             Method::GET,

@@ -42,12 +42,15 @@ pub use preview::{PREVIEW_EVENTS_MAX, Preview, PreviewInput};
 #[cfg(feature = "redis")]
 pub use quotas::RedisPools;
 pub use quotas::{Pool, PoolError, Pools, QuotaEnforcer, QuotaOptions, QuotaState, Reservation, SubjectState};
-pub use service::{Answered, Cancelled, CurrentUsage, EventProof, Meter, MetricUsage, Outcome, Receipt, RecordedEvent, Taking, UsageLine};
+pub use service::{
+    Answered, Cancelled, CurrentUsage, EventProof, Meter, MetricUsage, Outcome, Receipt, RecordedEvent, Replayed, Taking, UsageLine,
+};
 pub use store::MIGRATIONS;
 pub use store::billing::{BILLING_MIGRATIONS, FeeFilter, InvoiceFilter, NoteFilter};
 pub use store::catalog::CATALOG_MIGRATIONS;
 pub use store::events::MIGRATIONS as EVENTS_MIGRATIONS;
 pub use store::lago::LAGO_MIGRATIONS;
+pub use store::quarantine::QUARANTINE_MIGRATIONS;
 pub use store::quotas::QUOTA_MIGRATIONS;
 pub use store::subscriptions::SubscriptionFilter;
 pub use store::wallets::{MovementFilter, WALLET_MIGRATIONS};

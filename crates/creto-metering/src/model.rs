@@ -15,6 +15,7 @@ pub mod overrides;
 pub mod page;
 pub mod plan;
 pub mod price;
+pub mod quarantine;
 pub mod quota;
 pub mod source;
 pub mod subscription;

@@ -5,6 +5,7 @@ mod counting;
 mod current;
 pub(crate) mod drafting;
 mod ingest;
+mod quarantine;
 mod reading;
 mod replay;
 mod reporters;
@@ -29,6 +30,7 @@ use crate::store;
 pub use cancel::Cancelled;
 pub use current::{CurrentUsage, UsageLine};
 pub use ingest::{Answered, Outcome, Receipt, Taking};
+pub use quarantine::Replayed;
 pub use reading::{EventProof, RecordedEvent};
 pub use usage::MetricUsage;
 

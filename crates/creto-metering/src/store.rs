@@ -8,6 +8,7 @@ pub(crate) mod events;
 pub(crate) mod lago;
 pub(crate) mod ledger;
 mod paging;
+pub(crate) mod quarantine;
 pub(crate) mod quotas;
 pub(crate) mod recording;
 pub(crate) mod reporters;

@@ -36,6 +36,8 @@ mod limits;
 mod preview;
 #[path = "metering/props.rs"]
 mod props;
+#[path = "metering/quarantine.rs"]
+mod quarantine;
 #[path = "metering/quota_contention.rs"]
 mod quota_contention;
 #[cfg(feature = "redis")]

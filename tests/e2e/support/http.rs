@@ -27,6 +27,7 @@ pub(crate) struct Client {
     place: Place,
     host: String,
     headers: Vec<(String, String)>,
+    silence_max: Duration,
 }
 
 /// A whole answer.
@@ -56,7 +57,12 @@ enum Framing {
 
 impl Client {
     pub(crate) fn new(place: Place) -> Self {
-        Self { place, host: "localhost".to_owned(), headers: Vec::new() }
+        Self { place, host: "localhost".to_owned(), headers: Vec::new(), silence_max: SILENCE_MAX }
+    }
+
+    /// The same way, for what may take longer.
+    pub(crate) fn patient(&self, silence_max: Duration) -> Self {
+        Self { silence_max, ..self.clone() }
     }
 
     /// The same way with one more header.
@@ -116,12 +122,12 @@ impl Client {
         let mut wire: Box<dyn Wire> = match &self.place {
             Place::Tcp(address) => {
                 let stream = TcpStream::connect(address)?;
-                stream.set_read_timeout(Some(SILENCE_MAX))?;
+                stream.set_read_timeout(Some(self.silence_max))?;
                 Box::new(stream)
             }
             Place::Unix(path) => {
                 let stream = UnixStream::connect(path)?;
-                stream.set_read_timeout(Some(SILENCE_MAX))?;
+                stream.set_read_timeout(Some(self.silence_max))?;
                 Box::new(stream)
             }
         };

@@ -73,7 +73,7 @@ pub struct Share {
 #[derive(Clone, Debug)]
 pub struct Drafted {
     /// The event.
-    pub event: Event,
+    pub event: Arc<Event>,
     /// Its key in the index of used identifiers.
     pub key: Digest,
     /// Whom it is booked to, by place.

@@ -29,10 +29,23 @@ impl Bound<'_> {
     #[must_use]
     pub fn admits(&self, chain: &VerifiedChain) -> bool {
         let root = chain.root().name();
-        if self.subscription == root || self.customer == Some(root) {
-            return true;
-        }
-        let listed = |name: &str| self.reporters.iter().any(|reporter| reporter == name);
-        listed(ANYBODY) || chain.hops().iter().any(|hop| listed(&name_of(&hop.identity)))
+        self.is_own(root) || self.lists(ANYBODY) || chain.hops().iter().any(|hop| self.lists(&name_of(&hop.identity)))
+    }
+
+    /// The same of a chain that was verified before: its identities, the root first.
+    #[must_use]
+    pub fn admits_path<'a>(&self, path: impl IntoIterator<Item = &'a NhiId>) -> bool {
+        let mut path = path.into_iter().peekable();
+        path.peek().is_some_and(|root| self.is_own(root.name()))
+            || self.lists(ANYBODY)
+            || path.any(|identity| self.lists(&name_of(identity)))
+    }
+
+    fn is_own(&self, root: &str) -> bool {
+        self.subscription == root || self.customer == Some(root)
+    }
+
+    fn lists(&self, name: &str) -> bool {
+        self.reporters.iter().any(|reporter| reporter == name)
     }
 }

@@ -96,7 +96,7 @@ pub(super) fn endpoints(meter: &Meter) -> Vec<Endpoint> {
 struct EventAnswer {
     /// The sender's identifier, where it was read.
     transaction_id: Option<String>,
-    /// `recorded`, `duplicate` or `refused`.
+    /// `recorded`, `duplicate`, `quarantined` or `refused`.
     status: &'static str,
     /// What it cost.
     #[schema(value_type = Option<String>)]
@@ -121,6 +121,8 @@ struct BatchReceipt {
     recorded: u64,
     /// How many were recorded before.
     duplicates: u64,
+    /// How many are kept aside, and not recorded.
+    quarantined: u64,
     /// How many are not recorded.
     refused: u64,
     /// What the new ones cost.
@@ -198,6 +200,7 @@ impl BatchReceipt {
             root: answered.root,
             recorded: 0,
             duplicates: 0,
+            quarantined: 0,
             refused: 0,
             cost: Micros::ZERO,
             events: Vec::with_capacity(answered.events.len()),
@@ -213,6 +216,10 @@ impl BatchReceipt {
                 Outcome::Duplicate { cost, .. } => {
                     receipt.duplicates += 1;
                     answer("duplicate", Some(cost))
+                }
+                Outcome::Quarantined(why) => {
+                    receipt.quarantined += 1;
+                    refused(answer("quarantined", None), &why)
                 }
                 Outcome::Refused(error) => {
                     receipt.refused += 1;

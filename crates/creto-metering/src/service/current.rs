@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::Meter;
 use super::drafting::{Dims, charge_period, plan_terms};
 use crate::catalog::SubscriptionView;
-use crate::core::charging::{ChargingError, Tally};
+use crate::core::charging::{ChargingError, Tally, Terms};
 use crate::core::exact::Exact;
 use crate::core::fee;
 use crate::core::matching::Group;
@@ -96,11 +96,14 @@ impl Meter {
             charges: Vec::with_capacity(rows.len()),
         };
         let subunits = view.currency.subunits();
+        // One for each charge and filter, however many groups it has.
+        let mut known: BTreeMap<(String, Option<usize>), Terms> = BTreeMap::new();
         for ((charge, dims), (tally, posted)) in rows {
             let Some(charge) = view.plan.charge(&charge) else { continue };
             let Some(metric) = view.metrics.get(&charge.billable_metric_code) else { continue };
             let kept = Dims::parse(&dims)?;
-            let terms = plan_terms(&view, metric, charge, kept.filter, period);
+            let terms =
+                known.entry((charge.code.clone(), kept.filter)).or_insert_with(|| plan_terms(&view, metric, charge, kept.filter, period));
             let before = carried.get(&(charge.code.clone(), dims));
             let failed = |e: ChargingError| MeteringError::Unpriced(e.to_string());
             let units = terms.units(&tally, before).map_err(failed)?;

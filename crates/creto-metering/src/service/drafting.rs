@@ -39,6 +39,15 @@ pub(crate) struct Drafting {
     known_slots: HashMap<SlotKey, usize>,
     known_levels: HashMap<(String, String, String), usize>,
     known_sources: HashMap<Digest, Vec<usize>>,
+    periods: HashMap<(usize, Day), (Arc<SubscriptionView>, Arc<Of>)>,
+}
+
+/// A billing period of a subscription.
+#[derive(Debug)]
+struct Of {
+    subscription: String,
+    from: i64,
+    period: Period,
 }
 
 impl Drafting {
@@ -70,10 +79,11 @@ impl Drafting {
         &mut self,
         tenant: &TenantId,
         place: usize,
-        event: Event,
+        event: impl Into<Arc<Event>>,
         source: usize,
         metric: &Metric,
     ) -> Result<(), MeteringError> {
+        let event = event.into();
         if metric.aggregation == Aggregation::Sum {
             // Negative usage would make later usage free.
             event.decimal(&metric.field)?;
@@ -105,17 +115,19 @@ impl Drafting {
         &mut self,
         tenant: &TenantId,
         place: usize,
-        event: Event,
+        event: impl Into<Arc<Event>>,
         source: usize,
-        view: &SubscriptionView,
+        view: &Arc<SubscriptionView>,
     ) -> Result<(), MeteringError> {
+        let event = event.into();
         let Some(metric) = view.metrics.get(&event.code) else {
-            return Err(MeteringError::NotCharged { code: event.code, plan: view.plan.code.clone() });
+            return Err(MeteringError::NotCharged { code: event.code.clone(), plan: view.plan.code.clone() });
         };
         let day = view.zone.day(event.occurred_at);
         let scope = EventScope { code: &event.code, at: event.occurred_at, properties: &event.fields };
         // One that the metric's condition leaves out is kept, and counts nowhere.
         let counts = reading::counts(metric, scope).map_err(unreadable)?;
+        let of = self.period(view, day, event.occurred_at);
         let mut shares = Vec::new();
         for charge in view.plan.charges.iter().filter(|charge| counts && charge.billable_metric_code == event.code) {
             let filter = matching::filter(metric, charge, &event.fields);
@@ -123,15 +135,26 @@ impl Drafting {
             let group = matching::group(&pricing.pricing_group_keys, &event.fields);
             let shown = matching::group(&pricing.presentation_group_keys, &event.fields);
             let priced = Dims { filter, group: group.clone(), shown: Group::new() };
-            let slot = self.plan_slot(view, metric, charge, &priced, event.occurred_at)?;
+            let slot = self.plan_slot(view, metric, charge, &priced, &of)?;
             shares.push(self.share(slot, day, &event)?);
             if !shown.is_empty() {
-                let slot = self.plan_slot(view, metric, charge, &Dims { filter, group, shown }, event.occurred_at)?;
+                let slot = self.plan_slot(view, metric, charge, &Dims { filter, group, shown }, &of)?;
                 shares.push(self.share(slot, day, &event)?);
             }
         }
         self.push(tenant, place, Drafted { key: Digest::of(b""), event, source, shares, terms: None, seq: None });
         Ok(())
+    }
+
+    /// The period of a day of a subscription: calendars are asked once for each.
+    fn period(&mut self, view: &Arc<SubscriptionView>, day: Day, at: Timestamp) -> Arc<Of> {
+        let known = self.periods.entry((Arc::as_ptr(view) as usize, day)).or_insert_with(|| {
+            let period = charge_period(view, at);
+            let of = Of { subscription: view.subscription.id.to_string(), from: period.from(&view.zone).as_micros(), period };
+            // The view stays as long as its address says something here.
+            (Arc::clone(view), Arc::new(of))
+        });
+        Arc::clone(&known.1)
     }
 
     fn plan_slot(
@@ -140,18 +163,12 @@ impl Drafting {
         metric: &BillableMetric,
         charge: &Charge,
         dims: &Dims,
-        at: Timestamp,
+        of: &Of,
     ) -> Result<usize, MeteringError> {
-        let period = charge_period(view, at);
-        let key = SlotKey {
-            subscription: view.subscription.id.to_string(),
-            period: period.from(&view.zone).as_micros(),
-            charge: charge.code.clone(),
-            dims: dims.text()?,
-        };
+        let key = SlotKey { subscription: of.subscription.clone(), period: of.from, charge: charge.code.clone(), dims: dims.text()? };
         Ok(match self.known_slots.get(&key) {
             Some(slot) => *slot,
-            None => self.slot(key, plan_terms(view, metric, charge, dims.filter, period), dims.shown.is_empty()),
+            None => self.slot(key, plan_terms(view, metric, charge, dims.filter, of.period), dims.shown.is_empty()),
         })
     }
 
@@ -187,10 +204,10 @@ impl Drafting {
     /// By subscription, metric and UTC day, otherwise as sent: events of one aggregate get neighbouring places.
     pub(crate) fn sort(&mut self) {
         let mut both: Vec<(usize, Drafted)> = self.places.drain(..).zip(self.events.drain(..)).collect();
-        let day = |drafted: &Drafted| crate::store::events::utc_day(drafted.event.occurred_at);
+        let day = |event: &Event| crate::store::events::utc_day(event.occurred_at);
         both.sort_by(|(_, a), (_, b)| {
-            let order = |drafted: &Drafted| (drafted.event.subscription.clone(), drafted.event.code.clone());
-            order(a).cmp(&order(b)).then(day(a).cmp(&day(b)))
+            let (a, b) = (&a.event, &b.event);
+            a.subscription.cmp(&b.subscription).then_with(|| a.code.cmp(&b.code)).then_with(|| day(a).cmp(&day(b)))
         });
         (self.places, self.events) = both.into_iter().unzip();
     }

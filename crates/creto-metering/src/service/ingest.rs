@@ -1,6 +1,7 @@
 //! Events in: checked, attributed, drafted, committed at once, answered one by one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use creto_db::{DbError, Deciding, Step};
@@ -16,6 +17,7 @@ use utoipa::ToSchema;
 use super::Meter;
 use super::counting::Counting;
 use super::drafting::Drafting;
+use super::quarantine::{self, Aside};
 use crate::catalog::{CatalogReader, SubscriptionView};
 use crate::core::aggregate::Value as Reported;
 use crate::core::batch_tree;
@@ -32,7 +34,7 @@ use crate::store::{events, reporters};
 /// How long events wait for a human, where policy asks one.
 const APPROVAL_WAIT: Duration = Duration::from_secs(600);
 /// How often a draft is made again because the catalog changed meanwhile.
-const DRAFTS_MAX: u32 = 8;
+pub(super) const DRAFTS_MAX: u32 = 8;
 
 /// How a request of events is taken.
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,6 +64,8 @@ pub enum Outcome {
         /// The admission that recorded it.
         admission: AdmissionId,
     },
+    /// It is not recorded, and kept aside until somebody replays or discards it; why.
+    Quarantined(MeteringError),
     /// It is not recorded.
     Refused(MeteringError),
 }
@@ -116,12 +120,14 @@ impl Meter {
         inputs: Vec<Result<EventInput, MeteringError>>,
     ) -> Result<Answered, MeteringError> {
         let acting = acting.into();
+        let now = self.clock.now();
+        let sent: Vec<Sent> = inputs.into_iter().map(|input| Sent::read(input, now)).collect();
         for _ in 0..DRAFTS_MAX {
-            let mut intake = Intake::new(self, acting, taking, &inputs).await?;
+            let mut intake = Intake::new(self, acting, taking, now, &sent);
             if let Some(answered) = intake.whole_retry().await? {
                 return Ok(answered);
             }
-            intake.draft(&inputs).await?;
+            intake.draft().await?;
             match intake.commit(None).await {
                 Err(MeteringError::Refused(refusal)) if refusal.code() == recording::CATALOG_CHANGED => {}
                 outcome => return outcome,
@@ -139,12 +145,13 @@ impl Meter {
         (by, subscription, transaction_id): (NhiId, String, String),
     ) -> Result<Receipt, MeteringError> {
         let acting = acting.into();
-        let inputs = vec![Ok(input)];
+        let now = self.clock.now();
+        let sent = [Sent::read(Ok(input), now)];
         for _ in 0..DRAFTS_MAX {
             let given = GivenBack::default();
             let cancelled = self.cancelling(&by, &subscription, &transaction_id, given.clone()).await?;
-            let mut intake = Intake::new(self, acting, taking, &inputs).await?;
-            intake.draft(&inputs).await?;
+            let mut intake = Intake::new(self, acting, taking, now, &sent);
+            intake.draft().await?;
             match intake.commit(Some((cancelled, given))).await {
                 Err(MeteringError::Refused(refusal)) if refusal.code() == recording::CATALOG_CHANGED => {}
                 Err(MeteringError::Refused(refusal)) if refusal.code() == cancelling::CANCELLED => {
@@ -162,7 +169,7 @@ fn receipt(mut answered: Answered) -> Result<Receipt, MeteringError> {
     let lost = || MeteringError::Db(DbError::Unavailable("nothing was answered".to_owned()));
     let (transaction_id, outcome) = answered.events.pop().ok_or_else(lost)?;
     let receipt = |admission: AdmissionId, cost, duplicate| Receipt {
-        transaction_id: transaction_id.unwrap_or_default(),
+        transaction_id: transaction_id.clone().unwrap_or_default(),
         admission: admission.to_string(),
         cost,
         duplicate,
@@ -170,7 +177,30 @@ fn receipt(mut answered: Answered) -> Result<Receipt, MeteringError> {
     match outcome {
         Outcome::Recorded { cost, .. } => Ok(receipt(answered.admission.ok_or_else(lost)?, cost, false)),
         Outcome::Duplicate { cost, admission, .. } => Ok(receipt(admission, cost, true)),
+        Outcome::Quarantined(why) => {
+            Err(MeteringError::Quarantined { transaction: transaction_id.unwrap_or_default(), why: Box::new(why) })
+        }
         Outcome::Refused(error) => Err(error),
+    }
+}
+
+/// One event as it was sent, read once.
+struct Sent {
+    id: Option<String>,
+    token: Option<String>,
+    event: Result<Arc<Event>, MeteringError>,
+}
+
+impl Sent {
+    fn read(input: Result<EventInput, MeteringError>, now: Timestamp) -> Self {
+        match input {
+            Err(error) => Self { id: None, token: None, event: Err(error) },
+            Ok(mut input) => Self {
+                id: Some(input.transaction_id.clone()),
+                token: input.chain.take(),
+                event: input.parse(now).and_then(check_foreign).map(Arc::new),
+            },
+        }
     }
 }
 
@@ -181,47 +211,21 @@ struct Intake<'a> {
     taking: Taking,
     now: Timestamp,
     epoch: i64,
+    sent: &'a [Sent],
     outcomes: Vec<Option<Outcome>>,
-    ids: Vec<Option<String>>,
-    parsed: Vec<Option<Event>>,
-    digests: Vec<Option<Digest>>,
     drafting: Drafting,
     counting: Counting,
 }
 
 impl<'a> Intake<'a> {
-    async fn new(
-        meter: &'a Meter,
-        acting: Acting<'a>,
-        taking: Taking,
-        inputs: &[Result<EventInput, MeteringError>],
-    ) -> Result<Self, MeteringError> {
-        let now = meter.clock.now();
-        let mut intake = Self {
-            meter,
-            acting,
-            taking,
-            now,
-            epoch: 0,
-            outcomes: Vec::with_capacity(inputs.len()),
-            ids: Vec::with_capacity(inputs.len()),
-            parsed: Vec::with_capacity(inputs.len()),
-            digests: Vec::with_capacity(inputs.len()),
-            drafting: Drafting::default(),
-            counting: Counting::default(),
-        };
-        for input in inputs {
-            intake.ids.push(input.as_ref().ok().map(|input| input.transaction_id.clone()));
-            let event = input.as_ref().map_err(Clone::clone).and_then(|input| input.clone().parse(now)).and_then(check_foreign);
-            let (event, outcome) = match event {
-                Ok(event) => (Some(event), None),
-                Err(error) => (None, Some(Outcome::Refused(error))),
-            };
-            intake.digests.push(event.as_ref().map(|event| event.digest));
-            intake.parsed.push(event);
-            intake.outcomes.push(outcome);
-        }
-        Ok(intake)
+    fn new(meter: &'a Meter, acting: Acting<'a>, taking: Taking, now: Timestamp, sent: &'a [Sent]) -> Self {
+        let outcomes = sent.iter().map(|sent| sent.event.as_ref().err().map(|error| Outcome::Refused(error.clone()))).collect();
+        Self { meter, acting, taking, now, epoch: 0, sent, outcomes, drafting: Drafting::default(), counting: Counting::default() }
+    }
+
+    /// The identifier of an event, where it was read.
+    fn id(&self, at: usize) -> Option<String> {
+        self.sent.get(at).and_then(|sent| sent.id.clone())
     }
 
     fn tenant(&self) -> &'a TenantId {
@@ -231,7 +235,8 @@ impl<'a> Intake<'a> {
     /// A request that was recorded before as a whole is answered without asking anybody. Only where its first and its last event are
     /// known the others are looked up: the usual request is new.
     async fn whole_retry(&mut self) -> Result<Option<Answered>, MeteringError> {
-        let known: Vec<(usize, &Event)> = self.parsed.iter().enumerate().filter_map(|(at, event)| Some((at, event.as_ref()?))).collect();
+        let known: Vec<(usize, &Event)> =
+            self.sent.iter().enumerate().filter_map(|(at, sent)| Some((at, sent.event.as_deref().ok()?))).collect();
         let (Some((_, first)), Some((_, last))) = (known.first(), known.last()) else { return Ok(Some(self.answer(None))) };
         let tenant = self.tenant();
         for event in [first, last] {
@@ -265,9 +270,9 @@ impl<'a> Intake<'a> {
         let lost = || MeteringError::Db(DbError::Corrupt(format!("the event at place {seq} has no batch")));
         let batch = events::batch_of(db, tenant, seq).await?.ok_or_else(lost)?;
         let recorded = batch.digest(seq).ok_or_else(lost)?;
-        let sent = self.digests.get(at).copied().flatten().ok_or_else(lost)?;
+        let sent = self.sent.get(at).and_then(|sent| sent.event.as_ref().ok()).map(|event| event.digest).ok_or_else(lost)?;
         if recorded != sent {
-            let transaction = self.ids.get(at).cloned().flatten().unwrap_or_default();
+            let transaction = self.id(at).unwrap_or_default();
             return Ok(Outcome::Refused(MeteringError::DuplicateConflict { transaction, recorded, sent }));
         }
         // What was erased cost something all the same, and nobody can say what any more.
@@ -276,30 +281,47 @@ impl<'a> Intake<'a> {
     }
 
     /// Finds for each event whom it is booked to, whether they may report it, and what it counts in.
-    async fn draft(&mut self, inputs: &[Result<EventInput, MeteringError>]) -> Result<(), MeteringError> {
+    async fn draft(&mut self) -> Result<(), MeteringError> {
         let reader = self.meter.accounts.reader(self.tenant()).await?;
         self.epoch = reader.epoch();
         let mut allowed = Allowed::default();
         let caller = self.source(self.acting.chain, Attribution::Caller);
         let mut metrics: HashMap<String, Result<Metric, MeteringError>> = HashMap::new();
-        for (at, input) in inputs.iter().enumerate() {
-            let Some(event) = self.parsed.get_mut(at).and_then(Option::take) else { continue };
-            let token = input.as_ref().ok().and_then(|input| input.chain.as_deref());
+        let mut aside = Vec::new();
+        for (at, sent) in self.sent.iter().enumerate() {
+            let Ok(event) = &sent.event else { continue };
+            let token = sent.token.as_deref();
             let drafted = self.draft_one(at, event, (token, caller), &reader, &mut allowed, &mut metrics).await;
             match drafted {
                 Ok(()) => {}
                 Err(error @ MeteringError::Db(_)) => return Err(error),
+                Err(why) if quarantine::is_for(&why) && !self.taking.all_or_none => match self.aside(at, event, token, why) {
+                    Ok(kept) => aside.push(kept),
+                    Err(error) => self.settle(at, Outcome::Refused(error)),
+                },
                 Err(error) => self.settle(at, Outcome::Refused(error)),
             }
+        }
+        for (at, outcome) in self.meter.keep_aside(self.acting, aside, self.now).await? {
+            self.settle(at, outcome);
         }
         self.drafting.sort();
         Ok(())
     }
 
+    /// An event that may be kept, with whom it would be booked to.
+    fn aside(&self, place: usize, event: &Arc<Event>, token: Option<&str>, why: MeteringError) -> Result<Aside, MeteringError> {
+        let source = match token {
+            Some(token) => Source::of(&self.verified(token)?, Attribution::Token),
+            None => Source::of(self.acting.chain, Attribution::Caller),
+        };
+        Ok(Aside { place, event: Arc::clone(event), source, why })
+    }
+
     async fn draft_one(
         &mut self,
         at: usize,
-        event: Event,
+        event: &Arc<Event>,
         (token, caller): (Option<&str>, usize),
         reader: &CatalogReader,
         allowed: &mut Allowed,
@@ -310,24 +332,24 @@ impl<'a> Intake<'a> {
         let booked = chain.as_ref().unwrap_or(self.acting.chain);
         let view = reader.subscription(&event.subscription, event.occurred_at).await?;
         if view.is_none() && !reader.history(&event.subscription).await?.is_empty() {
-            return Err(MeteringError::NotRunning { subscription: event.subscription, at: event.occurred_at });
+            return Err(MeteringError::NotRunning { subscription: event.subscription.clone(), at: event.occurred_at });
         }
-        allowed.check(self, &event, booked, view.as_deref()).await?;
+        allowed.check(self, event, booked, view.as_deref()).await?;
         let source = match &chain {
             Some(chain) => self.source(chain, Attribution::Token),
             None => caller,
         };
         if let Some(view) = view {
-            return self.drafting.plan(tenant, at, event, source, &view);
+            return self.drafting.plan(tenant, at, Arc::clone(event), source, &view);
         }
         if !metrics.contains_key(&event.code) {
             let found = self.meter.accounts.metric(tenant, &event.code).await;
             metrics.insert(event.code.clone(), found);
         }
         match metrics.get(&event.code) {
-            Some(Ok(metric)) => self.drafting.house(tenant, at, event, source, metric),
+            Some(Ok(metric)) => self.drafting.house(tenant, at, Arc::clone(event), source, metric),
             Some(Err(error)) => Err(error.clone()),
-            None => Err(MeteringError::UnknownMetric(event.code)),
+            None => Err(MeteringError::UnknownMetric(event.code.clone())),
         }
     }
 
@@ -400,20 +422,13 @@ impl<'a> Intake<'a> {
     }
 
     async fn outcome_of(&self, place: usize, fate: Fate, committed: bool) -> Result<Outcome, MeteringError> {
-        let id = || self.ids.get(place).cloned().flatten().unwrap_or_default();
         Ok(match fate {
             Fate::Recorded { seq, cost } if committed => Outcome::Recorded { seq, cost },
-            Fate::Recorded { .. } => Outcome::Refused(MeteringError::Undone),
             // Within a request that was undone there is no first event either.
             Fate::Used { seq } if committed || events::record(&self.meter.db, self.tenant(), seq).await?.is_some() => {
                 self.first_answer(place, seq).await?
             }
-            Fate::Used { .. } => Outcome::Refused(MeteringError::Undone),
-            Fate::Short { account, whose, cost } => Outcome::Refused(MeteringError::Refused(Refusal::BudgetExceeded {
-                message: format!("the budget of `{whose}` ({account}) has no room for {cost}"),
-            })),
-            Fate::Unpayable => Outcome::Refused(MeteringError::CostOverflow(id())),
-            Fate::Unpriced(why) => Outcome::Refused(MeteringError::Unpriced(why)),
+            fate => Outcome::Refused(refused(fate, || self.id(place).unwrap_or_default())),
         })
     }
 
@@ -478,8 +493,20 @@ impl<'a> Intake<'a> {
         Answered {
             admission: recorded.map(|(admission, _)| admission),
             root: recorded.and_then(|(_, root)| root),
-            events: self.ids.drain(..).zip(outcomes).collect(),
+            events: self.sent.iter().map(|sent| sent.id.clone()).zip(outcomes).collect(),
         }
+    }
+}
+
+/// Why an event was not recorded. One that would have been was undone with the others.
+pub(super) fn refused(fate: Fate, transaction: impl FnOnce() -> String) -> MeteringError {
+    match fate {
+        Fate::Recorded { .. } | Fate::Used { .. } => MeteringError::Undone,
+        Fate::Short { account, whose, cost } => MeteringError::Refused(Refusal::BudgetExceeded {
+            message: format!("the budget of `{whose}` ({account}) has no room for {cost}"),
+        }),
+        Fate::Unpayable => MeteringError::CostOverflow(transaction()),
+        Fate::Unpriced(why) => MeteringError::Unpriced(why),
     }
 }
 
@@ -495,7 +522,7 @@ fn quantity(drafted: &Drafted) -> String {
 /// Most metrics that an approver is shown of a request.
 const ARGUMENT_CODES_MAX: usize = 50;
 
-fn request_for<'a>(acting: Acting<'a>, code: &str) -> Result<AdmitRequest<'a>, MeteringError> {
+pub(super) fn request_for<'a>(acting: Acting<'a>, code: &str) -> Result<AdmitRequest<'a>, MeteringError> {
     let parse = |e: creto_kernel::action::NameError| MeteringError::BadEvent { field: "code", problem: e.to_string() };
     let resource = format!("metric:{code}");
     let mut request = AdmitRequest::new(acting.chain, "metering.ingest".parse().map_err(parse)?, resource.parse().map_err(parse)?);
@@ -503,7 +530,7 @@ fn request_for<'a>(acting: Acting<'a>, code: &str) -> Result<AdmitRequest<'a>, M
     Ok(request)
 }
 
-fn said_by_draft(code: ErrorCode) -> bool {
+pub(super) fn said_by_draft(code: ErrorCode) -> bool {
     [recording::BUDGET_EXCEEDED, recording::DUPLICATE, recording::COST_OVERFLOW, recording::UNPRICED].contains(&code)
 }
 

@@ -1,6 +1,6 @@
 //! All events once more: the aggregates they give must be those that are kept.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use creto_kernel::TenantId;
 
@@ -30,7 +30,7 @@ impl Meter {
             let Some(last) = page.last() else { break };
             after = last.seq;
             for record in page.into_iter().filter(|record| record.cancelled_at.is_none()) {
-                self.draft_again(tenant, &reader, &mut replayed.drafting, &record).await?;
+                self.draft_again(tenant, &reader, &mut replayed, &record).await?;
                 replayed.take(record.seq);
             }
         }
@@ -43,13 +43,20 @@ impl Meter {
         &self,
         tenant: &TenantId,
         reader: &CatalogReader,
-        drafting: &mut Drafting,
+        Replay { drafting, sources, .. }: &mut Replay,
         record: &events::Record,
     ) -> Result<(), MeteringError> {
-        let lost = || creto_db::DbError::Corrupt(format!("the event at place {} has no source", record.seq));
-        // Whom it is booked to changes no aggregate, and nothing is paid again.
-        let source = Source { accounts: Vec::new(), ..events::source(&self.db, tenant, record.source).await?.ok_or_else(lost)? };
-        let source = drafting.source(source);
+        let source = match sources.get(&record.source) {
+            Some(source) => *source,
+            None => {
+                let lost = || creto_db::DbError::Corrupt(format!("the event at place {} has no source", record.seq));
+                // Whom it is booked to changes no aggregate, and nothing is paid again.
+                let source = Source { accounts: Vec::new(), ..events::source(&self.db, tenant, record.source).await?.ok_or_else(lost)? };
+                let source = drafting.source(source);
+                sources.insert(record.source, source);
+                source
+            }
+        };
         if let Some(metric) = record.terms.as_deref().and_then(house_metric) {
             return drafting.house(tenant, 0, record.event()?, source, &metric);
         }
@@ -63,6 +70,8 @@ impl Meter {
 struct Replay {
     drafting: Drafting,
     known: Known,
+    /// Places of the sources that events named, by their numbers.
+    sources: HashMap<i64, usize>,
 }
 
 impl Replay {

@@ -59,7 +59,9 @@ impl Record {
 }
 
 /// Which of these keys are used, with the places of their events: (key, seq).
-pub(crate) fn used(tenant: &TenantId, keys: &[Digest]) -> Many {
+pub(crate) fn used(tenant: &TenantId, mut keys: Vec<Digest>) -> Many {
+    // In the order of the index, as they are inserted: a page of it is read once.
+    keys.sort_unstable();
     Many::new(
         Sql::per_engine(
             "SELECT key, seq FROM meter_used WHERE tenant = $1 AND key = $2",

@@ -156,7 +156,7 @@ impl Decide for Draft {
         vec![
             Many::new("SELECT epoch FROM meter_catalog_epoch WHERE tenant = $1", params![tenant], vec![]),
             events::ends(tenant),
-            events::used(tenant, &keys),
+            events::used(tenant, keys),
             events::numbered(tenant, &self.sources),
             ledger::standing(tenant, &accounts),
             aggregates::running(tenant, &self.slots),

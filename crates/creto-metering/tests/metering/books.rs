@@ -105,7 +105,7 @@ fn codes(answered: &Answered) -> Vec<&'static str> {
     let code = |outcome: &Outcome| match outcome {
         Outcome::Recorded { .. } => "recorded",
         Outcome::Duplicate { .. } => "duplicate",
-        Outcome::Refused(error) => error.code().as_str(),
+        Outcome::Refused(error) | Outcome::Quarantined(error) => error.code().as_str(),
     };
     answered.events.iter().map(|(_, outcome)| code(outcome)).collect()
 }

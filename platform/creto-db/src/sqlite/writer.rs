@@ -231,19 +231,25 @@ impl Job {
 fn apply(connection: &mut Connection, batch: &[Job]) -> Result<Vec<Result<Done, DbError>>, Broken> {
     let broken = |e: &rusqlite::Error| Broken { error: failure(e), fatal: false };
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|e| broken(&e))?;
+    // One that is alone is undone with its transaction; a savepoint would copy every page it touches.
+    let alone = batch.len() == 1;
     let mut outcomes = Vec::with_capacity(batch.len());
     for job in batch {
-        tx.execute_batch("SAVEPOINT sealed").map_err(|e| broken(&e))?;
+        if !alone {
+            tx.execute_batch("SAVEPOINT sealed").map_err(|e| broken(&e))?;
+        }
         let outcome = catch_unwind(AssertUnwindSafe(|| apply_one(&tx, job)))
             .unwrap_or_else(|_| Err(DbError::Statement("a step panicked".to_owned())));
         // A full disk or a failed read ends the whole transaction inside SQLite; then nothing of the batch is left to commit.
         if let Err(error) = &outcome
-            && tx.is_autocommit()
+            && (alone || tx.is_autocommit())
         {
             return Err(Broken { error: error.clone(), fatal: false });
         }
-        let end = if outcome.is_ok() { "RELEASE sealed" } else { "ROLLBACK TO sealed; RELEASE sealed" };
-        tx.execute_batch(end).map_err(|e| broken(&e))?;
+        if !alone {
+            let end = if outcome.is_ok() { "RELEASE sealed" } else { "ROLLBACK TO sealed; RELEASE sealed" };
+            tx.execute_batch(end).map_err(|e| broken(&e))?;
+        }
         outcomes.push(outcome);
     }
     let actions = || batch.iter().filter_map(Job::action);

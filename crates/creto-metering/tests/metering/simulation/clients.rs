@@ -76,7 +76,7 @@ impl Witness {
                     self.saw("duplicates");
                     (*seq, cost.get())
                 }
-                Outcome::Refused(error) => {
+                Outcome::Refused(error) | Outcome::Quarantined(error) => {
                     match error.code().as_str() {
                         "metering.duplicate_conflict" if before.is_none_or(|(.., version)| version != event) => self.saw("conflicts"),
                         "metering.budget_exceeded" if !known.contains(&key) => self.saw("refused"),
