@@ -109,7 +109,7 @@ async fn create(State(here): Here, caller: Caller, StrictJson(body): Body) -> An
         match outcome {
             Outcome::Recorded { .. } => {}
             Outcome::Duplicate { .. } => return Err(used(&input)),
-            Outcome::Refused(error) => return Err(error.into()),
+            Outcome::Refused(error) | Outcome::Quarantined(error) => return Err(error.into()),
         }
     }
     Ok(Json(one(ROOT, recorded(&here, caller.0.tenant(), &input).await?)))
@@ -124,7 +124,7 @@ async fn batch(State(here): Here, caller: Caller, StrictJson(body): Body) -> Ans
         let refused = match outcome {
             Outcome::Recorded { .. } | Outcome::Refused(MeteringError::Undone) => continue,
             Outcome::Duplicate { .. } => used(input),
-            Outcome::Refused(error) => No::from(error),
+            Outcome::Refused(error) | Outcome::Quarantined(error) => No::from(error),
         };
         wrong.insert(at.to_string(), refused.as_details());
         first.get_or_insert(refused);
