@@ -2938,6 +2938,58 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/metering/quarantine": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Events kept aside because nothing can price them yet */
+        get: operations["get /v1/metering/quarantine"];
+        /** Keep such events aside, or refuse them */
+        put: operations["put /v1/metering/quarantine"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/quarantine/discard": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Let go of an event kept aside */
+        post: operations["post /v1/metering/quarantine/discard"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/quarantine/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Record events kept aside that can be priced by now */
+        post: operations["post /v1/metering/quarantine/replay"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/metering/quotas": {
         parameters: {
             query?: never;
@@ -6543,6 +6595,50 @@ export interface components {
             valid_from?: string | null;
             valid_to?: string | null;
         };
+        /** @description What is kept aside. */
+        Quarantine: {
+            /** @description In the order of their keys, at most a hundred. */
+            events: components["schemas"]["QuarantinedEvent"][];
+            /** @description Whether what nothing can price is kept aside; else it is refused. */
+            keep: boolean;
+        };
+        QuarantinePage: {
+            /** @description The key a page begins after. */
+            after?: string | null;
+        };
+        QuarantineSetting: {
+            /** @description Whether what nothing can price is kept aside; else it is refused. */
+            keep: boolean;
+        };
+        /** @description An event kept aside, as it is shown. */
+        QuarantinedEvent: {
+            /** @description The agent it is about. */
+            agent: string;
+            /** @description The metric it names. */
+            code: string;
+            /** @description Who sent it. */
+            collector: string;
+            /** @description Whose usage it is said to be. */
+            external_subscription_id: string;
+            /** @description Its place in the list: what a further page begins after. */
+            key: string;
+            /** @description What it says. */
+            properties: Record<string, never>;
+            /** @description The code of the error it would have been refused with. */
+            reason: string;
+            /** @description When it was sent. */
+            received_at: string;
+            /** @description When it happened. */
+            timestamp: string;
+            /** @description The sender's identifier. */
+            transaction_id: string;
+        };
+        QuarantinedEventName: {
+            /** @description Whose usage it was said to be. */
+            external_subscription_id: string;
+            /** @description The sender's identifier. */
+            transaction_id: string;
+        };
         /** @description What `navigator.credentials` is called with; binary parts are base64url. */
         Question: {
             challenge: string;
@@ -6731,6 +6827,28 @@ export interface components {
         Removal: {
             /** @description The challenge of `POST /v1/passkeys/options`, answered with a passkey the person holds. */
             proof: components["schemas"]["AssertionInput"];
+        };
+        /** @description What became of a kept event that was replayed. */
+        Replayed: {
+            /** @description Why it is still kept: the code of the error. */
+            code?: string | null;
+            /** @description What it cost. */
+            cost?: string | null;
+            /** @description Why, in words. */
+            detail?: string | null;
+            /** @description Whose usage. */
+            external_subscription_id: string;
+            /** @description `recorded`; `duplicate` where the same event had been recorded meanwhile; `kept` where it still cannot be. */
+            status: string;
+            /** @description The sender's identifier. */
+            transaction_id: string;
+        };
+        /** @description What became of a page of events kept aside. */
+        Replays: {
+            /** @description Each of them. */
+            events: components["schemas"]["Replayed"][];
+            /** @description Where the next page begins, where there is one. */
+            next?: string | null;
         };
         ReplyInput: {
             text: string;
@@ -15199,6 +15317,134 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Preview"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/quarantine": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Quarantine"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "put /v1/metering/quarantine": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["QuarantineSetting"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QuarantineSetting"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/metering/quarantine/discard": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["QuarantinedEventName"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QuarantinedEventName"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/metering/quarantine/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["QuarantinePage"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Replays"];
                 };
             };
             /** @description a problem (RFC 9457) */
