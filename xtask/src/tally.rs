@@ -74,7 +74,8 @@ impl Runner {
         match self {
             Self::Nextest => line.starts_with("Summary [") && line.contains("run:"),
             Self::Libtest => line.starts_with("test result:"),
-            Self::Pytest => line.contains(" in ") && line.trim_end_matches([' ', '=']).ends_with('s') && counts_in(line).total() > 0,
+            // `335 passed in 84.41s`, and past a minute `(0:01:24)` after it.
+            Self::Pytest => line.contains(" in ") && line.trim_end_matches([' ', '=']).ends_with(['s', ')']) && counts_in(line).total() > 0,
             Self::Vitest => line.starts_with("Tests "),
             Self::Playwright => {
                 let mut words = line.split_whitespace();
@@ -143,6 +144,7 @@ mod tests {
             ),
             (Runner::Pytest, "===== 1 failed, 9 passed, 2 skipped, 1 error in 1.23s =====", tally(9, 2, 2)),
             (Runner::Pytest, "5 passed in 0.12s", tally(5, 0, 0)),
+            (Runner::Pytest, "=========== 335 passed, 1 warning in 84.41s (0:01:24) ===========", tally(335, 0, 0)),
             (Runner::Vitest, "\u{1b}[2m      Tests \u{1b}[22m \u{1b}[1m\u{1b}[32m5 passed\u{1b}[39m | 1 skipped (6)", tally(5, 0, 1)),
             (Runner::Playwright, "  1 failed\n    [chromium] › inbox.spec.ts:3:1 › approves\n  4 passed (3.2s)", tally(4, 1, 0)),
         ];
