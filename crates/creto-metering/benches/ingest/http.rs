@@ -32,7 +32,7 @@ impl Wire {
     async fn to(ours: &Ours) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let operator = human("default", "olga", Roles::OPERATOR_AND_APPROVER);
+        let operator = human("default", "alice", Roles::OPERATOR_AND_APPROVER);
         let signed_in = middleware::from_fn(move |mut request: Request, next: Next| {
             request.extensions_mut().insert(Caller(operator.clone(), None));
             next.run(request)

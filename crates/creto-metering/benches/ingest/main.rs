@@ -103,9 +103,11 @@ fn growth(runtime: &tokio::runtime::Runtime, rows: &mut Vec<Row>) {
         let mine = timed(|| runtime.block_on(ours.send_all(batches)));
         let batches: Vec<_> = (first..first + TURN).step_by(BATCH).map(bare::batch).collect();
         turns.0.push((mine, timed(|| batches.iter().for_each(|batch| bare.send(batch)))));
-        if (first + TURN).is_multiple_of(MILLION) {
-            let (mine, theirs) = turns.rates(first + TURN - MILLION, MILLION).unwrap();
-            println!("{} events: the last million at {mine:.0} and {theirs:.0} a second, {:.0} MiB", first + TURN, rss_mib());
+        let done = first + TURN;
+        let since = if done < MILLION { MILLION / 10 } else { MILLION };
+        if done.is_multiple_of(since) {
+            let (mine, theirs) = turns.rates(done - since, since).unwrap();
+            println!("{done} events: the last {since} at {mine:.0} and {theirs:.0} a second, {:.0} MiB", rss_mib());
         }
     }
     let rss = rss_mib();

@@ -25,18 +25,111 @@ pub const EXPONENT_MAX: i64 = 512;
 ///
 /// JSON form is a decimal string; a JSON number is read by its shortest decimal text.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Exact(RBig);
+pub struct Exact(Form);
+
+/// Most amounts are short decimals, and those are counted in two machine words; everything else is a fraction of big integers.
+///
+/// INVARIANT: a value has one form. It is a decimal if and only if it has at most [`SCALE_MAX`] decimal places and its digits fit 128 bits,
+/// and a decimal's last digit behind the point is not zero; so equal values are equal and hash alike.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Form {
+    /// `mantissa ÷ 10^scale`.
+    Decimal {
+        mantissa: i128,
+        scale: u32,
+    },
+    Fraction(Box<RBig>),
+}
+
+/// Most decimal places of the short form.
+const SCALE_MAX: u32 = 30;
 
 /// The text is not a decimal number.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a decimal number of at most {TEXT_BYTES_MAX} digits")]
 pub struct NotDecimal(String);
 
+/// Ten to this power, where it fits.
+const fn ten_to(power: u32) -> Option<i128> {
+    10_i128.checked_pow(power)
+}
+
+/// `mantissa ÷ 10^scale` in its one form; `None` where it needs more places than the short form has.
+fn short(mut mantissa: i128, mut scale: u32) -> Option<Exact> {
+    // Machine words divide ten times faster than pairs of them.
+    if let Ok(mut word) = i64::try_from(mantissa) {
+        while scale > 0 && word % 10 == 0 {
+            word /= 10;
+            scale -= 1;
+        }
+        mantissa = i128::from(word);
+    } else {
+        while scale > 0 && mantissa % 10 == 0 {
+            mantissa /= 10;
+            scale -= 1;
+        }
+    }
+    (scale <= SCALE_MAX).then_some(Exact(Form::Decimal { mantissa, scale }))
+}
+
+/// The fraction in its one form.
+fn reduced(fraction: RBig) -> Exact {
+    let decimal = decimal_places(fraction.denominator()).and_then(|places| {
+        let scale = u32::try_from(places).ok().filter(|scale| *scale <= SCALE_MAX)?;
+        let factor = UBig::from(10_u8).pow(places) / fraction.denominator();
+        Some((i128::try_from(fraction.numerator() * IBig::from(factor)).ok()?, scale))
+    });
+    match decimal {
+        Some((mantissa, scale)) => Exact(Form::Decimal { mantissa, scale }),
+        None => Exact(Form::Fraction(Box::new(fraction))),
+    }
+}
+
 impl Exact {
     /// Nothing.
-    pub const ZERO: Self = Self(RBig::ZERO);
+    pub const ZERO: Self = Self(Form::Decimal { mantissa: 0, scale: 0 });
     /// One.
-    pub const ONE: Self = Self(RBig::ONE);
+    pub const ONE: Self = Self(Form::Decimal { mantissa: 1, scale: 0 });
+
+    fn fraction(&self) -> RBig {
+        match &self.0 {
+            Form::Decimal { mantissa, scale: 0 } => RBig::from(*mantissa),
+            Form::Decimal { mantissa, scale } => {
+                RBig::from_parts(IBig::from(*mantissa), UBig::from(10_u8).pow(usize::try_from(*scale).unwrap_or(0)))
+            }
+            Form::Fraction(fraction) => (**fraction).clone(),
+        }
+    }
+
+    /// Both as decimals of one scale, where they fit.
+    fn aligned(&self, other: &Self) -> Option<(i128, i128, u32)> {
+        let (Form::Decimal { mantissa: a, scale: p }, Form::Decimal { mantissa: b, scale: q }) = (&self.0, &other.0) else { return None };
+        match p.cmp(q) {
+            Ordering::Equal => Some((*a, *b, *p)),
+            Ordering::Less => Some((a.checked_mul(ten_to(q - p)?)?, *b, *q)),
+            Ordering::Greater => Some((*a, b.checked_mul(ten_to(p - q)?)?, *p)),
+        }
+    }
+
+    fn plus(&self, other: &Self) -> Self {
+        let sum = self.aligned(other).and_then(|(a, b, scale)| short(a.checked_add(b)?, scale));
+        sum.unwrap_or_else(|| reduced(self.fraction() + other.fraction()))
+    }
+
+    fn minus(&self, other: &Self) -> Self {
+        let difference = self.aligned(other).and_then(|(a, b, scale)| short(a.checked_sub(b)?, scale));
+        difference.unwrap_or_else(|| reduced(self.fraction() - other.fraction()))
+    }
+
+    fn times(&self, other: &Self) -> Self {
+        let product = match (&self.0, &other.0) {
+            (Form::Decimal { mantissa: a, scale: p }, Form::Decimal { mantissa: b, scale: q }) => {
+                a.checked_mul(*b).and_then(|mantissa| short(mantissa, p + q))
+            }
+            _ => None,
+        };
+        product.unwrap_or_else(|| reduced(self.fraction() * other.fraction()))
+    }
 
     /// `numerator ÷ denominator`; `None` by zero.
     #[must_use]
@@ -47,32 +140,41 @@ impl Exact {
     /// This ÷ `divisor`; `None` by zero.
     #[must_use]
     pub fn over(&self, divisor: &Self) -> Option<Self> {
-        (!divisor.is_zero()).then(|| Self(&self.0 / &divisor.0))
+        if *divisor == Self::ONE {
+            return Some(self.clone());
+        }
+        (!divisor.is_zero()).then(|| reduced(self.fraction() / divisor.fraction()))
     }
 
     /// Ten to this power.
     #[must_use]
     pub fn power_of_ten(exponent: i32) -> Self {
-        let magnitude = UBig::from(10_u8).pow(usize::try_from(exponent.unsigned_abs()).unwrap_or(0));
-        if exponent < 0 { Self(RBig::from_parts(IBig::ONE, magnitude)) } else { Self(RBig::from(magnitude)) }
+        let short = if exponent < 0 { short(1, exponent.unsigned_abs()) } else { ten_to(exponent.unsigned_abs()).map(Self::from) };
+        short.unwrap_or_else(|| {
+            let magnitude = UBig::from(10_u8).pow(usize::try_from(exponent.unsigned_abs()).unwrap_or(0));
+            reduced(if exponent < 0 { RBig::from_parts(IBig::ONE, magnitude) } else { RBig::from(magnitude) })
+        })
     }
 
     /// Whether this is zero.
     #[must_use]
     pub fn is_zero(&self) -> bool {
-        self.0 == RBig::ZERO
+        matches!(self.0, Form::Decimal { mantissa: 0, .. })
     }
 
     /// Whether this is less than zero.
     #[must_use]
     pub fn is_negative(&self) -> bool {
-        self.0 < RBig::ZERO
+        match &self.0 {
+            Form::Decimal { mantissa, .. } => *mantissa < 0,
+            Form::Fraction(fraction) => **fraction < RBig::ZERO,
+        }
     }
 
     /// Whether this is more than zero.
     #[must_use]
     pub fn is_positive(&self) -> bool {
-        self.0 > RBig::ZERO
+        !self.is_negative() && !self.is_zero()
     }
 
     /// The magnitude.
@@ -90,35 +192,39 @@ impl Exact {
     /// A hundredth of this: a percentage as a factor.
     #[must_use]
     pub fn percent(&self) -> Self {
-        Self(&self.0 / RBig::from(100_u8))
+        self * &Self::power_of_ten(-2)
     }
 
     /// Largest whole number that is not above this.
     #[must_use]
     pub fn floor(&self) -> Self {
-        Self(RBig::from(self.0.floor()))
+        match &self.0 {
+            Form::Decimal { scale: 0, .. } => self.clone(),
+            Form::Decimal { mantissa, scale } => Self::from(ten_to(*scale).map_or(0, |ten| mantissa.div_euclid(ten))),
+            Form::Fraction(fraction) => reduced(RBig::from(fraction.floor())),
+        }
     }
 
     /// Smallest whole number that is not below this.
     #[must_use]
     pub fn ceil(&self) -> Self {
-        Self(RBig::from(self.0.ceil()))
+        -(-self).floor()
     }
 
     /// Nearest whole number, halves away from zero.
     #[must_use]
     pub fn nearest(&self) -> Self {
-        let half = Self(RBig::from_parts(IBig::ONE, UBig::from(2_u8)));
+        let half = Self(Form::Decimal { mantissa: 5, scale: 1 });
         if self.is_negative() { -(&half - self).floor() } else { (self + &half).floor() }
     }
 
     /// The whole number this is, where it is one and fits.
     #[must_use]
     pub fn to_i64(&self) -> Option<i64> {
-        if self.0.denominator() != &UBig::ONE {
-            return None;
+        match &self.0 {
+            Form::Decimal { mantissa, scale: 0 } => i64::try_from(*mantissa).ok(),
+            _ => None,
         }
-        i64::try_from(self.0.numerator()).ok()
     }
 
     /// The amount this is in units of a currency, where it is whole millionths and fits.
@@ -136,7 +242,8 @@ impl Exact {
     /// Numerator and denominator, the latter positive, in lowest terms.
     #[must_use]
     pub fn parts(&self) -> (String, String) {
-        (self.0.numerator().to_string(), self.0.denominator().to_string())
+        let fraction = self.fraction();
+        (fraction.numerator().to_string(), fraction.denominator().to_string())
     }
 
     /// As text that keeps the value: a decimal, or `n/d` where no decimal is exact. What [`Self::from_stored`] reads.
@@ -155,17 +262,28 @@ impl Exact {
         if denominator == UBig::ZERO {
             return Err(refused());
         }
-        Ok(Self(RBig::from_parts(numerator, denominator)))
+        Ok(reduced(RBig::from_parts(numerator, denominator)))
     }
 
     /// The finite decimal text, where there is one: no exponent, no trailing zeros.
     fn decimal_text(&self) -> Option<String> {
-        let places = decimal_places(self.0.denominator())?;
-        let scaled = self * &Self(RBig::from(UBig::from(10_u8).pow(places)));
-        let digits = format!("{:0>width$}", scaled.abs().0.numerator().to_string(), width = places + 1);
-        let (whole, fraction) = digits.split_at_checked(digits.len() - places)?;
+        let (digits, places) = match &self.0 {
+            Form::Decimal { mantissa, scale: 0 } => return Some(mantissa.to_string()),
+            Form::Decimal { mantissa, scale } => (mantissa.unsigned_abs().to_string(), usize::try_from(*scale).unwrap_or(0)),
+            Form::Fraction(fraction) => {
+                let places = decimal_places(fraction.denominator())?;
+                let scaled = &**fraction * RBig::from(UBig::from(10_u8).pow(places));
+                (scaled.numerator().clone().into_parts().1.to_string(), places)
+            }
+        };
         let sign = if self.is_negative() { "-" } else { "" };
-        Some(if fraction.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") })
+        match digits.len().checked_sub(places).filter(|whole| *whole > 0) {
+            Some(whole) => {
+                let (whole, fraction) = digits.split_at_checked(whole)?;
+                Some(if fraction.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") })
+            }
+            None => Some(format!("{sign}0.{digits:0>places$}")),
+        }
     }
 }
 
@@ -205,23 +323,30 @@ fn decimal(text: &str) -> Result<Exact, NotDecimal> {
     };
     let (negative, magnitude) = mantissa.strip_prefix('-').map_or((false, mantissa), |rest| (true, rest));
     let (whole, fraction) = magnitude.split_once('.').unwrap_or((magnitude, ""));
-    let digits = format!("{whole}{fraction}");
-    let is_decimal = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) && !magnitude.ends_with('.');
+    let digits = whole.bytes().chain(fraction.bytes());
+    let is_decimal = whole.len() + fraction.len() > 0 && digits.clone().all(|b| b.is_ascii_digit()) && !magnitude.ends_with('.');
     if !is_decimal || !(-EXPONENT_MAX..=EXPONENT_MAX).contains(&exponent) {
         return Err(refused());
     }
-    let whole: UBig = digits.parse().map_err(|_| refused())?;
+    let few = digits.fold(Some(0_i128), |number, digit| number?.checked_mul(10)?.checked_add(i128::from(digit - b'0')));
+    if exponent == 0
+        && let Some(number) = few
+        && let Some(value) = u32::try_from(fraction.len()).ok().and_then(|scale| short(if negative { -number } else { number }, scale))
+    {
+        return Ok(value);
+    }
+    let whole: UBig = format!("{whole}{fraction}").parse().map_err(|_| refused())?;
     let places = i64::try_from(fraction.len()).map_err(|_| refused())?;
     let shift = i32::try_from(exponent - places).map_err(|_| refused())?;
-    let value = &Exact(RBig::from(whole)) * &Exact::power_of_ten(shift);
+    let value = &reduced(RBig::from(whole)) * &Exact::power_of_ten(shift);
     Ok(if negative { -value } else { value })
 }
 
 impl fmt::Display for Exact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.decimal_text() {
-            Some(text) => f.write_str(&text),
-            None => write!(f, "{}/{}", self.0.numerator(), self.0.denominator()),
+        match (self.decimal_text(), &self.0) {
+            (None, Form::Fraction(fraction)) => write!(f, "{}/{}", fraction.numerator(), fraction.denominator()),
+            (text, _) => f.write_str(&text.unwrap_or_default()),
         }
     }
 }
@@ -246,7 +371,7 @@ impl PartialOrd for Exact {
 
 impl Ord for Exact {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.0.cmp(&other.0)
+        self.aligned(other).map_or_else(|| self.fraction().cmp(&other.fraction()), |(a, b, _)| a.cmp(&b))
     }
 }
 
@@ -271,12 +396,24 @@ macro_rules! from_integer {
     ($($integer:ty),*) => {$(
         impl From<$integer> for Exact {
             fn from(value: $integer) -> Self {
-                Self(RBig::from(value))
+                Self(Form::Decimal { mantissa: i128::from(value), scale: 0 })
             }
         }
     )*};
 }
-from_integer!(u8, u32, i32, i64, u64, i128, u128, usize);
+from_integer!(u8, u32, i32, i64, u64, i128);
+
+impl From<u128> for Exact {
+    fn from(value: u128) -> Self {
+        i128::try_from(value).map_or_else(|_| reduced(RBig::from(value)), Self::from)
+    }
+}
+
+impl From<usize> for Exact {
+    fn from(value: usize) -> Self {
+        u64::try_from(value).map_or_else(|_| reduced(RBig::from(value)), Self::from)
+    }
+}
 
 impl From<&Exact> for Exact {
     fn from(value: &Exact) -> Self {
@@ -286,70 +423,73 @@ impl From<&Exact> for Exact {
 
 impl From<Decimal> for Exact {
     fn from(value: Decimal) -> Self {
-        let scale = UBig::from(10_u8).pow(usize::try_from(value.scale()).unwrap_or(0));
-        Self(RBig::from_parts(IBig::from(value.mantissa()), scale))
+        // A decimal has at most 28 places.
+        short(value.mantissa(), value.scale()).unwrap_or_default()
     }
 }
 
 impl From<Micros> for Exact {
     fn from(value: Micros) -> Self {
-        Self(RBig::from_parts(IBig::from(value.get()), UBig::from(MICROS_PER_UNIT.unsigned_abs())))
+        short(i128::from(value.get()), MICROS_PER_UNIT.ilog10()).unwrap_or_default()
     }
 }
 
 macro_rules! arithmetic {
-    ($($operation:ident $method:ident),*) => {$(
+    ($($operation:ident $method:ident $exactly:ident),*) => {$(
         impl $operation<&Exact> for &Exact {
             type Output = Exact;
             fn $method(self, other: &Exact) -> Exact {
-                Exact((&self.0).$method(&other.0))
+                self.$exactly(other)
             }
         }
         impl $operation<Exact> for Exact {
             type Output = Exact;
             fn $method(self, other: Exact) -> Exact {
-                Exact(self.0.$method(other.0))
+                self.$exactly(&other)
             }
         }
         impl $operation<&Exact> for Exact {
             type Output = Exact;
             fn $method(self, other: &Exact) -> Exact {
-                Exact(self.0.$method(&other.0))
+                self.$exactly(other)
             }
         }
         impl $operation<Exact> for &Exact {
             type Output = Exact;
             fn $method(self, other: Exact) -> Exact {
-                Exact((&self.0).$method(other.0))
+                self.$exactly(&other)
             }
         }
     )*};
 }
-arithmetic!(Add add, Sub sub, Mul mul);
+arithmetic!(Add add plus, Sub sub minus, Mul mul times);
 
 impl AddAssign<&Exact> for Exact {
     fn add_assign(&mut self, other: &Exact) {
-        self.0 = &self.0 + &other.0;
+        *self = self.plus(other);
     }
 }
 
 impl SubAssign<&Exact> for Exact {
     fn sub_assign(&mut self, other: &Exact) {
-        self.0 = &self.0 - &other.0;
+        *self = self.minus(other);
     }
 }
 
 impl Neg for Exact {
     type Output = Self;
     fn neg(self) -> Self {
-        Self(-self.0)
+        -&self
     }
 }
 
 impl Neg for &Exact {
     type Output = Exact;
     fn neg(self) -> Exact {
-        Exact(-self.0.clone())
+        match &self.0 {
+            Form::Decimal { mantissa, scale } if *mantissa != i128::MIN => Exact(Form::Decimal { mantissa: -mantissa, scale: *scale }),
+            _ => reduced(-self.fraction()),
+        }
     }
 }
 
@@ -403,6 +543,34 @@ mod tests {
         assert_eq!(Exact::from_stored("1.25"), Ok(exact("1.25")));
         assert!(Exact::from_stored("1/0").is_err());
         assert!(Exact::ratio(1_u8, 0_u8).is_none());
+    }
+
+    /// Integers around the edges of both forms.
+    fn edges() -> Vec<Exact> {
+        let wide = i128::MAX;
+        let integers = [0, 1, -1, 3, 10, 12_500, i128::from(i64::MAX), i128::from(i64::MIN), wide, -wide, i128::MIN, wide / 10];
+        let places = [1, 2, 6, 29, 30, 31, 60];
+        let decimals = integers.iter().flat_map(|n| places.map(|p| Exact::from(*n) * Exact::power_of_ten(-p)));
+        let periodic = integers.iter().filter_map(|n| Exact::from(*n).over(&Exact::from(7)));
+        integers.iter().map(|n| Exact::from(*n)).chain(decimals).chain(periodic).collect()
+    }
+
+    #[test]
+    fn short_decimals_and_big_fractions_are_one_kind_of_number() {
+        let all = edges();
+        for a in &all {
+            assert_eq!(reduced(a.fraction()), *a, "one form for each value");
+            assert_eq!(Exact::from_stored(&a.stored()).unwrap(), *a);
+            assert_eq!((-a).fraction(), -a.fraction());
+            assert_eq!(a.floor().fraction(), RBig::from(a.fraction().floor()), "{a}");
+            assert_eq!(a.ceil().fraction(), RBig::from(a.fraction().ceil()), "{a}");
+            for b in &all {
+                let (x, y) = (a.fraction(), b.fraction());
+                assert_eq!((a + b, a - b, a * b), (reduced(&x + &y), reduced(&x - &y), reduced(&x * &y)), "{a} and {b}");
+                assert_eq!(a.cmp(b), x.cmp(&y), "{a} and {b}");
+                assert_eq!(a.over(b), (!b.is_zero()).then(|| reduced(&x / &y)));
+            }
+        }
     }
 
     #[test]
