@@ -3,11 +3,15 @@
 //! Two parsers must never disagree about bytes that were approved, so reading refuses what JSON leaves open: duplicate names, integers
 //! beyond ±2⁵³ (RFC 7493, I-JSON), lone surrogates, and depth or size past a named limit.
 
+mod write;
+
 use std::fmt;
 
 use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
+
+pub use write::{of_object, of_value};
 
 /// Size and depth limits of one document.
 #[derive(Clone, Copy, Debug)]

@@ -40,6 +40,9 @@ enum Form {
 /// Most decimal places of the short form.
 const SCALE_MAX: u32 = 30;
 
+/// How many places a quotient may have more than its dividend to be found by one division.
+const QUOTIENT_PLACES: u32 = 6;
+
 /// Ten to this power, where it fits.
 const fn ten_to(power: u32) -> Option<i128> {
     10_i128.checked_pow(power)
@@ -122,6 +125,13 @@ impl Exact {
         product.unwrap_or_else(|| reduced(self.fraction() * other.fraction()))
     }
 
+    /// The quotient, where both are short and it has few places more than they have.
+    fn divided(&self, divisor: &Self) -> Option<Self> {
+        let (Form::Decimal { mantissa: a, scale: p }, Form::Decimal { mantissa: b, scale: q }) = (&self.0, &divisor.0) else { return None };
+        let widened = a.checked_mul(ten_to(q + QUOTIENT_PLACES)?)?;
+        (widened.checked_rem(*b)? == 0).then(|| short(widened.checked_div(*b)?, p + QUOTIENT_PLACES)).flatten()
+    }
+
     /// `numerator ÷ denominator`; `None` by zero.
     #[must_use]
     pub fn ratio(numerator: impl Into<Self>, denominator: impl Into<Self>) -> Option<Self> {
@@ -131,10 +141,7 @@ impl Exact {
     /// This ÷ `divisor`; `None` by zero.
     #[must_use]
     pub fn over(&self, divisor: &Self) -> Option<Self> {
-        if *divisor == Self::ONE {
-            return Some(self.clone());
-        }
-        (!divisor.is_zero()).then(|| reduced(self.fraction() / divisor.fraction()))
+        (!divisor.is_zero()).then(|| self.divided(divisor).unwrap_or_else(|| reduced(self.fraction() / divisor.fraction())))
     }
 
     /// Ten to this power.

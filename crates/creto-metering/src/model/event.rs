@@ -83,7 +83,7 @@ impl EventInput {
             return Err(bad("timestamp", "is more than an hour ahead of the server's clock"));
         }
         let total_cents = self.precise_total_amount_cents.as_ref().map(cents).transpose()?;
-        let properties = canonical::to_vec(&self.properties)
+        let properties = canonical::of_object(&self.properties)
             .ok()
             .filter(|bytes| bytes.len() <= PROPERTIES_BYTES_MAX)
             .and_then(|bytes| String::from_utf8(bytes).ok())
@@ -127,7 +127,7 @@ impl Event {
         if let (Some(cents), Some(object)) = (&self.total_cents, normal.as_object_mut()) {
             object.insert("precise_total_amount_cents".to_owned(), Value::String(cents.clone()));
         }
-        canonical::to_vec(&normal).map(|bytes| Digest::of(&bytes)).map_err(|e| bad("properties", e.to_string()))
+        canonical::of_value(&normal).map(|bytes| Digest::of(&bytes)).map_err(|e| bad("properties", e.to_string()))
     }
 
     /// The decimal a SUM metric reads from `field`.

@@ -65,7 +65,9 @@ pub(crate) fn used(tenant: &TenantId, mut keys: Vec<Digest>) -> Many {
     Many::new(
         Sql::per_engine(
             "SELECT key, seq FROM meter_used WHERE tenant = $1 AND key = $2",
-            "SELECT key, seq FROM meter_used WHERE tenant = $1 AND key = ANY($2::bytea[])",
+            // One look into the index for each key. A plan made while the table was small would read all of it for as long as it is kept.
+            "SELECT q.key, u.seq FROM unnest($2::bytea[]) AS q(key) \
+             CROSS JOIN LATERAL (SELECT seq FROM meter_used WHERE tenant = $1 AND key = q.key OFFSET 0) AS u",
         ),
         params![tenant],
         vec![Column::blobs(keys.iter().map(|key| key.as_bytes().to_vec()))],

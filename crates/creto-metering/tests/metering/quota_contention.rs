@@ -164,7 +164,6 @@ fn run_child(target: &str, until: usize) -> usize {
         .args(["--exact", "quota_contention::child_uses_the_quota_until_it_is_killed", "--nocapture", "--test-threads=1"])
         .env(TARGET, target)
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let (mut used, mut refused) = (0, false);
