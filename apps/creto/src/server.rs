@@ -5,6 +5,7 @@
 mod auth;
 mod billing;
 mod console;
+mod evidence;
 mod identity;
 mod log;
 mod memory;
@@ -92,6 +93,7 @@ pub(crate) fn endpoints(house: &Arc<House>, runs: &Runs) -> Endpoints {
         .and(creto_metering::lago::hook_endpoints(&house.lago_hooks))
         .and(creto_oversight::http::endpoints(&house.desk, &house.actions))
         .and(oversight::endpoints(house, runs))
+        .and(evidence::endpoints(house))
         .and(creto_oversight::http::agents::endpoints(&house.desk))
         .and(creto_oversight::http::humanlayer::endpoints(&house.humanlayer))
 }

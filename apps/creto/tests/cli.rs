@@ -6,6 +6,7 @@ mod cli {
     mod audit;
     mod billing;
     mod decide;
+    mod evidence;
     mod house;
     mod keys;
     mod messages;

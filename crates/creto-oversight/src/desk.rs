@@ -50,7 +50,7 @@ pub use glass::Revision;
 pub use grants::NewGrant;
 pub use opening::{ACTION_BYTES_MAX, CALL_BYTES_MAX, NewRequest};
 pub use policies::Rehearsed;
-pub use receipts::Decided;
+pub use receipts::{Decided, Testimony};
 pub use reports::{Decider, READ_CHARS_PER_SEC};
 
 /// Longest time a waiter goes without reading the database again: what bounds the delay of a decision made through another server.
@@ -286,6 +286,8 @@ impl Desk {
         };
         let mut leaf = Leaf::event(id, now, by.clone(), case.tool.clone(), case.target.clone(), word)
             .fact("request", case.id)
+            .fact("agent", &case.agent)
+            .fact("rule", &after.rule)
             .fact("action", &case.tool)
             .fact("revision", case.revision)
             .digest("action", Digest::of_parts(&[&after.salt, case.digest.as_bytes()]));

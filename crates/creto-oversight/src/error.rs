@@ -114,6 +114,18 @@ pub enum OversightError {
     /// A receipt does not prove what it says.
     #[error("{0}")]
     BadReceipt(String),
+    /// A bundle does not prove what it says, or lacks what it must have.
+    #[error("{0}")]
+    BadBundle(String),
+    /// A bundle would hold more than one may.
+    #[error("{0}")]
+    BundleTooLarge(String),
+    /// As many bundles as may be are being made.
+    #[error("{0} bundles are being made, which is as many as may be at one time")]
+    BundlesBusy(usize),
+    /// What a bundle holds changed while it was made.
+    #[error("what the bundle holds was changed while it was made")]
+    BundleChanged,
     /// The database holds what was done in earnest.
     #[error("this installation is live: something was done in it that binds, so it cannot become one for tests")]
     Live,
@@ -192,6 +204,10 @@ impl Coded for OversightError {
             Self::LegalHold(_) => ErrorCode::new("oversight.legal_hold"),
             Self::BadCheckpoint(_) => ErrorCode::new("oversight.bad_checkpoint"),
             Self::BadReceipt(_) => ErrorCode::new("oversight.bad_receipt"),
+            Self::BadBundle(_) => ErrorCode::new("oversight.bad_bundle"),
+            Self::BundleTooLarge(_) => ErrorCode::new("oversight.bundle_too_large"),
+            Self::BundlesBusy(_) => ErrorCode::new("oversight.bundles_busy"),
+            Self::BundleChanged => ErrorCode::new("oversight.bundle_changed"),
             Self::Live => ErrorCode::new("oversight.live"),
             Self::CommentTooLong(_) => ErrorCode::new("oversight.comment_too_long"),
             Self::UnknownAdmission(_) => ErrorCode::new("oversight.unknown_admission"),
@@ -227,6 +243,7 @@ impl Coded for OversightError {
             | Self::ReviewOverdue
             | Self::LegalHold(_)
             | Self::Live
+            | Self::BundleChanged
             | Self::BadCheckpoint(_) => Kind::Conflict,
             Self::NotAnApprover(_) | Self::NotEligible(_) | Self::SeparationOfDuties(_) | Self::StrongerProofNeeded => Kind::Denied,
             Self::CommentTooLong(_)
@@ -236,10 +253,11 @@ impl Coded for OversightError {
             | Self::BadPolicy(_)
             | Self::BadDelegation(_)
             | Self::BadReceipt(_)
+            | Self::BadBundle(_)
             | Self::NotInBatch(_)
             | Self::ReservedAction(_) => Kind::Invalid,
-            Self::TooManyPending(_) => Kind::Limited,
-            Self::TooLarge { .. } => Kind::TooLarge,
+            Self::TooManyPending(_) | Self::BundlesBusy(_) => Kind::Limited,
+            Self::TooLarge { .. } | Self::BundleTooLarge(_) => Kind::TooLarge,
             Self::Busy => Kind::Unavailable,
             Self::Unreadable => Kind::Internal,
             Self::NoChannel(_) => Kind::NotFound,
@@ -259,6 +277,8 @@ impl Coded for OversightError {
             }
             Self::SeparationOfDuties(_) => "ask somebody else; `GET /v1/oversight/requests/{id}` says who may decide",
             Self::StrongerProofNeeded => "decide in the console with a registered passkey",
+            Self::BundleTooLarge(_) => "name a shorter time, or one agent, run or rule",
+            Self::BundlesBusy(_) | Self::BundleChanged => "ask again in a moment",
             Self::Live => "begin a test installation in a data directory, and a database, of its own",
             Self::TooManyPending(_) => "decide or cancel some of them first",
             Self::ReviewOverdue => "ask another approver to review it: `POST /v1/oversight/requests/{id}/review`",

@@ -11,6 +11,7 @@
 //! INVARIANT: running out of time is a refusal. Nothing ever approves by default.
 
 mod actions;
+pub mod bundle;
 pub mod channels;
 mod clock;
 pub mod core;

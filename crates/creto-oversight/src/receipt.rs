@@ -148,24 +148,29 @@ impl Receipt {
             return Err(bad("the signed log does not hold its entry"));
         }
         let leaf: Leaf = serde_json::from_str(&self.entry).map_err(|_| bad("its entry is no leaf"))?;
-        let salt = hex::decode(&self.salt).map_err(|_| bad("its salt is not hexadecimal"))?;
-        let holds = |name: &str, bytes: &[u8]| {
-            let committed = Digest::of_parts(&[&salt, bytes]);
-            let batch = format!("{name}.{}", decision.request);
-            leaf.digests.get(name).or_else(|| leaf.digests.get(&batch)) == Some(&committed)
-        };
-        if leaf.tenant != decision.tenant || !holds("decision", &decision.canonical_bytes()?) {
-            return Err(bad("the log's entry commits to another decision"));
-        }
-        if !holds("action", decision.digest.as_bytes()) {
-            return Err(bad("the log's entry commits to another action"));
-        }
-        if leaf.facts.get("mode").is_some_and(|mode| mode == "test") && !decision.test {
-            return Err(bad("it was made in a test and does not say so"));
-        }
-        check_votes(decision)?;
+        check_opening(decision, &self.salt, &leaf)?;
         Ok(decision)
     }
+}
+
+/// Whether a leaf of the log commits to this decision, as `salt` opens it, and whether its votes prove what they say.
+pub(crate) fn check_opening(decision: &Decision, salt: &str, leaf: &Leaf) -> Result<(), OversightError> {
+    let salt = hex::decode(salt).map_err(|_| bad("its salt is not hexadecimal"))?;
+    let holds = |name: &str, bytes: &[u8]| {
+        let committed = Digest::of_parts(&[&salt, bytes]);
+        let batch = format!("{name}.{}", decision.request);
+        leaf.digests.get(name).or_else(|| leaf.digests.get(&batch)) == Some(&committed)
+    };
+    if leaf.tenant != decision.tenant || !holds("decision", &decision.canonical_bytes()?) {
+        return Err(bad("the log's entry commits to another decision"));
+    }
+    if !holds("action", decision.digest.as_bytes()) {
+        return Err(bad("the log's entry commits to another action"));
+    }
+    if leaf.facts.get("mode").is_some_and(|mode| mode == "test") && !decision.test {
+        return Err(bad("it was made in a test and does not say so"));
+    }
+    check_votes(decision)
 }
 
 /// What votes prove by themselves, whatever the log's keys signed: a passkey's assertion is over this very action, and where very much is

@@ -8,6 +8,7 @@ use creto_kernel::id::LeafId;
 use creto_kernel::{Digest, TenantId};
 use serde::Serialize;
 
+use crate::core::checkpoint::Checkpoint;
 use crate::core::merkle::{self, Node, Span};
 use crate::core::tile::{self, TILE_WIDTH, TilePath};
 use crate::error::AuditError;
@@ -79,14 +80,36 @@ impl LogReader {
         self.entry_of(tenant, index, size).await
     }
 
-    async fn entry_of(&self, tenant: &TenantId, index: u64, size: u64) -> Result<Vec<u8>, AuditError> {
+    /// The signed note as it stands and what it signs, its signatures checked: what proofs are made against.
+    ///
+    /// # Errors
+    /// `audit.not_found` before the first leaf is sealed.
+    pub async fn signed(&self, tenant: &TenantId) -> Result<(String, Checkpoint), AuditError> {
+        let path = checkpoint_path(tenant);
+        let note = self.checkpoint_note(tenant).await?.ok_or_else(|| AuditError::NotFound(format!("the log of `{tenant}`")))?;
+        let checkpoint = self.trusted.now().open(tenant, &path, &note)?.checkpoint;
+        let note = String::from_utf8(note).map_err(|e| AuditError::BadEntry { path, reason: e.to_string() })?;
+        Ok((note, checkpoint))
+    }
+
+    /// The entries from `index` on that stand in the same bundle, below `size`: at least one and at most 256.
+    ///
+    /// # Errors
+    /// `audit.not_found` where the log has no such entry.
+    pub async fn entries(&self, tenant: &TenantId, index: u64, size: u64) -> Result<Vec<Vec<u8>>, AuditError> {
         let absent = || AuditError::NotFound(format!("entry {index} of `{tenant}`"));
         let bundle = tile::bundle_with(index, size).ok_or_else(absent)?;
         let (found, bytes) = self.fetch(tenant, bundle).await?;
         let damaged = |reason: String| AuditError::BadEntry { path: format!("{tenant}/{found}"), reason };
         let entries = tile::decode_bundle(&bytes, found.width()).map_err(|e| damaged(e.to_string()))?;
-        let at = usize::try_from(index % TILE_WIDTH).unwrap_or(usize::MAX);
-        Ok(entries.get(at).ok_or_else(absent)?.to_vec())
+        let place = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        let most = place(size - index);
+        Ok(entries.iter().skip(place(index % TILE_WIDTH)).take(most).map(|entry| entry.to_vec()).collect())
+    }
+
+    async fn entry_of(&self, tenant: &TenantId, index: u64, size: u64) -> Result<Vec<u8>, AuditError> {
+        let absent = || AuditError::NotFound(format!("entry {index} of `{tenant}`"));
+        self.entries(tenant, index, size).await?.into_iter().next().ok_or_else(absent)
     }
 
     /// An entry with its inclusion proof under the current checkpoint, checked before it is handed out.
@@ -94,17 +117,26 @@ impl LogReader {
     /// # Errors
     /// `audit.not_found`; `audit.bad_tile` where the files on disk do not prove it.
     pub async fn prove_entry(&self, tenant: &TenantId, index: u64) -> Result<ProvenEntry, AuditError> {
-        let path = checkpoint_path(tenant);
-        let note = self.checkpoint_note(tenant).await?.ok_or_else(|| AuditError::NotFound(format!("the log of `{tenant}`")))?;
-        let signed = self.trusted.now().open(tenant, &path, &note)?.checkpoint;
+        let (checkpoint, signed) = self.signed(tenant).await?;
         let entry = self.entry_of(tenant, index, signed.size).await?;
         let proof = self.inclusion(tenant, index, signed.size).await?;
         if !merkle::verify_inclusion(&merkle::leaf_hash(&entry), index, signed.size, &proof, &signed.root) {
             let reason = format!("the tiles do not prove entry {index} under the checkpoint of {} entries", signed.size);
             return Err(AuditError::BadTile { path: tenant.to_string(), reason });
         }
-        let text = |bytes| String::from_utf8(bytes).map_err(|e| AuditError::BadEntry { path: path.clone(), reason: e.to_string() });
-        Ok(ProvenEntry { index, entry: text(entry)?, proof, size: signed.size, root: signed.root, checkpoint: text(note)? })
+        let entry = String::from_utf8(entry).map_err(|e| AuditError::BadEntry { path: checkpoint_path(tenant), reason: e.to_string() })?;
+        Ok(ProvenEntry { index, entry, proof, size: signed.size, root: signed.root, checkpoint })
+    }
+
+    /// The hashes that prove that the entries `first..end` are these and no others in the tree of the first `size` entries
+    /// ([`merkle::range_root`]).
+    ///
+    /// # Errors
+    /// `audit.not_found` for a range that is empty or beyond the log.
+    pub async fn range(&self, tenant: &TenantId, first: u64, end: u64, size: u64) -> Result<Vec<Digest>, AuditError> {
+        let spans = merkle::range_spans(first, end, size);
+        let spans = spans.ok_or_else(|| AuditError::NotFound(format!("entries {first} to {end} of {size}")))?;
+        self.hashes(tenant, size, &spans).await
     }
 
     /// The inclusion proof of entry `index` in the tree of the first `size` entries.

@@ -132,8 +132,10 @@ pub(crate) enum RunsCommand {
 /// `creto oversight`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum OversightCommand {
-    /// Verify a receipt offline, with keys you keep.
+    /// Verify a receipt or a bundle offline, with keys you keep.
     Verify(ReceiptArgs),
+    /// Write the decisions of a time, an agent, a run or a rule to one file that proves them, and that none is missing.
+    Export(ExportArgs),
     /// Show the policy documents in force, or publish one.
     Policy(OversightPolicyArgs),
     /// List requests, newest first.
@@ -204,11 +206,34 @@ pub(crate) struct OversightAskArgs {
 /// `creto oversight verify`.
 #[derive(Debug, Args)]
 pub(crate) struct ReceiptArgs {
-    /// The receipt's file.
-    pub(crate) receipt: PathBuf,
+    /// The file: a receipt, or a bundle.
+    pub(crate) file: PathBuf,
     /// The keys to trust, from `/v1/audit/keys`, kept from an earlier day.
     #[arg(long, value_name = "FILE")]
     pub(crate) trust: PathBuf,
+}
+
+/// `creto oversight export`.
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// Where the bundle is written.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bundle: PathBuf,
+    /// From when, such as 2026-11-01T00:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Until before when.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// Only of this agent.
+    #[arg(long, value_name = "AGENT")]
+    pub(crate) agent: Option<String>,
+    /// Only of this run.
+    #[arg(long, value_name = "RUN")]
+    pub(crate) run: Option<String>,
+    /// Only what this rule asked for.
+    #[arg(long, value_name = "RULE")]
+    pub(crate) rule: Option<String>,
 }
 
 /// `creto oversight policy`.

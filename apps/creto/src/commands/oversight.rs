@@ -1,11 +1,13 @@
 //! `creto oversight`.
 
+mod evidence;
+
 use std::path::Path;
 use std::process::ExitCode;
 
 use creto_audit::TrustedKeys;
 use creto_kernel::Coded as _;
-use creto_oversight::receipt::Receipt;
+use creto_oversight::receipt::{Decision, Receipt};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -19,33 +21,37 @@ use crate::failure::Failure;
 /// How long one call waits for a human's answer; then it is asked again.
 const CALL_WAIT_SECS: u32 = 50;
 
-/// Verifies a receipt with nothing but keys; exit code 1 says what does not fit.
+/// Verifies a receipt, or a bundle of many, with nothing but keys; exit code 1 says what does not fit.
 pub(super) fn verify(args: &ReceiptArgs, json: bool) -> Result<ExitCode, Failure> {
     let keys = TrustedKeys::from_json(&read(&args.trust)?)?;
-    let verified = Receipt::from_json(&read(&args.receipt)?).and_then(|receipt| receipt.verify(&keys).cloned());
-    match verified {
-        Ok(decision) => {
-            let answer = json!({ "ok": true, "decision": decision });
-            show(json, &answer, |_| {
-                let voters: Vec<String> =
-                    decision.votes.iter().map(|vote| format!("{} by {}", vote.by.name(), vote.proof.method)).collect();
-                let test = if decision.test { " MADE IN A TEST: it binds nobody." } else { "" };
-                safe(&format!(
-                    "the log holds it: request {} revision {} was {}, digest {}; voters: {}.{test}\n",
-                    decision.request,
-                    decision.revision,
-                    decision.state.as_str(),
-                    decision.digest,
-                    voters.join(", ")
-                ))
-            })
+    let verified = match evidence::is_bundle(&args.file)? {
+        true => evidence::verify(&args.file, keys)?.map(|total| (json!({ "ok": true, "bundle": total }), evidence::describe(&total))),
+        false => {
+            let verified = Receipt::from_json(&read(&args.file)?).and_then(|receipt| receipt.verify(&keys).cloned());
+            verified.map(|decision| (json!({ "ok": true, "decision": decision }), describe_receipt(&decision)))
         }
+    };
+    match verified {
+        Ok((answer, text)) => show(json, &answer, |_| text),
         Err(error) => {
             let answer = json!({ "ok": false, "code": error.code().as_str(), "detail": error.to_string() });
             show(json, &answer, |_| safe(&format!("{error} ({})\n", error.code())))?;
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+fn describe_receipt(decision: &Decision) -> String {
+    let voters: Vec<String> = decision.votes.iter().map(|vote| format!("{} by {}", vote.by.name(), vote.proof.method)).collect();
+    let test = if decision.test { " MADE IN A TEST: it binds nobody." } else { "" };
+    safe(&format!(
+        "the log holds it: request {} revision {} was {}, digest {}; voters: {}.{test}\n",
+        decision.request,
+        decision.revision,
+        decision.state.as_str(),
+        decision.digest,
+        voters.join(", ")
+    ))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
@@ -65,6 +71,7 @@ pub(super) async fn oversight(session: &Session, command: OversightCommand) -> R
             let answer = session.client.json(Method::DELETE, &format!("/v1/oversight/grants/{}", encode(&grant)), None).await?;
             session.answer(&answer, |_| format!("`{}` is taken back, with the approvals it gave that nobody used\n", safe(&grant)))
         }
+        OversightCommand::Export(args) => evidence::export(session, &args).await,
         OversightCommand::Ask(_) => Err(Failure::protocol("this command needs no server")),
         OversightCommand::Receipt { request } => {
             let path = format!("/v1/oversight/requests/{}/receipt", encode(&request));

@@ -62,6 +62,16 @@ pub fn digest(policy: &Policy) -> Result<Digest, CanonicalError> {
     Ok(Digest::of(&canonical::to_vec(policy)?))
 }
 
+/// The digest that stands for the documents of these digests, in the order of the rules that asked: that of one alone, else SHA-256 over
+/// all of them.
+#[must_use]
+pub fn joined(digests: &[Digest]) -> Digest {
+    match digests {
+        [one] => *one,
+        _ => Digest::of_parts(&digests.iter().map(|digest| digest.as_bytes().as_slice()).collect::<Vec<_>>()),
+    }
+}
+
 /// The plan of a request that these rules ask for: every requirement at once, and of everything else the strictest.
 #[must_use]
 pub fn plan(policies: &[Policy]) -> Plan {
@@ -87,9 +97,8 @@ pub fn plan(policies: &[Policy]) -> Plan {
         }
     }
     let digests: Vec<Digest> = all.iter().filter_map(|policy| digest(policy).ok()).collect();
-    let parts: Vec<&[u8]> = digests.iter().map(|digest| digest.as_bytes().as_slice()).collect();
     Plan {
-        policy: digests.first().filter(|_| digests.len() == 1).copied().unwrap_or_else(|| Digest::of_parts(&parts)),
+        policy: joined(&digests),
         requirement,
         deny_threshold: all.iter().map(|policy| policy.deny_threshold).min().unwrap_or(1),
         separation: all.iter().map(|policy| policy.separation).max().unwrap_or(Separation::Full),

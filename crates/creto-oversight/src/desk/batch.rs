@@ -91,6 +91,11 @@ impl Desk {
                 let id = item.request;
                 leaf.digests.insert(format!("action.{id}"), Digest::of_parts(&[&after.salt, after.case.digest.as_bytes()]));
                 leaf.digests.extend(change.digests.into_iter().map(|(name, digest)| (format!("{name}.{id}"), digest)));
+                // Whose it is: what an export for one agent, rule or run goes by.
+                leaf = leaf.fact(&format!("agent.{id}"), &after.case.agent).fact(&format!("rule.{id}"), &after.rule);
+                if let Some(run) = &after.run {
+                    leaf = leaf.fact(&format!("run.{id}"), run);
+                }
                 all.steps.extend(change.steps);
                 all.messages.extend(change.messages);
                 shown.push(after.shown());

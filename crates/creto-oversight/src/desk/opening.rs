@@ -108,8 +108,12 @@ impl Desk {
         let (stored, mut change) = self.opening(&tenant, draft, leaf_id, now).await?;
         let mut leaf = Leaf::event(leaf_id, now, new.agent.clone(), new.tool.clone(), new.target.clone(), "requires_oversight")
             .fact("request", stored.case.id)
+            .fact("rule", &stored.rule)
             .fact("binding", "declared")
             .digest("action", Digest::of_parts(&[&stored.salt, digest.as_bytes()]));
+        if let Some(run) = &stored.run {
+            leaf = leaf.fact("run", run);
+        }
         leaf.digests.append(&mut change.digests);
         match self.db.commit(sealed(leaf, change)).await {
             Ok(_) => {

@@ -1,6 +1,6 @@
 //! Policy documents, every version of each.
 
-use creto_db::{Db, DbError, Write, params};
+use creto_db::{Db, DbError, Row, Write, params};
 use creto_kernel::{Digest, ErrorCode, NhiId, TenantId, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -41,7 +41,16 @@ pub(crate) fn insert(tenant: &TenantId, published: &Published, body: String) -> 
 pub(crate) async fn latest(db: &Db, tenant: &TenantId, rule: Option<&str>) -> Result<Vec<Published>, DbError> {
     let sql = "SELECT rule, version, digest, body, author, at FROM oversight_policy p WHERE tenant = $1 AND ($2 = '' OR rule = $2) \
                AND version = (SELECT MAX(version) FROM oversight_policy l WHERE l.tenant = p.tenant AND l.rule = p.rule) ORDER BY rule";
-    let rows = db.query(sql, params![tenant, rule.unwrap_or_default()]).await?;
+    read(&db.query(sql, params![tenant, rule.unwrap_or_default()]).await?)
+}
+
+/// Every version of a rule's document, the latest first.
+pub(crate) async fn versions(db: &Db, tenant: &TenantId, rule: &str) -> Result<Vec<Published>, DbError> {
+    let sql = "SELECT rule, version, digest, body, author, at FROM oversight_policy WHERE tenant = $1 AND rule = $2 ORDER BY version DESC";
+    read(&db.query(sql, params![tenant, rule]).await?)
+}
+
+fn read(rows: &[Row]) -> Result<Vec<Published>, DbError> {
     rows.iter()
         .map(|row| {
             let unreadable = || DbError::Corrupt("an oversight policy cannot be read".to_owned());

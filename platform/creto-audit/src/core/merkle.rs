@@ -136,6 +136,51 @@ pub fn consistency_spans(old: u64, new: u64) -> Option<Vec<Span>> {
     Some(spans)
 }
 
+/// The spans whose hashes, left to right, complete the leaves `first..end` to the tree of `size` leaves; `None` for a range that is
+/// empty or not in the tree. What [`range_root`] takes.
+#[must_use]
+pub fn range_spans(first: u64, end: u64, size: u64) -> Option<Vec<Span>> {
+    if first >= end || end > size {
+        return None;
+    }
+    let (mut spans, mut left) = (Vec::new(), vec![Span { start: 0, end: size }]);
+    while let Some(span) = left.pop() {
+        if span.end <= first || span.start >= end {
+            spans.push(span);
+        } else if span.start < first || span.end > end {
+            let middle = span.start + split(span.end - span.start);
+            left.extend([Span { start: middle, ..span }, Span { end: middle, ..span }]);
+        }
+    }
+    Some(spans)
+}
+
+/// The root of the tree of `size` leaves in which the run `leaves` begins at `first`, completed by the hashes of [`range_spans`]; `None`
+/// where these are not as many as the tree needs. Whoever finds the signed root has every leaf of the run, in order, and no other.
+#[must_use]
+pub fn range_root(first: u64, leaves: &[Digest], size: u64, outside: &[Digest]) -> Option<Digest> {
+    let end = first.checked_add(u64::try_from(leaves.len()).ok()?)?;
+    if leaves.is_empty() || end > size {
+        return None;
+    }
+    let (mut leaves, mut outside) = (leaves.iter(), outside.iter());
+    let root = fold(Span { start: 0, end: size }, Span { start: first, end }, &mut leaves, &mut outside)?;
+    (leaves.next().is_none() && outside.next().is_none()).then_some(root)
+}
+
+/// The hash of `tree` from what is left of both, each taken left to right. It goes no deeper than the tree is high.
+fn fold(tree: Span, run: Span, leaves: &mut std::slice::Iter<'_, Digest>, outside: &mut std::slice::Iter<'_, Digest>) -> Option<Digest> {
+    if tree.end <= run.start || tree.start >= run.end {
+        return outside.next().copied();
+    }
+    if tree.end - tree.start == 1 {
+        return leaves.next().copied();
+    }
+    let middle = tree.start + split(tree.end - tree.start);
+    let left = fold(Span { end: middle, ..tree }, run, leaves, outside)?;
+    Some(node_hash(&left, &fold(Span { start: middle, ..tree }, run, leaves, outside)?))
+}
+
 /// Whether `proof` shows that `leaf` is entry `index` of the tree with `size` leaves and this `root` (RFC 9162 section 2.1.3.2).
 #[must_use]
 pub fn verify_inclusion(leaf: &Digest, index: u64, size: u64, proof: &[Digest], root: &Digest) -> bool {
@@ -298,5 +343,25 @@ mod tests {
             }
         }
         assert_eq!((inclusion_spans(3, 3), consistency_spans(4, 3)), (None, None));
+    }
+
+    #[test]
+    fn every_run_of_every_small_tree_is_proved_whole_and_no_other() {
+        let hashes = hashes(&(0..20u8).map(|i| vec![i]).collect::<Vec<_>>());
+        for size in 1..=hashes.len() {
+            let (n, tree) = (size as u64, &hashes[..size]);
+            let full = row_root(tree).unwrap();
+            for (first, end) in (0..size).flat_map(|first| (first + 1..=size).map(move |end| (first, end))) {
+                let (from, run) = (first as u64, &tree[first..end]);
+                let outside = proof(tree, &range_spans(from, end as u64, n).unwrap());
+                assert_eq!(range_root(from, run, n, &outside), Some(full), "{first}..{end} of {size}");
+                // One left out, one doubled, another place, one hash more: nothing else leads to the root.
+                assert_ne!(range_root(from, &run[1..], n, &outside), Some(full));
+                assert_ne!(range_root(from, &[run, &run[..1]].concat(), n, &outside), Some(full));
+                assert_ne!(range_root(from + 1, run, n, &outside), Some(full));
+                assert_eq!(range_root(from, run, n, &[outside, vec![full]].concat()), None);
+            }
+        }
+        assert_eq!((range_spans(3, 3, 5), range_spans(3, 6, 5), range_root(0, &[], 5, &[])), (None, None, None));
     }
 }
