@@ -9,6 +9,7 @@ mod authorization;
 mod cluster;
 mod crash;
 mod endings;
+mod governance;
 mod humanlayer;
 mod ingest;
 mod oversight;

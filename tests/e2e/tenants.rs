@@ -110,7 +110,7 @@ fn call(client: &Client, operation: &Operation, victim: &World) -> Answer {
 }
 
 /// Routes that may answer well although a stranger's identifiers were sent: what they name is then the visitor's own, or nobody's.
-const OWN: [(&str, &str); 14] = [
+const OWN: [(&str, &str); 15] = [
     // Transaction identifiers, subscriptions and memories are each tenant's own.
     ("POST", "/v1/metering/events"),
     // Nothing is acknowledged that is not there; that nothing was is seen afterwards.
@@ -124,6 +124,8 @@ const OWN: [(&str, &str); 14] = [
     // Names a tenant may give to its own.
     ("POST", "/v1/identities"),
     ("POST", "/v1/accounts"),
+    // A bundle is of the visitor's own log, whatever is asked for.
+    ("POST", "/v1/oversight/export/bundle"),
     // The keys of the log are the installation's.
     ("POST", "/v1/audit/keys/rotate"),
     // Names a tenant may give to its own quotas, and a budget of its own chain.

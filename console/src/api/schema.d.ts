@@ -3465,6 +3465,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/oversight/export/bundle": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Decisions with their proofs, policies and keys, as lines that prove themselves offline */
+        post: operations["post /v1/oversight/export/bundle"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/oversight/export/ocsf": {
         parameters: {
             query?: never;
@@ -4995,6 +5012,19 @@ export interface components {
             ok?: boolean;
             /** @description What was used. */
             usage?: components["schemas"]["UsageLineInput"][];
+        };
+        /** @description Which decisions; all where nothing is named. */
+        BundleInput: {
+            /** @description Of this agent: its name, or its SPIFFE ID. */
+            agent?: string | null;
+            /** @description That this rule asked for. */
+            rule?: string | null;
+            /** @description Of this run, as the agent names it. */
+            run?: string | null;
+            /** @description From when, by the log's own times. */
+            since?: string | null;
+            /** @description Until before when. */
+            until?: string | null;
         };
         /** @description Why it is withdrawn. */
         CancelInput: {
@@ -16806,6 +16836,37 @@ export interface operations {
             cookie?: never;
         };
         requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/oversight/export/bundle": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BundleInput"];
+            };
+        };
         responses: {
             /** @description done */
             200: {

@@ -136,7 +136,6 @@ impl World {
             }),
             ("POST", "/v1/oversight/grants") => json!({ "request": self.id("request"), "uses_max": 1, "secs": 60 }),
             ("POST", "/v1/oversight/kill") => json!({ "agent": self.id("agent"), "reason": "it went wild" }),
-            ("POST", "/v1/oversight/export/bundle") => json!({ "agent": self.id("agent") }),
             ("POST", "/v1/oversight/asked/{id}/reply") => json!({ "text": "mine" }),
             ("POST", "/humanlayer/v1/agent/function_calls/{call}/respond") => json!({ "approved": true }),
             ("POST", "/humanlayer/v1/agent/human_contacts/{call}/respond") => json!({ "response": "mine" }),

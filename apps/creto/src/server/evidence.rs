@@ -141,8 +141,12 @@ impl Exporter {
     async fn plan(house: Arc<House>, by: &NhiId, input: BundleInput) -> Result<Self, Problem> {
         let agent: Option<NhiId> =
             input.agent.map(|name| name.parse().or_else(|_| named(&house, by.tenant(), NhiKind::Agent, &name))).transpose()?;
-        if let Some(agent) = agent.as_ref().filter(|agent| agent.tenant() != by.tenant()) {
-            return Err(OversightError::BadInput(format!("`{agent}` is no agent of this tenant")).into());
+        if let Some(agent) = &agent {
+            if agent.tenant() != by.tenant() {
+                return Err(OversightError::BadInput(format!("`{agent}` is no agent of this tenant")).into());
+            }
+            // A name that was mistyped would make a bundle of nothing, which looks like an agent that asked for nothing.
+            house.authority.identity(agent)?;
         }
         let scope = Scope { since: input.since, until: input.until, agent, run: input.run, rule: input.rule };
         let (tenant, at) = (by.tenant().clone(), house.now());

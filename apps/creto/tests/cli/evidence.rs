@@ -256,11 +256,11 @@ fn a_bundle_holds_what_was_asked_for_and_keys_from_before_a_rotation_still_verif
         listed.iter().map(|item| item["request"].as_str().unwrap().to_owned()).collect()
     };
     cast.export(&["--agent", "payer"]).ok();
-    assert_eq!(ids(&cast), [own.clone()]);
+    assert_eq!(ids(&cast), std::slice::from_ref(&own));
     let text = std::fs::read_to_string(cast.bundle()).unwrap();
     assert_eq!(text.matches(r#""kind":"receipt""#).count(), 1);
     cast.export(&["--since", &between]).ok();
-    assert_eq!(ids(&cast), [other.clone()]);
+    assert_eq!(ids(&cast), std::slice::from_ref(&other));
     cast.export(&["--until", &between, "--rule", &rule]).ok();
     assert_eq!(ids(&cast), [own.clone(), other.clone()], "the other was opened by then");
     cast.export(&["--rule", "another"]).ok();
@@ -277,6 +277,7 @@ fn a_bundle_holds_what_was_asked_for_and_keys_from_before_a_rotation_still_verif
 
     let before = std::fs::read(cast.bundle()).unwrap();
     cast.export(&["--since", "2999-01-01T00:00:00Z"]).refused("oversight.bad_input");
+    cast.export(&["--agent", "payor"]).refused("nhi.identity_unknown");
     cast.export(&["--since", "yesterday"]).refused("http.bad_body");
     assert_eq!(std::fs::read(cast.bundle()).unwrap(), before, "what failed leaves what was there");
     // An export is itself on record, and only operators make one.
