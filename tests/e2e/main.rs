@@ -15,6 +15,7 @@ mod ingest;
 mod oversight;
 mod own_keys;
 mod privacy;
+mod raises;
 mod spine;
 mod support;
 mod tenants;

@@ -26,7 +26,7 @@ fn at(request: &str, what: &str) -> String {
 }
 
 /// What `creto oversight verify` says of this receipt, and whether it believes it.
-fn verified(home: &Home, receipt: &Value, keys: &Path) -> (bool, Value) {
+pub(crate) fn verified(home: &Home, receipt: &Value, keys: &Path) -> (bool, Value) {
     let file = home.data().parent().unwrap().join("receipt.json");
     fs::write(&file, receipt.to_string()).unwrap();
     let output =
@@ -36,7 +36,7 @@ fn verified(home: &Home, receipt: &Value, keys: &Path) -> (bool, Value) {
     (output.status.success(), said)
 }
 
-fn keys(server: &Server, folder: &Path, name: &str) -> std::path::PathBuf {
+pub(crate) fn keys(server: &Server, folder: &Path, name: &str) -> std::path::PathBuf {
     let file = folder.join(name);
     fs::write(&file, server.nobody().get("/v1/audit/keys").ok().to_string()).unwrap();
     file

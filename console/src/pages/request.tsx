@@ -6,6 +6,7 @@ import type { OversightRequest } from "../api/types";
 import { canHash, sha256, toHex, utf8 } from "../core/bytes";
 import { stateAt } from "../core/inbox";
 import { fromMicros, micros, money } from "../core/money";
+import { raiseOf } from "../core/raise";
 import { href } from "../core/route";
 import { countdown, duration, millis, moment } from "../core/time";
 import { named } from "../core/timeline";
@@ -131,6 +132,7 @@ function Detail({ request, others, changed, approver, now, mail }: Omit<Props, "
           The digest in the text below covers it, and your approval names what you were shown.
         </p>
       )}
+      <RaiseShown request={request} />
       <Canonical text={request.view ?? request.action} />
       <p className={check.is === "done" && !check.same ? "digest bad" : "digest"}>
         <span className="soft">SHA-256</span>
@@ -156,6 +158,24 @@ function Detail({ request, others, changed, approver, now, mail }: Omit<Props, "
       )}
       {pending && approver && mail === undefined && <MoreWays request={request} changed={changed} />}
     </article>
+  );
+}
+
+/** A question about a budget in amounts: what stands, what is given, what comes after. The bytes below say the same. */
+function RaiseShown({ request }: { request: OversightRequest }): ReactNode {
+  const raise = raiseOf(request.action);
+  if (!raise) return null;
+  return (
+    <dl className="raise" aria-label="the raise">
+      <div><dt>budget of</dt><dd><Who id={raise.whose} /> <code><Visible text={raise.account} /></code></dd></div>
+      <div><dt>ceiling now</dt><dd className="num">{money(raise.ceiling)}</dd></div>
+      <div>
+        <dt>{request.state === "pending" ? "asked to raise it by" : "raise"}</dt>
+        <dd className="num">+{money(raise.raise)}{raise.raise !== raise.asked && <span className="soft"> of {money(raise.asked)} that were asked for</span>}</dd>
+      </div>
+      <div><dt>ceiling after</dt><dd className="num"><strong>{money(raise.after)}</strong></dd></div>
+      <div><dt>missing now</dt><dd className="num">{money(raise.missing)} <span className="soft">for <code><Visible text={raise.wants} /></code></span></dd></div>
+    </dl>
   );
 }
 

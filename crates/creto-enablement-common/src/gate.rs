@@ -5,6 +5,7 @@ mod asking;
 mod attempt;
 mod erasing;
 mod ownership;
+mod raising;
 mod request;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use creto_authz::{Authorizer, Decision, RuleId};
-use creto_db::{Db, DbError, Late, Lately, Lazily, Sealed};
+use creto_db::{Db, DbError, Late, Lately, Lazily, Sealed, Step};
 use creto_kernel::canonical::CanonicalError;
 use creto_kernel::id::{AdmissionId, HoldId, LeafId, RequestId, RunId};
 use creto_kernel::{CanonicalAction, Clock, Coded, Digest, Kind, Leaf, Micros, NhiId, Phase, TenantId, Timestamp};
@@ -25,6 +26,8 @@ pub use asking::Reviewed;
 pub use attempt::{ATTEMPT_BYTES_MAX, AttemptError, AttemptId};
 pub use ownership::{HEARTBEAT, SERVER_LEASE, ServerId};
 use ownership::{Live, Unsettled};
+pub use raising::{MOVED, RAISE_ACTION, RAISE_RULE, RAISES_OVER};
+use raising::{Made, Waiting};
 pub use request::{Acting, Admission, AdmitRequest, Effect, Granted, Outcome, Settled};
 
 use crate::ports::{Answer, Approvals, Bill, Change, Demand, Extension, Funding, Held, Lease, Ledger, LogHealth};
@@ -90,6 +93,13 @@ enum Clearance {
 struct Stopped {
     cleared: Option<Box<Cleared>>,
     refusal: Refusal,
+}
+
+impl Stopped {
+    /// Whether a ceiling had no room when it was to be committed.
+    fn is_short(&self) -> bool {
+        self.cleared.is_some() && matches!(self.refusal, Refusal::BudgetExceeded { .. })
+    }
 }
 
 impl From<Refusal> for Stopped {
@@ -161,7 +171,21 @@ impl Gate {
         }
     }
 
+    /// Admits, and where a ceiling has no room asks whether it may be raised, as its owner wants it, and admits anew.
     async fn try_admit(&self, request: &AdmitRequest<'_>, patience: Duration) -> Result<Admission, Stopped> {
+        let mut waiting = Waiting::for_admission(request, patience);
+        loop {
+            let stopped = match self.admit_once(request, waiting.left()).await {
+                Err(stopped) if stopped.is_short() => stopped,
+                answer => return answer,
+            };
+            if let Made::Pending(asked, digest) = self.room_instead_of(request, request.reserve, &mut waiting, stopped).await? {
+                return Ok(Admission::Pending(asked, digest));
+            }
+        }
+    }
+
+    async fn admit_once(&self, request: &AdmitRequest<'_>, patience: Duration) -> Result<Admission, Stopped> {
         let cleared = match self.clear(request, patience).await? {
             Clearance::Cleared(cleared) => cleared,
             Clearance::Pending(request, digest) => return Ok(Admission::Pending(request, digest)),
@@ -274,28 +298,49 @@ impl Gate {
 
     /// Admits and commits, in one commit, an action whose whole effect is our own state: its steps, the usage posting and the leaf
     /// happen together or not at all.
-    pub async fn commit_effect(&self, request: AdmitRequest<'_>, effect: Effect) -> Result<Settled, Refusal> {
-        let stopped = match self.clear(&request, Duration::MAX).await {
-            Ok(Clearance::Pending(request, _)) => return Err(Refusal::NotDecided { request }),
-            Ok(Clearance::Cleared(cleared)) => match self.commit_done(&request, &cleared, effect).await {
-                Ok(settled) => return Ok(settled),
-                Err(refusal) => Stopped { cleared: Some(cleared), refusal },
-            },
-            Err(stopped) => stopped,
+    pub async fn commit_effect(&self, request: AdmitRequest<'_>, mut effect: Effect) -> Result<Settled, Refusal> {
+        // Steps that may be committed again once there is room for what they cost.
+        let steps: Vec<Arc<dyn Step>> = std::mem::take(&mut effect.steps).into_iter().map(Arc::from).collect();
+        let mut bill = Bill::default();
+        let mut waiting = Waiting::for_effect(&request);
+        let stopped = loop {
+            let stopped = match self.clear(&request, Duration::MAX).await {
+                Ok(Clearance::Pending(request, _)) => return Err(Refusal::NotDecided { request }),
+                Ok(Clearance::Cleared(cleared)) => match self.commit_done(&request, &cleared, &effect, &steps, &mut bill).await {
+                    Ok(settled) => return Ok(settled),
+                    Err(refusal) => Stopped { cleared: Some(cleared), refusal },
+                },
+                Err(stopped) => stopped,
+            };
+            if !stopped.is_short() || bill.short() <= Micros::ZERO {
+                break stopped;
+            }
+            match self.room_instead_of(&request, bill.short(), &mut waiting, stopped).await {
+                Ok(_) => {}
+                Err(stopped) => break stopped,
+            }
         };
         Err(self.recorded(&request, stopped).await)
     }
 
-    async fn commit_done(&self, request: &AdmitRequest<'_>, cleared: &Cleared, effect: Effect) -> Result<Settled, Refusal> {
+    async fn commit_done(
+        &self,
+        request: &AdmitRequest<'_>,
+        cleared: &Cleared,
+        effect: &Effect,
+        steps: &[Arc<dyn Step>],
+        written: &mut Bill,
+    ) -> Result<Settled, Refusal> {
         let now = self.options.clock.now();
         let mut posting = self.options.ledger.settle(Funding::Ahead, request.chain, cleared.admission, &effect.usage, now).await?;
-        if let Some(bill) = effect.bill {
-            posting.cost = bill;
+        if let Some(bill) = &effect.bill {
+            posting.cost = bill.clone();
         }
+        *written = posting.cost.clone();
         let mut leaf = self.leaf(request, cleared, "done", now).fact("admission", cleared.admission);
         leaf.id = request.leaf.unwrap_or(leaf.id);
-        leaf.facts.extend(effect.facts);
-        leaf.digests.extend(effect.digests);
+        leaf.facts.extend(effect.facts.clone());
+        leaf.digests.extend(effect.digests.clone());
         let row = ActionRow::open(cleared, request, leaf.id, now)?;
         let bill = posting.cost.clone();
         let mut sealed = Sealed::new(leaf);
@@ -305,16 +350,16 @@ impl Gate {
             sealed = with(sealed, self.options.approvals.consume_done(tenant, approval, cleared.digest, cleared.admission).await?);
         }
         sealed = sealed
-            .steps(effect.steps)
+            .steps(steps.iter().map(|step| Box::new(Arc::clone(step)) as Box<dyn Step>))
             .steps(posting.steps)
             .steps(held(&cleared.leases).flat_map(|held| held.settle(Funding::Ahead, &effect.usage, &posting.cost)))
             .step(Lazily(move || row.clone().costing(bill.cost()).insert(ActionState::Done)))
             .late(billed(&posting.cost));
-        for late in effect.late {
-            sealed = sealed.late(late);
+        for late in &effect.late {
+            sealed = sealed.late(late.clone());
         }
-        for message in effect.messages {
-            sealed = sealed.message(message);
+        for message in &effect.messages {
+            sealed = sealed.message(message.clone());
         }
         let committed = self.options.db.commit(sealed).await.map_err(refusal_of);
         if !committed.as_ref().is_err_and(is_certain) {
@@ -572,7 +617,7 @@ fn refusal_of(error: DbError) -> Refusal {
         DbError::Conflict { code, message } if code.as_str() == "metering.quota_exceeded" => {
             Refusal::QuotaExceeded { message, quota: None }
         }
-        DbError::Conflict { code, message } if code.as_str() == "oversight.too_many_open" => {
+        DbError::Conflict { code, message } if code.as_str() == "oversight.too_many_open" || code == RAISES_OVER => {
             Refusal::Port { code, kind: Kind::Limited, message }
         }
         other => Refusal::port(&other),

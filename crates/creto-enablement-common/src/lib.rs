@@ -27,7 +27,8 @@ pub mod webhook;
 
 pub use gate::{Admission, AdmitRequest, Effect, Gate, GateOptions, Granted, Outcome, Settled};
 pub use ports::{
-    Answer, Approvals, Change, Demand, Extension, Found, Funding, Held, Lease, Ledger, LogHealth, OpenRequest, Usage, Verdict,
+    Answer, Approvals, Asking, Change, Demand, Extension, Found, Funding, Held, Lease, Ledger, LogHealth, OpenRequest, Raise, Room, Usage,
+    Verdict,
 };
 pub use public_url::PublicUrl;
 pub use refusal::Refusal;

@@ -38,24 +38,43 @@ impl Usage {
 /// What a commit costs. A ledger that prices usage by all the usage before it knows the cost only inside the commit, so its steps write
 /// it here; whoever needs it reads it in a later step or after the commit.
 #[derive(Clone, Debug, Default)]
-pub struct Bill(Arc<AtomicI64>);
+pub struct Bill(Arc<Amounts>);
+
+#[derive(Debug, Default)]
+struct Amounts {
+    cost: AtomicI64,
+    short: AtomicI64,
+}
 
 impl Bill {
     /// The cost so far: what was written last, zero before.
     #[must_use]
     pub fn cost(&self) -> Micros {
-        Micros::new(self.0.load(Ordering::SeqCst))
+        Micros::new(self.0.cost.load(Ordering::SeqCst))
     }
 
     /// Writes the cost.
     pub fn write(&self, cost: Micros) {
-        self.0.store(cost.get(), Ordering::SeqCst);
+        self.0.cost.store(cost.get(), Ordering::SeqCst);
+    }
+
+    /// What the commit would have cost where a ceiling had no room for it; zero where there was.
+    #[must_use]
+    pub fn short(&self) -> Micros {
+        Micros::new(self.0.short.load(Ordering::SeqCst))
+    }
+
+    /// Writes what there was no room for.
+    pub fn write_short(&self, wanted: Micros) {
+        self.0.short.store(wanted.get(), Ordering::SeqCst);
     }
 }
 
 impl From<Micros> for Bill {
     fn from(cost: Micros) -> Self {
-        Self(Arc::new(AtomicI64::new(cost.get())))
+        let bill = Self::default();
+        bill.write(cost);
+        bill
     }
 }
 
@@ -75,6 +94,34 @@ pub enum Funding {
     Happened(Option<HoldId>),
     /// The effect happens with this very commit: it is posted only where every ceiling of the chain has room.
     Ahead,
+}
+
+/// A ceiling somebody may be asked to raise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Raise {
+    /// The account without room.
+    pub account: String,
+    /// Whose it is.
+    pub whose: NhiId,
+    /// Its ceiling now.
+    pub ceiling: Micros,
+    /// What it lacks for what is wanted.
+    pub missing: Micros,
+    /// What a human is asked for: the step its owner named.
+    pub step: Micros,
+    /// The name of the terms under which its owner lets a human be asked. Changed terms are other terms.
+    pub terms: String,
+}
+
+/// Whether a chain has room for something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Nobody is asked to make any: the refusal stands.
+    Nobody,
+    /// There is room by now.
+    There,
+    /// This would make room.
+    Raise(Raise),
 }
 
 /// Money along a delegation chain.
@@ -107,6 +154,24 @@ pub trait Ledger: Send + Sync + fmt::Debug {
 
     /// What the tightest ceiling of the chain still allows; `None` without any ceiling.
     fn available<'a>(&'a self, chain: &'a VerifiedChain) -> BoxFuture<'a, Result<Option<Micros>, Refusal>>;
+
+    /// Whether the chain has room for `wanted`, of the accounts whose owners let a human be asked to raise them.
+    fn room<'a>(&'a self, chain: &'a VerifiedChain, wanted: Micros, now: Timestamp) -> BoxFuture<'a, Result<Room, Refusal>> {
+        let _ = (chain, wanted, now);
+        Box::pin(async { Ok(Room::Nobody) })
+    }
+
+    /// Steps that count a question against its terms; a conflict where they let nobody be asked now.
+    fn asking(&self, tenant: &TenantId, raise: &Raise, now: Timestamp) -> Vec<Box<dyn Step>> {
+        let _ = (tenant, raise, now);
+        Vec::new()
+    }
+
+    /// Steps that raise the ceiling to `ceiling`: compare-and-set on the one, and the terms, it was asked about under.
+    fn raised(&self, tenant: &TenantId, raise: &Raise, ceiling: Micros) -> Vec<Box<dyn Step>> {
+        let _ = (tenant, raise, ceiling);
+        Vec::new()
+    }
 
     /// What `usage` would cost now.
     fn price<'a>(&'a self, tenant: &'a TenantId, usage: &'a [Usage]) -> BoxFuture<'a, Result<Micros, Refusal>>;
@@ -183,6 +248,17 @@ pub struct Found {
     pub digest: Digest,
 }
 
+/// What a request asks about, as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asking {
+    /// The action, as it was edited last.
+    pub action: CanonicalAction,
+    /// Digest of the chain as it was presented.
+    pub presented: Digest,
+    /// The run it belongs to.
+    pub run: Option<RunId>,
+}
+
 /// Writes of another product that go into the caller's commit.
 #[derive(Debug, Default)]
 pub struct Change {
@@ -219,6 +295,12 @@ pub trait Approvals: Send + Sync + fmt::Debug {
         patience: Duration,
     ) -> BoxFuture<'a, Result<Option<Verdict>, Refusal>> {
         Box::pin(async move { tokio::time::timeout(patience, self.wait(tenant, request)).await.ok().transpose() })
+    }
+
+    /// What a request asks about, for whoever finds one that another attempt opened; `None` for what was only declared.
+    fn asking<'a>(&'a self, tenant: &'a TenantId, request: RequestId) -> BoxFuture<'a, Result<Option<Asking>, Refusal>> {
+        let _ = (tenant, request);
+        Box::pin(async { Ok(None) })
     }
 
     /// What consumes the approval: compare-and-set from approved to consumed by this admission, for this digest.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use creto_db::{Db, Deciding, Step};
 use creto_enablement_common::ports::{Bill, Posting};
-use creto_enablement_common::{Funding, Ledger, Refusal, Usage};
+use creto_enablement_common::{Funding, Ledger, Raise, Refusal, Room, Usage};
 use creto_kernel::id::{AdmissionId, HoldId};
 use creto_kernel::{Micros, SystemClock, TenantId, Timestamp};
 use creto_nhi::VerifiedChain;
@@ -12,8 +12,8 @@ use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 
 use crate::catalog::{Catalog, CatalogReader};
-use crate::core::rate;
 use crate::core::recording::{EVENT_COST_MAX, Paying};
+use crate::core::{raise, rate};
 use crate::error::MeteringError;
 use crate::model::account;
 use crate::model::event::{Event, EventInput, OWN_PREFIX};
@@ -213,6 +213,25 @@ impl Ledger for Accounts {
             }
             Ok(tightest)
         })
+    }
+
+    fn room<'a>(&'a self, chain: &'a VerifiedChain, wanted: Micros, now: Timestamp) -> BoxFuture<'a, Result<Room, Refusal>> {
+        Box::pin(async move {
+            let mut states = Vec::new();
+            for account in account::of_chain(chain) {
+                let state = store::account(&self.db, chain.tenant(), &account.account).await.map_err(|e| Refusal::port(&e))?;
+                states.push((account, state));
+            }
+            Ok(raise::room(&states, wanted, now))
+        })
+    }
+
+    fn asking(&self, tenant: &TenantId, raise: &Raise, now: Timestamp) -> Vec<Box<dyn Step>> {
+        vec![Box::new(store::raises::ask(tenant, raise, now))]
+    }
+
+    fn raised(&self, tenant: &TenantId, raise: &Raise, ceiling: Micros) -> Vec<Box<dyn Step>> {
+        vec![Box::new(store::raises::apply(tenant, raise, ceiling))]
     }
 
     fn price<'a>(&'a self, tenant: &'a TenantId, usage: &'a [Usage]) -> BoxFuture<'a, Result<Micros, Refusal>> {

@@ -21,6 +21,7 @@ pub mod posting;
 pub mod price;
 pub mod purse;
 pub mod quota;
+pub mod raise;
 pub mod rate;
 pub mod reading;
 pub mod recording;

@@ -21,6 +21,7 @@ use crate::accounts::LedgerReport;
 use crate::core::tree::CostNode;
 use crate::model::account::AccountState;
 use crate::model::metric::Metric;
+use crate::model::raise::RaiseTerms;
 use crate::service::{Meter, MetricUsage};
 
 /// Metering's endpoints.
@@ -51,7 +52,7 @@ pub fn endpoints(meter: &Meter) -> Vec<Endpoint> {
             Method::PUT,
             "/v1/metering/ceilings",
             Access::Operator,
-            "Set or lift the ceiling of an account",
+            "Set or lift the ceiling of an account, and say whether a human may be asked to raise it",
             set_ceiling,
             state(),
         )
@@ -102,6 +103,9 @@ struct CeilingInput {
     account: String,
     #[schema(value_type = Option<String>)]
     ceiling: Option<Micros>,
+    /// How a human may be asked to raise it where something does not fit; nobody is asked where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ask_to_raise: Option<RaiseTerms>,
 }
 
 async fn usage(State(meter): State<Meter>, caller: Caller, Query(window): Query<Window>) -> Result<Json<Usages>, Problem> {
@@ -139,6 +143,6 @@ async fn set_ceiling(
     caller: Caller,
     StrictJson(input): StrictJson<CeilingInput>,
 ) -> Result<Json<CeilingInput>, Problem> {
-    meter.set_ceiling(&caller.0.identity, &input.account, input.ceiling).await?;
+    meter.set_ceiling_asking(&caller.0.identity, &input.account, input.ceiling, input.ask_to_raise.as_ref()).await?;
     Ok(Json(input))
 }

@@ -17,6 +17,7 @@ pub mod plan;
 pub mod price;
 pub mod quarantine;
 pub mod quota;
+pub mod raise;
 pub mod source;
 pub mod subscription;
 pub mod tax;

@@ -24,6 +24,7 @@ use crate::core::tree::{self, CostNode};
 use crate::error::MeteringError;
 use crate::model::account::AccountState;
 use crate::model::metric::Metric;
+use crate::model::raise::RaiseTerms;
 use crate::quotas::QuotaEnforcer;
 use crate::store;
 
@@ -106,14 +107,35 @@ impl Meter {
     }
 
     /// Sets or lifts the ceiling of an account that exists. A ceiling below what is spent and held refuses everything further.
+    /// Nobody is asked to raise it from then on.
     pub async fn set_ceiling(&self, by: &NhiId, account: &str, ceiling: Option<Micros>) -> Result<(), MeteringError> {
+        self.set_ceiling_asking(by, account, ceiling, None).await
+    }
+
+    /// As [`Meter::set_ceiling`], and says how a human may be asked to raise it where something does not fit.
+    pub async fn set_ceiling_asking(
+        &self,
+        by: &NhiId,
+        account: &str,
+        ceiling: Option<Micros>,
+        ask: Option<&RaiseTerms>,
+    ) -> Result<(), MeteringError> {
+        ask.map_or(Ok(()), |terms| terms.check(ceiling, self.clock.now()))?;
         if ceiling.is_some_and(Micros::is_negative) {
             return Err(MeteringError::BadMetric("a ceiling is not negative".to_owned()));
         }
         let shown = ceiling.map_or_else(|| "none".to_owned(), |c| c.to_string());
-        let leaf = self.leaf(by, "metering.set_ceiling", &format!("account:{account}"))?.fact("ceiling", shown);
+        let mut leaf = self.leaf(by, "metering.set_ceiling", &format!("account:{account}"))?.fact("ceiling", shown);
+        let terms = match ask {
+            Some(terms) => {
+                leaf = leaf.fact("ask_to_raise", terms.step).fact("asks_a_day", terms.a_day);
+                store::raises::put(by.tenant(), account, terms)
+            }
+            None => store::raises::remove(by.tenant(), account),
+        };
         let unknown = MeteringError::UnknownAccount(account.to_owned());
-        match self.db.commit(Sealed::new(leaf).step(store::set_ceiling(by.tenant(), account, ceiling, unknown.code()))).await {
+        let set = store::set_ceiling(by.tenant(), account, ceiling, unknown.code());
+        match self.db.commit(Sealed::new(leaf).step(set).step(terms)).await {
             Ok(_) => Ok(()),
             Err(DbError::Conflict { .. }) => Err(unknown),
             Err(error) => Err(error.into()),

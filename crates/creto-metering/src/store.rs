@@ -10,6 +10,7 @@ pub(crate) mod ledger;
 mod paging;
 pub(crate) mod quarantine;
 pub(crate) mod quotas;
+pub(crate) mod raises;
 pub(crate) mod recording;
 pub(crate) mod reporters;
 pub(crate) mod subscriptions;
@@ -25,11 +26,18 @@ use crate::model::metric::{Aggregation, Metric};
 /// Metering's tables.
 pub const MIGRATIONS: MigrationSet = MigrationSet {
     name: "metering",
-    migrations: &[Migration {
-        version: 1,
-        sqlite: include_str!("../migrations/sqlite/0001_metering.sql"),
-        postgres: include_str!("../migrations/postgres/0001_metering.sql"),
-    }],
+    migrations: &[
+        Migration {
+            version: 1,
+            sqlite: include_str!("../migrations/sqlite/0001_metering.sql"),
+            postgres: include_str!("../migrations/postgres/0001_metering.sql"),
+        },
+        Migration {
+            version: 2,
+            sqlite: include_str!("../migrations/raises/0002_raises.sql"),
+            postgres: include_str!("../migrations/raises/0002_raises.sql"),
+        },
+    ],
 };
 
 const BUDGET_EXCEEDED: ErrorCode = ErrorCode::new("metering.budget_exceeded");
@@ -109,18 +117,32 @@ pub(crate) async fn metric(db: &Db, tenant: &TenantId, code: &str) -> Result<Opt
     .transpose()
 }
 
+/// A query for rows that [`read_account`] reads: the columns stand here once.
+macro_rules! select_accounts {
+    ($rest:literal) => {
+        concat!(
+            "SELECT a.account, a.identity, a.ceiling, a.spent, a.held, r.id, r.step, r.a_day, r.until FROM meter_account a ",
+            "LEFT JOIN meter_raise r ON r.tenant = a.tenant AND r.account = a.account ",
+            $rest
+        )
+    };
+}
+
 pub(crate) async fn accounts(db: &Db, tenant: &TenantId) -> Result<Vec<AccountState>, DbError> {
-    let sql = "SELECT account, identity, ceiling, spent, held FROM meter_account WHERE tenant = $1 ORDER BY account";
+    let sql = select_accounts!("WHERE a.tenant = $1 ORDER BY a.account");
     db.query(sql, params![tenant]).await?.iter().map(read_account).collect()
 }
 
 pub(crate) async fn account(db: &Db, tenant: &TenantId, account: &str) -> Result<Option<AccountState>, DbError> {
-    let sql = "SELECT account, identity, ceiling, spent, held FROM meter_account WHERE tenant = $1 AND account = $2";
+    let sql = select_accounts!("WHERE a.tenant = $1 AND a.account = $2");
     db.query_optional(sql, params![tenant, account]).await?.as_ref().map(read_account).transpose()
 }
 
 fn read_account(row: &Row) -> Result<AccountState, DbError> {
+    let (terms, ask_to_raise) = raises::read(row, 5)?.unzip();
     Ok(AccountState {
+        terms,
+        ask_to_raise,
         account: row.text(0)?.to_owned(),
         identity: row.text(1)?.to_owned(),
         ceiling: row.opt_int(2)?.map(Micros::new),

@@ -45,6 +45,8 @@ mod quota_contention;
 mod quota_redis;
 #[path = "metering/quotas.rs"]
 mod quotas;
+#[path = "metering/raises.rs"]
+mod raises;
 #[path = "metering/simulation.rs"]
 mod simulation;
 #[path = "metering/wallets.rs"]

@@ -53,14 +53,14 @@ impl Edits {
         if let Some(rules) = &asked.schema {
             schema::check(rules, &Value::Object(arguments.clone())).map_err(OversightError::BadEdit)?;
         }
-        action.insert("arguments".to_owned(), Value::Object(arguments));
+        action.insert("arguments".to_owned(), Value::Object(arguments.clone()));
         let bytes = canonical::to_vec(&action).map_err(|e| OversightError::BadEdit(e.to_string()))?;
         if bytes.len() > ACTION_BYTES_MAX {
             return Err(OversightError::TooLarge { bytes: bytes.len(), limit: ACTION_BYTES_MAX });
         }
         let presented = asked.presented.ok_or(OversightError::NotEditable)?;
         let context = Context::from_stored(asked.context).map_err(|_| OversightError::Unreadable)?;
-        let rules = match self.gate.review(&tenant, presented, &asked.tool, &asked.target, context).await? {
+        let rules = match self.gate.review(&tenant, presented, &asked.tool, &asked.target, context, &arguments).await? {
             Reviewed::Allowed => asked.rule,
             Reviewed::Denied(refusal) => return Err(OversightError::BadEdit(format!("policy denies it: {refusal}"))),
             // What asks now is what must be agreed to; what asked before stays asked.

@@ -24,6 +24,17 @@ pub trait Step: Send + Sync + std::fmt::Debug {
     fn postgres<'a>(&'a self, connection: &'a mut sqlx::PgConnection) -> BoxFuture<'a, Result<(), StepError>>;
 }
 
+/// A step that may be committed again: the commit it was in did not happen.
+impl Step for Arc<dyn Step> {
+    fn sqlite(&self, tx: &rusqlite::Transaction<'_>) -> Result<(), StepError> {
+        (**self).sqlite(tx)
+    }
+
+    fn postgres<'a>(&'a self, connection: &'a mut sqlx::PgConnection) -> BoxFuture<'a, Result<(), StepError>> {
+        (**self).postgres(connection)
+    }
+}
+
 /// A message that leaves with the commit and is delivered at least once by the dispatcher of its topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {

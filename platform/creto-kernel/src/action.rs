@@ -124,7 +124,8 @@ text_form!(ActionName ResourceName);
 /// INVARIANT: equal actions have equal digests and different actions different ones, because the digest is SHA-256 over the RFC 8785
 /// form of all fields. Connection, attempt and request identifiers are not part of an action, so that a retry after a crash finds its
 /// approval.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CanonicalAction {
     /// Whose data and policies.
     pub tenant: TenantId,
@@ -139,16 +140,16 @@ pub struct CanonicalAction {
     /// With which arguments, all of them.
     pub arguments: Map<String, Value>,
     /// The facts about the request that policies read, as JSON; left out of the bytes where there are none.
-    #[serde(skip_serializing_if = "Map::is_empty")]
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub context: Map<String, Value>,
     /// The money whoever asks wants held for it; `None`, and left out of the bytes, where nobody named any.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserve: Option<Micros>,
     /// SHA-256 over the RFC 8785 form of the tool's schema, where the agent sent one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<Digest>,
     /// The version of the policy under which it was asked about: the digest of its text.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Digest>,
 }
 
@@ -217,6 +218,8 @@ mod tests {
         };
         let digest = base().digest().unwrap();
         assert_eq!(digest, base().digest().unwrap());
+        let read: CanonicalAction = serde_json::from_slice(&base().canonical_bytes().unwrap()).unwrap();
+        assert_eq!(read, base(), "what is read back is what was written");
         let changes: [fn(&mut CanonicalAction); 10] = [
             |a| a.schema = None,
             |a| a.policy = Some(Digest::of(b"the next")),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
-use creto_kernel::Micros;
+use creto_kernel::{Micros, Timestamp};
 
 /// A role, as a key carries it.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -219,6 +219,15 @@ pub(crate) struct BudgetArgs {
     /// No ceiling.
     #[arg(long)]
     pub(crate) none: bool,
+    /// Where something does not fit, ask a human to raise the ceiling by so much, and never by more at a time. Nobody is asked without it.
+    #[arg(long, value_name = "STEP", requires = "a_day", conflicts_with = "none")]
+    pub(crate) ask_to_raise: Option<Micros>,
+    /// How many times a day (UTC) a human may be asked.
+    #[arg(long, value_name = "N", requires = "ask_to_raise")]
+    pub(crate) a_day: Option<u32>,
+    /// Ask nobody from this moment on, such as 2027-01-01T00:00:00Z.
+    #[arg(long, value_name = "WHEN", requires = "ask_to_raise")]
+    pub(crate) until: Option<Timestamp>,
 }
 
 /// `creto meter price`.

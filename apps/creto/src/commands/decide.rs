@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use bytes::Bytes;
-use creto_kernel::Digest;
+use creto_enablement_common::gate::RAISE_ACTION;
+use creto_kernel::{Digest, Micros};
 use http::Method;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -147,6 +148,9 @@ pub(super) fn describe(request: &Value) -> String {
     let action: Value = request.get("action").and_then(Value::as_str).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let mut out = format!("{}  {}  ({})\n", text(request, "id"), text(&action, "action"), text(request, "state"));
     let mut line = |name: &str, value: &str| out.push_str(&format!("  {name:>9}  {value}\n"));
+    if let Some(raise) = raise(&action) {
+        line("raises", &raise);
+    }
     line("resource", &text(&action, "resource"));
     for (name, value) in action.get("arguments").and_then(Value::as_object).into_iter().flatten() {
         line("argument", &format!("{} = {}", safe(name), plain(value)));
@@ -174,6 +178,18 @@ pub(super) fn describe(request: &Value) -> String {
         line("decided", &format!("by {}: {}", safe(short(by)), text(request, "comment")));
     }
     out
+}
+
+/// What a question about a budget comes to: the ceiling now and after, and for what.
+fn raise(action: &Value) -> Option<String> {
+    let arguments = action.get("arguments").filter(|_| action.get("action").and_then(Value::as_str) == Some(RAISE_ACTION))?;
+    let amount = |name: &str| arguments.get(name)?.as_str()?.parse::<Micros>().ok();
+    let (ceiling, raise, missing) = (amount("ceiling")?, amount("raise")?, amount("missing")?);
+    let after = ceiling.checked_add(raise)?;
+    let of = |name: &str| arguments.get(name).and_then(Value::as_str).map(safe).unwrap_or_default();
+    let (account, whose) = (of("account"), safe(short(arguments.get("whose").and_then(Value::as_str).unwrap_or_default())));
+    let wants = format!("{} {}", of("for_action"), of("for_resource"));
+    Some(format!("the ceiling of `{account}` ({whose}) by {raise}, from {ceiling} to {after}; {missing} is missing for {wants}"))
 }
 
 #[cfg(test)]
@@ -204,6 +220,22 @@ mod tests {
         ] {
             assert!(shown.contains(part), "{part}: {shown}");
         }
+    }
+
+    #[test]
+    fn a_raise_says_the_ceiling_now_and_after_and_for_what() {
+        let action = json!({
+            "action": "metering.raise_budget", "resource": "account:link:l",
+            "arguments": {
+                "account": "link:l", "whose": "spiffe://a/tenant/t/agent/planner", "ceiling": "1", "missing": "0.25", "asked": "5",
+                "raise": "5", "for_action": "tool.call", "for_resource": "tool:pay",
+            },
+        });
+        let said = "the ceiling of `link:l` (planner) by 5, from 1 to 6; 0.25 is missing for tool.call tool:pay";
+        assert_eq!(raise(&action).as_deref(), Some(said));
+        let mut other = action.clone();
+        other["action"] = json!("tool.call");
+        assert_eq!(raise(&other), None, "only the server's own question is one");
     }
 
     #[test]

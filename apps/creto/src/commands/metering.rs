@@ -49,20 +49,37 @@ pub(super) async fn budgets(session: &Session) -> Result<ExitCode, Failure> {
         let cells = |row: &Value| {
             let identity = text(row, "identity");
             let ceiling = row.get("ceiling").and_then(Value::as_str).unwrap_or("none").to_owned();
-            vec![text(row, "account"), short(&identity).to_owned(), ceiling, text(row, "spent"), text(row, "held")]
+            let asks =
+                row.get("ask_to_raise").map_or_else(String::new, |terms| format!("{} × {}", text(terms, "step"), number(terms, "a_day")));
+            vec![text(row, "account"), short(&identity).to_owned(), ceiling, text(row, "spent"), text(row, "held"), asks]
         };
         let rows: Vec<_> = rows(answer, "accounts").iter().map(cells).collect();
-        table(&["account", "whose", "ceiling", "spent", "held"], &rows, "nobody has spent anything yet")
+        table(&["account", "whose", "ceiling", "spent", "held", "asks for"], &rows, "nobody has spent anything yet")
     })
 }
 
 /// Sets or lifts a ceiling.
 pub(super) async fn set_budget(session: &Session, args: BudgetArgs) -> Result<ExitCode, Failure> {
-    let body = json!({ "account": args.account, "ceiling": args.amount });
+    let mut body = json!({ "account": args.account, "ceiling": args.amount });
+    if let Some(step) = args.ask_to_raise {
+        let mut terms = json!({ "step": step, "a_day": args.a_day });
+        if let Some(until) = args.until {
+            terms["until"] = json!(until);
+        }
+        body["ask_to_raise"] = terms;
+    }
     session.answer(&session.send(Method::PUT, "/v1/metering/ceilings", &body).await?, |answer| {
         let ceiling = answer.get("ceiling").and_then(Value::as_str).map_or("nothing".to_owned(), |amount| format!("{amount} at most"));
-        format!("`{}` is held to {ceiling}\n", text(answer, "account"))
+        let asks = answer.get("ask_to_raise").map_or_else(String::new, |terms| format!("; {}", may_ask(terms)));
+        format!("`{}` is held to {ceiling}{asks}\n", text(answer, "account"))
     })
+}
+
+/// How a human may be asked to raise a ceiling.
+fn may_ask(terms: &Value) -> String {
+    let until = terms.get("until").and_then(Value::as_str).map_or_else(String::new, |until| format!(" until {until}"));
+    let times = number(terms, "a_day");
+    format!("a human may be asked to raise it by {}, {times} times a day{until}", text(terms, "step"))
 }
 
 /// Checks the ledger; a ledger that does not balance is exit code 1.

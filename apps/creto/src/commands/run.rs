@@ -1,5 +1,6 @@
 //! `creto run`: streams a governed run and exits as its command does.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::AsFd as _;
@@ -20,11 +21,15 @@ use tokio::io::AsyncReadExt as _;
 use crate::cli::RunArgs;
 use crate::client::Connection;
 use crate::commands::Session;
+use crate::commands::answer::rows;
+use crate::commands::decide::{PENDING, describe as describe_request};
 use crate::failure::Failure;
 use crate::runs::http::INPUT_BYTES_MAX;
 
 /// Longest line of the event stream: a chunk of output in base64 and some names.
 const LINE_BYTES_MAX: usize = 4 << 20;
+/// How often it is looked whether a human is asked.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How much of our standard input is sent at once.
 const CHUNK_BYTES: usize = 64 * 1024;
 
@@ -33,16 +38,30 @@ pub(crate) async fn run(session: &Session, args: RunArgs) -> Result<ExitCode, Fa
     let quiet = args.quiet;
     let wanted = duration(&args.timeout)?;
     let mut input = input(args.bind_stdin)?;
+    let mut waits = Waits { agent: args.chain.is_none().then(|| args.agent.clone()), silent: quiet || session.json, ..Waits::default() };
     let body = serde_json::to_vec(&request(args, &input)?).map_err(|e| Failure::protocol(e.to_string()))?;
     let body = Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync();
-    let answer = session.client.stream(Method::POST, "/v1/runs", body).await?;
-    let mut lines = Lines { body: answer.into_body(), buffer: Vec::new() };
     let mut interrupted = Box::pin(tokio::signal::ctrl_c());
+    let mut look = tokio::time::interval(LOOK_AGAIN);
+    look.tick().await;
+    let mut started = Box::pin(session.client.stream(Method::POST, "/v1/runs", body));
+    let answer = loop {
+        tokio::select! {
+            answer = &mut started => break answer?,
+            _ = look.tick() => waits.tell(session).await,
+            _ = &mut interrupted => return Ok(ExitCode::from(130)),
+        }
+    };
+    let mut lines = Lines { body: answer.into_body(), buffer: Vec::new() };
     let mut feeding = None;
     let mut granted = wanted;
     let summary = loop {
         let event = tokio::select! {
             event = lines.next() => event?,
+            _ = look.tick() => {
+                waits.tell(session).await;
+                continue;
+            }
             // Closing the connection ends the run; where the server is our own, closing it waits for that end.
             _ = &mut interrupted => return Ok(ExitCode::from(130)),
         };
@@ -53,6 +72,7 @@ pub(crate) async fn run(session: &Session, args: RunArgs) -> Result<ExitCode, Fa
             break event;
         }
         if kind == "started" {
+            waits.run = text("run").map(str::to_owned);
             granted = event.get("timeout_secs").and_then(Value::as_u64).map_or(wanted, Duration::from_secs);
             let input = std::mem::replace(&mut input, Input::Nothing);
             feeding = text("run").map(|run| tokio::spawn(feed(session.client.connection(), run.to_owned(), input)));
@@ -75,6 +95,46 @@ pub(crate) async fn run(session: &Session, args: RunArgs) -> Result<ExitCode, Fa
     }
     let code = summary.get("exit_code").and_then(Value::as_i64).unwrap_or(1);
     Ok(ExitCode::from(u8::try_from(code & 0xff).unwrap_or(1)))
+}
+
+/// What a run waits for: questions to humans, each told once.
+#[derive(Default)]
+struct Waits {
+    agent: Option<String>,
+    run: Option<String>,
+    told: BTreeSet<String>,
+    silent: bool,
+}
+
+impl Waits {
+    /// Tells of what a human is asked. A server that cannot say is asked again later: the run itself says how it went.
+    async fn tell(&mut self, session: &Session) {
+        if self.silent {
+            return;
+        }
+        let Ok(answer) = session.get(PENDING).await else { return };
+        for request in rows(&answer, "requests").iter().rev() {
+            if !self.is_ours(request) {
+                continue;
+            }
+            let id = crate::commands::answer::text(request, "id");
+            if self.told.insert(id.clone()) {
+                eprint!("waiting for a human: `creto approve {id}` or `creto deny {id}`\n{}", describe_request(request));
+            }
+        }
+    }
+
+    fn is_ours(&self, request: &Value) -> bool {
+        let run = request.get("run").and_then(Value::as_str);
+        match (&self.run, run) {
+            (Some(own), Some(run)) => own == run,
+            (Some(_), None) => false,
+            (None, _) => {
+                let agent = rows(request, "hops").last().and_then(Value::as_str).map(short);
+                agent.is_some() && agent == self.agent.as_deref()
+            }
+        }
+    }
 }
 
 /// What the command will read.

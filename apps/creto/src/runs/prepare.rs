@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue};
-use creto_enablement_common::Usage;
+use creto_enablement_common::{AdmitRequest, Refusal, Usage};
 use creto_kernel::id::RunId;
 use creto_kernel::{Digest, Micros, NhiId, NhiKind};
 use creto_nhi::{DelegationChain, Grant, NhiError, Pattern, Principal, VerifiedChain};
@@ -95,11 +95,14 @@ pub(super) async fn prepare(house: &House, caller: &Principal, input: RunInput) 
     for host in &input.allow_hosts {
         spec.allow_hosts.push(host.parse().map_err(|e: creto_runtime::core::destination::DestinationError| invalid(&e))?);
     }
-    let (reserve, timeout) = affordable(house, &chain, wanted).await?;
-    spec.reserve = reserve;
-    spec.timeout = Some(timeout);
     spec.wait = HUMAN_WAIT;
     spec.reason = input.reason;
+    let (reserve, timeout) = match affordable(house, &chain, wanted).await {
+        Err(RunsError::NoBudget(left)) => raised(house, &chain, &spec, left, wanted).await?,
+        affordable => affordable?,
+    };
+    spec.reserve = reserve;
+    spec.timeout = Some(timeout);
     spec.input = match (input.stdin_digest, input.stdin) {
         (Some(digest), _) => Input::Bound(digest),
         (None, true) => Input::Stream,
@@ -165,6 +168,25 @@ async fn affordable(house: &House, chain: &VerifiedChain, wanted: Duration) -> R
         return Err(RunsError::NoBudget(available));
     }
     Ok((price(secs).await?.min(half), Duration::from_secs(secs)))
+}
+
+/// As [`affordable`], once a human has raised a ceiling that does not pay for a second, where its owner lets one be asked.
+async fn raised(
+    house: &House,
+    chain: &VerifiedChain,
+    spec: &RunSpec,
+    left: Micros,
+    wanted: Duration,
+) -> Result<(Micros, Duration), RunsError> {
+    let invalid = |e: creto_kernel::action::NameError| RunsError::Invalid(e.to_string());
+    let mut request = AdmitRequest::new(chain, "runtime.exec".parse().map_err(invalid)?, "sandbox:default".parse().map_err(invalid)?);
+    (request.run, request.wait, request.reason) = (Some(spec.run), spec.wait, spec.reason.clone());
+    let second = house.gate.ledger().price(chain.tenant(), &[Usage::measured("runtime.seconds", 2_u64)]).await?;
+    let short = Refusal::BudgetExceeded { message: RunsError::NoBudget(left).to_string() };
+    if house.gate.make_room(&request, second, short).await? {
+        return affordable(house, chain, wanted).await;
+    }
+    Err(RunsError::NoBudget(left))
 }
 
 /// What proves to the internal socket which run is calling. It lives in memory and ends with the run.

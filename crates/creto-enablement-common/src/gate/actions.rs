@@ -141,10 +141,7 @@ macro_rules! select_actions {
 
 impl ActionRow {
     pub(super) fn open(cleared: &Cleared, request: &AdmitRequest<'_>, leaf: LeafId, now: Timestamp) -> Result<Self, Refusal> {
-        let arguments = creto_kernel::canonical::to_vec(&cleared.action.arguments)
-            .ok()
-            .and_then(|bytes| String::from_utf8(bytes).ok())
-            .ok_or_else(|| Refusal::denied("the arguments have no canonical form"))?;
+        let arguments = canonical_text(&cleared.action)?;
         let CanonicalAction { tenant, agent, action, resource, .. } = cleared.action.clone();
         Ok(Self {
             admission: cleared.admission,
@@ -166,6 +163,41 @@ impl ActionRow {
             cost: Micros::ZERO,
             note: None,
             salt: cleared.salt,
+        })
+    }
+
+    /// A raise that a human approved: done by its own commit.
+    pub(super) fn raised(
+        action: &CanonicalAction,
+        (admission, approval): (AdmissionId, RequestId),
+        (digest, chain): (Digest, Digest),
+        leaf: LeafId,
+        run: Option<RunId>,
+        salt: Salt,
+        now: Timestamp,
+    ) -> Result<Self, Refusal> {
+        let arguments = canonical_text(action)?;
+        let CanonicalAction { tenant, agent, action, resource, .. } = action.clone();
+        Ok(Self {
+            admission,
+            tenant,
+            run,
+            agent,
+            chain,
+            action,
+            resource,
+            arguments,
+            digest,
+            state: ActionState::Done,
+            opened_at: now,
+            closed_at: None,
+            opened_leaf: leaf,
+            closed_leaf: None,
+            hold: None,
+            approval: Some(approval),
+            cost: Micros::ZERO,
+            note: None,
+            salt,
         })
     }
 
@@ -272,6 +304,14 @@ impl ActionRow {
             salt: row.blob(18)?.try_into().map_err(|_| DbError::Corrupt("an action's salt has the wrong length".to_owned()))?,
         })
     }
+}
+
+/// An action's arguments as they are recorded.
+fn canonical_text(action: &CanonicalAction) -> Result<String, Refusal> {
+    creto_kernel::canonical::to_vec(&action.arguments)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .ok_or_else(|| Refusal::denied("the arguments have no canonical form"))
 }
 
 const STATE_CHANGED: ErrorCode = ErrorCode::new("gate.state_changed");

@@ -7,7 +7,9 @@ use creto_db::Sealed;
 use creto_kernel::id::{LeafId, RequestId};
 use creto_kernel::{ActionName, Coded, Digest, Kind, ResourceName, TenantId};
 use creto_nhi::NhiError;
+use serde_json::{Map, Value};
 
+use super::raising::{self, RAISE_ACTION};
 use super::{AdmitRequest, Cleared, Gate, Judgement, attempt, refusal_of, with};
 use crate::ports::{Found, OpenRequest, Verdict};
 use crate::refusal::Refusal;
@@ -36,7 +38,8 @@ pub(super) enum Asked {
 }
 
 impl Gate {
-    /// Asks policy again about an action that was asked about before, under the chain as it was presented then.
+    /// Asks policy again about an action that was asked about before and has other arguments now, under the chain as it was presented
+    /// then. Whether a ceiling may be raised is its owner's matter and not policy's: only less than was asked for is taken.
     ///
     /// Errors: `ChainInvalid` where the chain is not registered, has expired, or was revoked.
     pub async fn review(
@@ -46,11 +49,15 @@ impl Gate {
         action: &ActionName,
         resource: &ResourceName,
         context: Context,
+        arguments: &Map<String, Value>,
     ) -> Result<Reviewed, Refusal> {
         let invalid = |error: NhiError| Refusal::ChainInvalid { message: error.to_string() };
         let links = self.options.authority.chain(tenant, presented).await.map_err(invalid)?;
         let links = links.ok_or_else(|| Refusal::ChainInvalid { message: "the chain is not registered".to_owned() })?;
         let chain = self.options.authority.verify(&links, self.options.clock.now()).map_err(invalid)?;
+        if action.as_str() == RAISE_ACTION {
+            return Ok(raising::review(arguments));
+        }
         let mut request = AdmitRequest::new(&chain, action.clone(), resource.clone());
         request.context = context;
         Ok(match self.judge(&request, &[]).await? {

@@ -5,6 +5,8 @@ use creto_nhi::VerifiedChain;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::model::raise::RaiseTerms;
+
 /// One account that a chain's spending passes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountRef {
@@ -48,4 +50,19 @@ pub struct AccountState {
     /// Held for actions that are under way.
     #[schema(value_type = String)]
     pub held: Micros,
+    /// How a human may be asked to raise the ceiling; nobody is asked where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ask_to_raise: Option<RaiseTerms>,
+    /// The name of those terms.
+    #[serde(skip)]
+    pub(crate) terms: Option<String>,
+}
+
+impl AccountState {
+    /// What may still be held and spent; below zero where more was spent than the ceiling allows by now. No end where there is none.
+    #[must_use]
+    pub fn left(&self) -> i128 {
+        let wide = |amount: Micros| i128::from(amount.get());
+        self.ceiling.map_or(i128::from(i64::MAX), wide) - wide(self.spent) - wide(self.held)
+    }
 }

@@ -414,11 +414,38 @@ impl<'a> Intake<'a> {
             Err(refusal) if said_by_draft(refusal.code()) => None,
             Err(refusal) => return Err(refusal.clone().into()),
         };
+        // Of one request that was undone the Gate has asked already, and says so.
+        let mut asked: HashMap<String, Refusal> = HashMap::new();
         for (place, fate) in places.into_iter().zip(told.fates()) {
-            let outcome = self.outcome_of(place, fate, recorded.is_some()).await?;
+            let outcome = match (fate, &committed) {
+                (Fate::Short { .. }, Err(refusal)) if self.sent.len() == 1 => Outcome::Refused(MeteringError::Refused(refusal.clone())),
+                (Fate::Short { account, whose, cost }, _) => {
+                    let short = match asked.get(&account) {
+                        Some(said) => said.clone(),
+                        None => self.ask_to_raise(place, &account, &whose, cost).await?,
+                    };
+                    asked.insert(account, short.clone());
+                    Outcome::Refused(MeteringError::Refused(short))
+                }
+                (fate, _) => self.outcome_of(place, fate, recorded.is_some()).await?,
+            };
             self.settle(place, outcome);
         }
         Ok(self.answer(recorded))
+    }
+
+    /// Asks, without waiting, whether a ceiling may be raised for an event that did not fit; the refusal says what became of that.
+    async fn ask_to_raise(&self, place: usize, account: &str, whose: &str, cost: Micros) -> Result<Refusal, MeteringError> {
+        let short = no_room(account, whose, cost);
+        let Some(sent) = self.sent.get(place) else { return Ok(short) };
+        let Ok(event) = &sent.event else { return Ok(short) };
+        let chain = sent.token.as_deref().map(|token| self.verified(token)).transpose()?;
+        let acting = Acting { chain: chain.as_ref().unwrap_or(self.acting.chain), run: self.acting.run };
+        match self.meter.gate.make_room(&request_for(acting, &event.code)?, cost, short.clone()).await {
+            // Where a human has said yes by now, the same event sent again is judged anew.
+            Ok(_) => Ok(short),
+            Err(refusal) => Ok(refusal),
+        }
     }
 
     async fn outcome_of(&self, place: usize, fate: Fate, committed: bool) -> Result<Outcome, MeteringError> {
@@ -502,12 +529,14 @@ impl<'a> Intake<'a> {
 pub(super) fn refused(fate: Fate, transaction: impl FnOnce() -> String) -> MeteringError {
     match fate {
         Fate::Recorded { .. } | Fate::Used { .. } => MeteringError::Undone,
-        Fate::Short { account, whose, cost } => MeteringError::Refused(Refusal::BudgetExceeded {
-            message: format!("the budget of `{whose}` ({account}) has no room for {cost}"),
-        }),
+        Fate::Short { account, whose, cost } => MeteringError::Refused(no_room(&account, &whose, cost)),
         Fate::Unpayable => MeteringError::CostOverflow(transaction()),
         Fate::Unpriced(why) => MeteringError::Unpriced(why),
     }
+}
+
+fn no_room(account: &str, whose: &str, cost: Micros) -> Refusal {
+    Refusal::BudgetExceeded { message: format!("the budget of `{whose}` ({account}) has no room for {cost}") }
 }
 
 /// How much an event reports, as an approver is shown it.

@@ -13,7 +13,7 @@ use crate::core::recording::{self, Drafted, Fate, Known, MemberKey, Paying, Reco
 use crate::core::zone::Day;
 use crate::model::account::AccountRef;
 use crate::model::billable_metric::Aggregation;
-use crate::model::source::Source;
+use crate::model::source::{Attribution, Source};
 use crate::store::events::{Batch, Record};
 use crate::store::ledger::Entry;
 use crate::store::{aggregates, events, ledger};
@@ -57,8 +57,9 @@ struct Said {
 }
 
 impl Told {
-    fn say(&self, recording: &Recording, root: Digest) {
+    fn say(&self, recording: &Recording, root: Digest, short: Micros) {
         self.bill.write(recording.cost());
+        self.bill.write_short(short);
         let said = Said { fates: recording.fates.clone(), root: (!recording.recorded.is_empty()).then_some(root) };
         *self.said.lock().unwrap_or_else(PoisonError::into_inner) = said;
     }
@@ -104,6 +105,23 @@ impl Draft {
             }
         }
         (days.into_iter().collect(), members.into_iter().collect())
+    }
+
+    /// What the commit would cost the caller's own chain where that has no room for it; zero where it has. What is booked to the chain of
+    /// a token is that chain's matter.
+    fn short(&self, recording: &Recording) -> Micros {
+        let own = |place: usize| {
+            let source = self.events.get(place).and_then(|event| self.sources.get(event.source));
+            source.is_some_and(|source| source.attribution != Attribution::Token)
+        };
+        let costs = recording.fates.iter().enumerate().filter(|(place, _)| own(*place)).filter_map(|(_, fate)| match fate {
+            Fate::Short { cost, .. } => Some((true, *cost)),
+            Fate::Recorded { cost, .. } => Some((false, *cost)),
+            _ => None,
+        });
+        let (short, sum) =
+            costs.fold((false, Micros::ZERO), |(any, sum), (short, cost)| (any || short, sum.checked_add(cost).unwrap_or(Micros::MAX)));
+        if short { sum } else { Micros::ZERO }
     }
 
     fn recurring(&self) -> Vec<(usize, &Slot)> {
@@ -173,7 +191,7 @@ impl Decide for Draft {
         let numbers = self.number(&recording, numbers, last_source);
         let (records, digests, used) = self.rows(&recording, &numbers);
         let root = batch_tree::root(&digests);
-        self.told.say(&recording, root);
+        self.told.say(&recording, root, self.short(&recording));
         let refused = recording.fates.iter().find(|fate| !matches!(fate, Fate::Recorded { .. }));
         if let Some(fate) = refused.filter(|_| self.all_or_none || records.is_empty()) {
             return Err(conflict(fate));

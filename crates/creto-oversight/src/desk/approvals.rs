@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use creto_db::{DbError, Step};
-use creto_enablement_common::{Approvals, Change, Found, OpenRequest, Refusal, Verdict};
+use creto_enablement_common::{Approvals, Asking, Change, Found, OpenRequest, Refusal, Verdict};
 use creto_kernel::id::{AdmissionId, RequestId};
 use creto_kernel::{Digest, TenantId, Timestamp};
 use futures::future::BoxFuture;
@@ -92,6 +92,15 @@ impl Approvals for Desk {
         patience: Duration,
     ) -> BoxFuture<'a, Result<Option<Verdict>, Refusal>> {
         Box::pin(async move { self.verdict(tenant, request, patience).await.map_err(|e| Refusal::port(&e)) })
+    }
+
+    fn asking<'a>(&'a self, tenant: &'a TenantId, request: RequestId) -> BoxFuture<'a, Result<Option<Asking>, Refusal>> {
+        Box::pin(async move {
+            let stored = self.stored(tenant, request).await.map_err(|e| Refusal::port(&e))?;
+            let Some(presented) = stored.presented else { return Ok(None) };
+            let action = serde_json::from_str(&stored.action).map_err(|_| Refusal::port(&OversightError::Unreadable))?;
+            Ok(Some(Asking { action, presented, run: stored.run.as_deref().and_then(|run| run.parse().ok()) }))
+        })
     }
 
     fn consume<'a>(

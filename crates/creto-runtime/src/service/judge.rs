@@ -102,12 +102,25 @@ impl GateJudge {
         // An approval is for the place and the way of speaking, not for one path: a person can judge the former.
         let form = if asked.form == EgressForm::Tunnel { "tunnel" } else { "http" };
         request.arguments.insert("form".to_owned(), json!(form));
-        let paid = self.paid().await?;
-        request.reserve = paid.map_or(Micros::ZERO, |paid| paid.reserve);
         request.run = Some(self.run);
         request.wait = self.wait;
         request.reason.clone_from(&self.reason);
+        let paid = match self.paid().await {
+            Err(short) => self.raised(&request, short).await?,
+            paid => paid?,
+        };
+        request.reserve = paid.map_or(Micros::ZERO, |paid| paid.reserve);
         Ok((self.gate.admit(request).await?, paid.map(|paid| paid.bytes)))
+    }
+
+    /// As [`Self::paid`], once a human has raised a ceiling that does not pay for a connection, where its owner lets one be asked.
+    async fn raised(&self, request: &AdmitRequest<'_>, short: Refusal) -> Result<Option<Paid>, Refusal> {
+        let least = self.gate.ledger().price(self.chain.tenant(), &[Usage::measured(BYTES_METRIC, CONNECTION_BYTES_MIN)]).await?;
+        let wanted = Micros::new(least.get().max(1).saturating_mul(CONNECTION_SHARE));
+        if matches!(short, Refusal::BudgetExceeded { .. }) && self.gate.make_room(request, wanted, short.clone()).await? {
+            return self.paid().await;
+        }
+        Err(short)
     }
 
     /// What a connection under a budget holds, and the bytes that pays for; `None` where no ceiling binds or bytes cost nothing. The
