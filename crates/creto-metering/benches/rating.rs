@@ -1,19 +1,22 @@
 //! What rating costs: one price of each kind, and a bill of a hundred charges, of aggregates that are there already.
 #![expect(clippy::unwrap_used, reason = "a bench speaks by panicking")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use creto_bench::{Report, Row};
-use creto_metering::core::bill::{self, Terms};
+use creto_metering::ChargeUsage;
+use creto_metering::core::bill::{self, Advanced, Part, Span, Terms};
 use creto_metering::core::exact::Exact;
-use creto_metering::core::matching::Group;
+use creto_metering::core::invoicing::{self, Reduction};
 use creto_metering::core::period::Period;
 use creto_metering::core::price::{self, Usage};
-use creto_metering::core::replay::GroupUsage;
+use creto_metering::core::zone::Zone;
+use creto_metering::model::invoice::{EventRange, FeeId};
 use creto_metering::model::plan::Plan;
 use creto_metering::model::price::PriceModel;
+use creto_metering::model::tax::{Coupon, Tax};
 use rust_decimal::{Decimal, RoundingStrategy};
 use serde_json::json;
 
@@ -79,32 +82,49 @@ fn bill_ms() -> f64 {
         "code": "p", "interval": "monthly", "amount_cents": 4_900, "amount_currency": "EUR", "charges": (0..CHARGES).map(charge).collect::<Vec<_>>()
     }))
     .unwrap();
-    let group = |n: u32| GroupUsage {
-        filter: None,
-        group: Group::from([("agent".to_owned(), Some(n.to_string()))]),
-        usage: Usage::of(Exact::ratio(n * 1_000 + 1, 31_u8).unwrap(), 7),
-    };
-    let usage: Vec<_> = plan.charges.iter().map(|charge| (charge, (0..10).map(group).collect::<Vec<_>>())).collect();
     let day = |text: &str| text.parse().unwrap();
     let period = Period { first_day: day("2026-06-01"), last_day: day("2026-06-30") };
-    let tax_rates = BTreeMap::from([("vat".to_owned(), "19.6".parse().unwrap())]);
-    let coupon =
+    let vat: Tax = serde_json::from_value(json!({ "code": "vat", "rate": "19.6", "applied_to_organization": true })).unwrap();
+    let taxes = HashMap::from([("vat".to_owned(), vat)]);
+    let coupon: Coupon =
         serde_json::from_value(json!({ "code": "c", "coupon_type": "percentage", "percentage_rate": "12.5", "frequency": "once" }))
             .unwrap();
+    let coupons = [Reduction::of(&coupon, None)];
+    let (metrics, zone, nothing) = (BTreeMap::new(), Zone::utc(), Advanced::new());
     let terms = Terms {
         plan: &plan,
-        billed: Period { last_day: day("2026-06-10"), ..period },
-        period,
-        tax_rates: &tax_rates,
-        default_taxes: &["vat".to_owned()],
-        coupons: &[coupon],
-        credit_notes_cents: Exact::from(500_u32),
-        prepaid_cents: Exact::from(1_000_u32),
+        metrics: &metrics,
+        holder: None,
+        trial_end: period.first_day,
+        zone: &zone,
+        taxes: &taxes,
+        customer_tax_codes: &[],
+        ids: &FeeId::generate,
+    };
+    let part = Part { period, billed: Some(Period { last_day: day("2026-06-10"), ..period }) };
+    let window = (zone.start(period.first_day), zone.end(period.last_day));
+    let span = Span { plan_fee: Some(part), usage: part, window, commitment: None, billed_before_cents: 0, advanced: &nothing };
+    let bill = || {
+        let used = |charge: &creto_metering::model::charge::Charge, n: u32| {
+            let usage = Usage::of(Exact::ratio(n * 1_000 + 1, 31_u8).unwrap(), 7);
+            ChargeUsage {
+                charge: charge.code.clone(),
+                filter: None,
+                group: BTreeMap::from([("agent".to_owned(), Some(n.to_string()))]),
+                amount: price::rate(&charge.pricing(None).model, &usage, &Exact::from(100_u8)).unwrap().amount,
+                units: usage.units,
+                events: usage.events,
+                proof: EventRange::default(),
+            }
+        };
+        let used: Vec<_> = plan.charges.iter().flat_map(|charge| (0..10).map(move |n| used(charge, n))).collect();
+        let mut fees = bill::lines(&terms, &span, &used).unwrap();
+        black_box(invoicing::build(&mut fees, 0, &coupons).unwrap());
     };
     let mut rounds: Vec<Duration> = (0..BILLS)
         .map(|_| {
             let started = Instant::now();
-            black_box(bill::bill(&terms, black_box(&usage)).unwrap());
+            bill();
             started.elapsed()
         })
         .collect();

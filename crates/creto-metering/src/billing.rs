@@ -4,6 +4,7 @@
 //! INVARIANT: a number is taken in the commit that finalizes: none is skipped, none is given twice. A final invoice is never changed;
 //! what comes later is another line on another invoice, or a credit note.
 
+mod advance;
 mod coupons;
 mod drafting;
 mod export;

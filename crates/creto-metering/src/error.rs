@@ -4,6 +4,7 @@ use creto_db::DbError;
 use creto_enablement_common::Refusal;
 use creto_kernel::{Coded, Digest, ErrorCode, Kind, Timestamp};
 
+use crate::core::bill::TooLarge;
 use crate::model::definition::DefinitionError;
 
 /// How a metering request fails.
@@ -145,6 +146,12 @@ pub enum MeteringError {
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
+}
+
+impl From<TooLarge> for MeteringError {
+    fn from(TooLarge(name): TooLarge) -> Self {
+        Self::AmountOverflow(name)
+    }
 }
 
 impl Coded for MeteringError {

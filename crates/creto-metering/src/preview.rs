@@ -1,4 +1,4 @@
-//! What-if: what a plan would bill of these events, computed by what invoices are made by. Nothing is recorded.
+//! What-if: what a plan would bill of these events, computed by what invoices are made by: tallies, lines, sums. Nothing is recorded.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,20 +8,26 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::catalog::Catalog;
-use crate::core::bill::{self, Bill, BillLine, Terms};
-use crate::core::credits::{self, Balance};
+use crate::core::bill::{self, Advanced, ChargeUsage, Part, Span, Terms};
+use crate::core::charging;
+use crate::core::credits::{self, Balance, Purse};
 use crate::core::exact::Exact;
 use crate::core::expression::EventScope;
+use crate::core::invoicing::{self, Built, Reduction};
+use crate::core::matching::Group;
 use crate::core::period::Period;
 use crate::core::posting;
+use crate::core::price::Rated;
 use crate::core::replay;
 use crate::core::zone::{Day, Zone};
 use crate::error::MeteringError;
 use crate::model::billable_metric::{BillableMetric, RoundingFunction};
 use crate::model::definition::DefinitionError;
+use crate::model::invoice::{EventRange, Fee, FeeId, FeeKind};
 use crate::model::plan::Plan;
 use crate::model::tax::{Coupon, Tax};
 use crate::model::wallet::Wallet;
+use crate::store::events::utc_day;
 
 /// Most events of one preview.
 pub const PREVIEW_EVENTS_MAX: usize = 10_000;
@@ -56,11 +62,15 @@ pub struct PreviewInput {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub billed_to: Option<Day>,
+    /// The day a subscription to it began, from which a trial counts; the first day that is billed, where absent.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub subscribed_on: Option<Day>,
     /// Whose days they are; UTC where absent.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub timezone: Option<Zone>,
-    /// What happened, in the order it arrived. What is before the period is carried in where a metric recurs.
+    /// What happened, in the order it arrived; those of a day together, as in one request. What is before the period is carried in where a metric recurs.
     #[serde(default)]
     pub events: Vec<PreviewEvent>,
     /// Taxes that plan and charges may name.
@@ -70,6 +80,9 @@ pub struct PreviewInput {
     #[serde(default)]
     #[schema(value_type = Vec<Object>)]
     pub coupons: Vec<Coupon>,
+    /// Usage that was billed at thresholds while the period went on, in minor units.
+    #[serde(default)]
+    pub progressive_billing_cents: i64,
     /// Credit notes, in minor units.
     #[serde(default)]
     pub credit_notes_cents: i64,
@@ -112,9 +125,11 @@ pub struct Preview {
     pub currency: crate::model::currency::Currency,
     /// Line by line.
     pub lines: Vec<PreviewLine>,
+    /// What was billed before the period ended, in minor units.
+    pub progressive_billing_cents: i64,
     /// What coupons take off, in minor units.
     pub coupons_cents: i64,
-    /// Fees without coupons' part.
+    /// Fees without either part.
     pub subtotal_cents: i64,
     /// Tax, rounded once.
     pub taxes_cents: i64,
@@ -133,7 +148,7 @@ pub struct Preview {
 /// A line of a preview.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PreviewLine {
-    /// `subscription`, `charge`, `true_up`, `maximum` or `commitment`.
+    /// `subscription`, `charge`, `true_up` (what a charge's minimum leaves to be paid) or `commitment`.
     pub kind: String,
     /// The charge, where it is of one.
     pub charge: Option<String>,
@@ -152,9 +167,9 @@ pub struct PreviewLine {
     /// What the ledger holds of it while the period goes on: millionths, rounded once.
     #[schema(value_type = String)]
     pub posted: Micros,
-    /// What is billed, in minor units.
+    /// What is billed, in minor units: no more than the charge's most.
     pub amount_cents: i64,
-    /// What coupons take off it; these add up to what coupons take off.
+    /// What coupons, and what was billed before, take off it; these add up to what is taken off.
     pub coupons_cents: i64,
     /// Percent.
     pub tax_rate: String,
@@ -196,30 +211,66 @@ impl PreviewInput {
     }
 
     fn bill(&self, plan: &Plan, metrics: &BTreeMap<String, BillableMetric>) -> Result<Preview, MeteringError> {
-        let refused = |field: &str, error: &dyn std::error::Error| DefinitionError::new(field, error.to_string());
         let zone = self.timezone.clone().unwrap_or_else(Zone::utc);
         let (billed, period) = self.days()?;
-        let events: Vec<EventScope<'_>> =
-            self.events.iter().map(|event| EventScope { code: &event.code, at: event.timestamp, properties: &event.properties }).collect();
-        let mut usage = Vec::with_capacity(plan.charges.len());
-        for charge in &plan.charges {
-            let Some(metric) = metrics.get(&charge.billable_metric_code) else { continue };
-            usage.push((charge, replay::usage(metric, charge, &events, period, &zone).map_err(|e| refused("events", &e))?));
-        }
-        let tax_rates = self.taxes.iter().map(|tax| (tax.code.clone(), tax.rate.clone())).collect();
-        let default_taxes: Vec<String> = self.taxes.iter().filter(|tax| tax.applied_to_organization).map(|tax| tax.code.clone()).collect();
+        let (used, rated) = self.used(plan, metrics, period, &zone)?;
+        let taxes = self.taxes.iter().map(|tax| (tax.code.clone(), tax.clone())).collect();
+        let began = self.subscribed_on.unwrap_or(billed.first_day);
         let terms = Terms {
             plan,
-            billed,
-            period,
-            tax_rates: &tax_rates,
-            default_taxes: &default_taxes,
-            coupons: &self.coupons,
-            credit_notes_cents: Exact::from(self.credit_notes_cents),
-            prepaid_cents: self.prepaid(plan)?,
+            metrics,
+            holder: None,
+            trial_end: began.plus_days(i32::try_from(plan.trial_period).unwrap_or(i32::MAX)),
+            zone: &zone,
+            taxes: &taxes,
+            customer_tax_codes: &[],
+            ids: &FeeId::generate,
         };
-        let bill = bill::bill(&terms, &usage).map_err(|e| refused("plan", &e))?;
-        self.shown(plan, &bill)
+        let part = Part { period, billed: Some(billed) };
+        let window = (zone.start(billed.first_day), zone.end(billed.last_day));
+        let nothing = Advanced::new();
+        let (plan_fee, commitment) = (Some(part), Some(part));
+        let span = Span { plan_fee, usage: part, window, commitment, billed_before_cents: 0, advanced: &nothing };
+        let mut fees = bill::lines(&terms, &span, &used)?;
+        let mut coupons: Vec<&Coupon> = self.coupons.iter().filter(|coupon| Reduction::fits(coupon, plan.amount_currency)).collect();
+        coupons.sort_by_key(|coupon| Reduction::rank(coupon));
+        let coupons: Vec<Reduction> = coupons.into_iter().map(|coupon| Reduction::of(coupon, None)).collect();
+        let too_large = || MeteringError::AmountOverflow(plan.code.clone());
+        let built = invoicing::build(&mut fees, self.progressive_billing_cents, &coupons).ok_or_else(too_large)?;
+        self.shown(plan, &fees, &rated, &built)
+    }
+
+    /// What the events come to, and how each part of it was rated.
+    fn used(
+        &self,
+        plan: &Plan,
+        metrics: &BTreeMap<String, BillableMetric>,
+        period: Period,
+        zone: &Zone,
+    ) -> Result<(Vec<ChargeUsage>, RatedLines), MeteringError> {
+        let mut events: Vec<EventScope<'_>> =
+            self.events.iter().map(|event| EventScope { code: &event.code, at: event.timestamp, properties: &event.properties }).collect();
+        // As one request of them is recorded: day by day, otherwise as they came.
+        events.sort_by_key(|event| utc_day(event.at));
+        let (mut used, mut lines) = (Vec::with_capacity(plan.charges.len()), RatedLines::new());
+        for charge in &plan.charges {
+            let Some(metric) = metrics.get(&charge.billable_metric_code) else { continue };
+            let subunits = plan.amount_currency.subunits();
+            let terms = |filter| charging::Terms::of(metric, charge, filter, subunits.clone(), period, zone);
+            for of in replay::usage(charge, &events, terms).map_err(|e| DefinitionError::new("events", e.to_string()))? {
+                lines.insert((charge.code.clone(), of.filter, of.group.clone()), of.rated.clone());
+                used.push(ChargeUsage {
+                    charge: charge.code.clone(),
+                    filter: of.filter,
+                    group: of.group,
+                    units: of.usage.units,
+                    events: of.usage.events,
+                    amount: of.rated.amount,
+                    proof: EventRange::default(),
+                });
+            }
+        }
+        Ok((used, lines))
     }
 
     fn days(&self) -> Result<(Period, Period), DefinitionError> {
@@ -234,20 +285,25 @@ impl PreviewInput {
         Ok((billed, period))
     }
 
-    fn prepaid(&self, plan: &Plan) -> Result<Exact, DefinitionError> {
-        let Some(wallet) = &self.wallet else { return Ok(Exact::ZERO) };
-        if wallet.definition.currency != plan.amount_currency {
+    fn purse(&self, plan: &Plan) -> Result<Option<Purse>, DefinitionError> {
+        let Some(PreviewWallet { definition, balance_credits }) = &self.wallet else { return Ok(None) };
+        if definition.currency != plan.amount_currency {
             return Err(DefinitionError::new("wallet.definition.currency", "is not the plan's"));
         }
-        let worth = credits::bought(&wallet.balance_credits, &wallet.definition.rate_amount, &plan.amount_currency.subunits());
-        Ok(worth.map(|worth| worth.amount_cents.floor_zero()).unwrap_or_default())
+        let worth = credits::bought(balance_credits, &definition.rate_amount, &plan.amount_currency.subunits());
+        Ok(Some(Purse {
+            balance: worth.map(|worth| worth.amount_cents.floor_zero()).unwrap_or_default(),
+            priority: u32::from(definition.priority),
+            created_at: Timestamp::EPOCH,
+            applies_to: definition.applies_to.clone(),
+        }))
     }
 
-    fn top_ups(&self, plan: &Plan, bill: &Bill) -> Result<Vec<TopUp>, MeteringError> {
+    fn top_ups(&self, plan: &Plan, prepaid_cents: i64) -> Result<Vec<TopUp>, MeteringError> {
         let Some(wallet) = &self.wallet else { return Ok(Vec::new()) };
         let subunits = plan.amount_currency.subunits();
         let rate = &wallet.definition.rate_amount;
-        let drawn = bill.settled.prepaid_used.over(&(rate * &subunits)).unwrap_or_default();
+        let drawn = Exact::from(prepaid_cents).over(&(rate * &subunits)).unwrap_or_default();
         let balance = Balance { ongoing: &wallet.balance_credits - &drawn, pending: Exact::ZERO };
         let rules = wallet.definition.recurring_transaction_rules.iter();
         let wanted = rules.map(|rule| credits::top_up(rule, &balance)).filter(Exact::is_positive);
@@ -257,43 +313,59 @@ impl PreviewInput {
             .collect()
     }
 
-    fn shown(&self, plan: &Plan, bill: &Bill) -> Result<Preview, MeteringError> {
-        let totals = &bill.totals;
-        let parts = totals.printed_coupons.iter().zip(&totals.line_taxes).zip(&totals.printed_taxes);
+    fn shown(&self, plan: &Plan, fees: &[Fee], rated: &RatedLines, built: &Built) -> Result<Preview, MeteringError> {
+        let (sums, totals) = (&built.sums, &built.totals);
+        let parts = totals.printed_coupons.iter().zip(&totals.line_taxes);
+        let none = Rated::default();
+        let of = |fee: &Fee| match fee.kind {
+            FeeKind::Charge => rated.get(&(fee.code.clone(), fee.filter, fee.group.clone())).unwrap_or(&none).clone(),
+            _ => Rated { amount: bill::cents_as_units(fee.amount_cents, plan.amount_currency), ..Rated::default() },
+        };
         let lines: Result<Vec<PreviewLine>, MeteringError> =
-            bill.lines.iter().zip(parts).map(|(line, ((coupon, own_tax), tax))| shown_line(line, [coupon, own_tax, tax])).collect();
+            fees.iter().zip(parts).map(|(fee, (coupon, own_tax))| shown_line(fee, &of(fee), [coupon, own_tax])).collect();
+        let notes = self.credit_notes_cents.min(sums.total_cents).max(0);
+        let owed = sums.total_cents.saturating_sub(notes);
+        let purse = self.purse(plan)?;
+        let prepaid = bill::prepaid(owed, purse.as_slice(), fees).into_iter().sum::<i64>();
         Ok(Preview {
             currency: plan.amount_currency,
             lines: lines?,
-            coupons_cents: cents("coupons", &totals.coupons)?,
-            subtotal_cents: cents("subtotal", &totals.subtotal)?,
-            taxes_cents: cents("taxes", &totals.taxes)?,
-            total_cents: cents("total", &totals.total)?,
-            credit_notes_cents: cents("credit notes", &bill.settled.credit_notes_used)?,
-            prepaid_cents: cents("prepaid", &bill.settled.prepaid_used)?,
-            to_pay_cents: cents("to pay", &bill.settled.total)?,
-            top_ups: self.top_ups(plan, bill)?,
+            progressive_billing_cents: sums.progressive_billing_cents,
+            coupons_cents: sums.coupons_cents,
+            subtotal_cents: sums.sub_total_excluding_taxes_cents,
+            taxes_cents: sums.taxes_cents,
+            total_cents: sums.total_cents,
+            credit_notes_cents: notes,
+            prepaid_cents: prepaid,
+            to_pay_cents: owed.saturating_sub(prepaid),
+            top_ups: self.top_ups(plan, prepaid)?,
         })
     }
 }
 
-fn shown_line(line: &BillLine, [coupon, own_tax, tax]: [&Exact; 3]) -> Result<PreviewLine, MeteringError> {
-    let name = line.charge.as_deref().unwrap_or(line.kind.as_str());
+/// How each line of usage was rated: by charge, filter and group.
+type RatedLines = BTreeMap<(String, Option<usize>, Group), Rated>;
+
+fn shown_line(fee: &Fee, rated: &Rated, [coupon, own_tax]: [&Exact; 2]) -> Result<PreviewLine, MeteringError> {
+    // A minimum is of its charge, a commitment of the plan.
+    let of_charge = fee.billable_metric_code.is_some();
+    let kind = if fee.kind == FeeKind::Commitment && of_charge { "true_up" } else { fee.kind.as_str() };
+    let is_usage = fee.kind == FeeKind::Charge;
     Ok(PreviewLine {
-        kind: line.kind.as_str().to_owned(),
-        charge: line.charge.clone(),
-        filter: line.filter,
-        group: line.group.clone(),
-        events: line.usage.events,
-        units: shown(&line.usage.units),
-        unit_amount: shown(&line.rated.unit_amount),
-        amount: shown(&line.rated.amount),
-        posted: posting::rounded(&line.rated.amount).ok_or_else(|| MeteringError::AmountOverflow(name.to_owned()))?,
-        amount_cents: cents(name, &line.amount_cents)?,
-        coupons_cents: cents(name, coupon)?,
-        tax_rate: shown(&line.tax_rate),
-        own_tax_cents: cents(name, own_tax)?,
-        tax_cents: cents(name, tax)?,
+        kind: kind.to_owned(),
+        charge: of_charge.then(|| fee.code.clone()),
+        filter: fee.filter,
+        group: fee.group.clone(),
+        events: fee.events,
+        units: if is_usage { shown(&fee.units) } else { shown(&Exact::ZERO) },
+        unit_amount: shown(&rated.unit_amount),
+        amount: shown(&rated.amount),
+        posted: posting::rounded(&rated.amount).ok_or_else(|| MeteringError::AmountOverflow(fee.code.clone()))?,
+        amount_cents: fee.amount_cents,
+        coupons_cents: cents(&fee.code, coupon)?,
+        tax_rate: shown(&fee.taxes_rate),
+        own_tax_cents: cents(&fee.code, own_tax)?,
+        tax_cents: fee.taxes_amount_cents,
     })
 }
 

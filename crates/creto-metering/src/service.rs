@@ -9,6 +9,7 @@ mod quarantine;
 mod reading;
 mod replay;
 mod reporters;
+pub(crate) mod tallies;
 mod usage;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use creto_enablement_common::Gate;
 use creto_kernel::id::LeafId;
 use creto_kernel::{Clock, Coded, Leaf, Micros, NhiId, TenantId, Timestamp};
 use creto_nhi::VerifiedChain;
+use tokio::sync::Notify;
 
 use crate::accounts::{Accounts, LedgerReport};
 use crate::core::tree::{self, CostNode};
@@ -43,13 +45,21 @@ pub struct Meter {
     accounts: Accounts,
     clock: Arc<dyn Clock>,
     quotas: Option<QuotaEnforcer>,
+    /// Rung when events were recorded that are billed by themselves.
+    due: Arc<Notify>,
 }
 
 impl Meter {
     /// A meter over the Gate.
     #[must_use]
-    pub const fn new(db: Db, gate: Arc<Gate>, accounts: Accounts, clock: Arc<dyn Clock>) -> Self {
-        Self { db, gate, accounts, clock, quotas: None }
+    pub fn new(db: Db, gate: Arc<Gate>, accounts: Accounts, clock: Arc<dyn Clock>) -> Self {
+        Self { db, gate, accounts, clock, quotas: None, due: Arc::default() }
+    }
+
+    /// Waits until this server recorded events of charges that are paid in advance. What nobody waited for, or was recorded elsewhere, is
+    /// found by the next run of billing.
+    pub async fn until_due(&self) {
+        self.due.notified().await;
     }
 
     /// A meter whose events count against quotas.

@@ -1,5 +1,6 @@
 //! Queries, and the write steps as values. One SQL text serves both engines.
 
+pub(crate) mod advance;
 pub(crate) mod aggregates;
 pub(crate) mod billing;
 pub(crate) mod cancelling;

@@ -1,12 +1,18 @@
 //! Metering behind the real Gate: what is recorded, what it costs, and that no ceiling is passed.
 #![expect(clippy::unwrap_used, reason = "tests speak by panicking")]
 
+#[path = "metering/advance.rs"]
+mod advance;
+#[path = "metering/advance_crash.rs"]
+mod advance_crash;
 #[path = "metering/billing.rs"]
 mod billing;
 #[path = "metering/billing_crash.rs"]
 mod billing_crash;
 #[path = "metering/billing_metered.rs"]
 mod billing_metered;
+#[path = "metering/bills.rs"]
+mod bills;
 #[path = "metering/books.rs"]
 mod books;
 #[path = "metering/budgets.rs"]

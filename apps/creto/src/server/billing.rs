@@ -13,18 +13,22 @@ use crate::wiring::House;
 /// How often it is looked for what is due.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
-/// Bills what is due, tenant by tenant, until the server stops. Several servers of one database share each run.
+/// Bills what is due, tenant by tenant, until the server stops: all of it from time to time, and at once what is paid in advance. Several servers of one database share each run.
 pub(super) async fn bill(house: Arc<House>, mut stopping: watch::Receiver<bool>) -> io::Result<()> {
+    let mut look = tokio::time::interval_at(tokio::time::Instant::now() + LOOK_EVERY, LOOK_EVERY);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
+        let at_once = tokio::select! {
             _ = stopping.changed() => return Ok(()),
-            () = tokio::time::sleep(LOOK_EVERY) => {}
-        }
+            _ = look.tick() => false,
+            () = house.meter.until_due() => true,
+        };
         match house.billing.tenants().await {
             Ok(tenants) => {
                 for tenant in tenants {
                     // What fails now is due again at the next look.
-                    if let Err(error) = bill_tenant(&house, &tenant).await {
+                    let billed = if at_once { bill_events(&house, &tenant).await } else { bill_tenant(&house, &tenant).await };
+                    if let Err(error) = billed {
                         tracing::warn!(%tenant, %error, "a run of billing was cut; the next one continues it");
                     }
                 }
@@ -32,6 +36,16 @@ pub(super) async fn bill(house: Arc<House>, mut stopping: watch::Receiver<bool>)
             Err(error) => tracing::warn!(%error, "billing cannot be looked at; it is looked at again"),
         }
     }
+}
+
+/// Bills the events that are billed by themselves.
+async fn bill_events(house: &House, tenant: &TenantId) -> Result<(), MeteringError> {
+    let Ok(by) = NhiId::new(house.authority.trust_domain(), tenant, NhiKind::Service, house.server.name()) else { return Ok(()) };
+    let (billed, failures) = house.billing.bill_advance(&by).await?;
+    if billed > 0 || !failures.is_empty() {
+        tracing::info!(%tenant, billed, failures = failures.len(), "billed events at once");
+    }
+    Ok(())
 }
 
 async fn bill_tenant(house: &House, tenant: &TenantId) -> Result<(), MeteringError> {

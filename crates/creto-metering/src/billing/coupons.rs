@@ -8,14 +8,13 @@ use utoipa::ToSchema;
 use super::{Billing, store};
 use crate::catalog::{canonical_text, check_currency, commit, event_leaf};
 use crate::core::exact::Exact;
-use crate::core::invoice::Off;
 use crate::core::invoicing::{Built, Reduction};
 use crate::error::MeteringError;
 use crate::model::currency::Currency;
 use crate::model::customer::Customer;
 use crate::model::definition::DefinitionError;
 use crate::model::entry::DefinitionId;
-use crate::model::invoice::{AppliedCoupon, AppliedCouponId, Fee, Invoice, InvoiceCredit, InvoiceKind};
+use crate::model::invoice::{AppliedCoupon, AppliedCouponId, Invoice, InvoiceCredit, InvoiceKind};
 use crate::model::page::{Listed, PER_PAGE_MAX, Page};
 use crate::model::tax::{Coupon, Discount, Frequency};
 
@@ -163,20 +162,14 @@ impl Billing {
             return Ok(Vec::new());
         }
         let listed = store::coupons(&self.db, tenant, Some(invoice.customer), "active", Page::new(1, PER_PAGE_MAX)).await?;
-        let fits = |it: &AppliedCoupon| match &it.coupon.discount {
-            Discount::Fixed { currency, .. } => *currency == invoice.currency,
-            Discount::Percentage { .. } => true,
-        };
+        let fits = |it: &AppliedCoupon| Reduction::fits(&it.coupon, invoice.currency);
         let mut using: Vec<AppliedCoupon> = listed.items.into_iter().filter(fits).collect();
-        using.sort_by_key(|it| {
-            let limits = &it.coupon.applies_to;
-            (limits.billable_metric_codes.is_empty(), limits.plan_codes.is_empty(), it.created_at, it.id)
-        });
+        using.sort_by_key(|it| (Reduction::rank(&it.coupon), it.created_at, it.id));
         Ok(using)
     }
 
-    pub(super) async fn reductions(&self, tenant: &TenantId, invoice: &Invoice, _fees: &[Fee]) -> Result<Vec<Reduction>, MeteringError> {
-        Ok(self.using(tenant, invoice).await?.iter().map(reduction).collect())
+    pub(super) async fn reductions(&self, tenant: &TenantId, invoice: &Invoice) -> Result<Vec<Reduction>, MeteringError> {
+        Ok(self.using(tenant, invoice).await?.iter().map(|it| Reduction::of(&it.coupon, it.left_cents)).collect())
     }
 
     /// What is left of redeemed coupons after an invoice used them, and what it shows of them.
@@ -228,16 +221,5 @@ impl Billing {
             writes.push(store::replace_coupon(tenant, &it, &canonical_text(&it)?));
         }
         Ok(writes)
-    }
-}
-
-fn reduction(it: &AppliedCoupon) -> Reduction {
-    Reduction {
-        off: match &it.coupon.discount {
-            Discount::Fixed { amount_cents, .. } => Off::Cents(Exact::from(it.left_cents.unwrap_or(*amount_cents))),
-            Discount::Percentage { rate } => Off::Percent(rate.clone()),
-        },
-        plan_codes: it.coupon.applies_to.plan_codes.clone(),
-        billable_metric_codes: it.coupon.applies_to.billable_metric_codes.clone(),
     }
 }

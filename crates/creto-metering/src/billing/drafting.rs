@@ -1,26 +1,24 @@
-//! What a period of a subscription comes to: the plan's fee, usage, minimums, and what came late for periods that are final.
+//! Which periods of a subscription are due, and what came late for those that are final. What a period comes to is `core/bill`'s.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use creto_db::Sealed;
-use creto_kernel::{NhiId, TenantId, Timestamp};
+use creto_db::{Sealed, Write};
+use creto_enablement_common::webhook::Webhooks;
+use creto_kernel::{Leaf, NhiId, TenantId, Timestamp};
+use serde_json::json;
 
 use super::usage::ChargeUsage;
 use super::{Billing, fee_rows, steps, store};
 use crate::catalog::{SubscriptionView, canonical_text, commit, event_leaf, fresh_salt};
-use crate::core::exact::Exact;
-use crate::core::fee;
+use crate::core::bill::{self, Advanced, Holder, Part, Span, Taxes, Terms, cents_as_units};
 use crate::core::invoicing;
 use crate::core::period::{self, Period};
 use crate::core::zone::Day;
 use crate::error::MeteringError;
-use crate::model::charge::Charge;
 use crate::model::currency::Currency;
 use crate::model::customer::Customer;
 use crate::model::entry::DefinitionId;
-use crate::model::invoice::{
-    AppliedTax, BilledPeriod, EventRange, Fee, FeeId, FeeKind, Invoice, InvoiceId, InvoiceKind, InvoiceStatus, PaymentStatus, Sums,
-};
+use crate::model::invoice::{BilledPeriod, Fee, FeeId, FeeKind, Invoice, InvoiceId, InvoiceKind, InvoiceStatus, PaymentStatus, Sums};
 use crate::model::page::{PER_PAGE_MAX, Page};
 use crate::model::plan::Interval;
 use crate::model::tax::Tax;
@@ -35,9 +33,6 @@ pub(super) struct Due {
     /// Whether the plan's own period ends with it, or the subscription does.
     closes: bool,
 }
-
-/// The taxes a tenant knows, by code.
-pub(super) type Taxes = HashMap<String, Tax>;
 
 impl SubscriptionView {
     /// How long charges are gathered: a month where the plan bills charges monthly.
@@ -77,7 +72,8 @@ impl Billing {
         }
         let mut billed_to = billed_to;
         while let Some(due) = view.due(billed_to, now) {
-            self.draft_period(by, view, &due, now).await?;
+            let then = self.catalog.view_before(by.tenant(), view, due.to).await?;
+            self.draft_period(by, then.as_ref().unwrap_or(view), &due, now).await?;
             billed_to = due.to;
             drafted += 1;
         }
@@ -90,7 +86,11 @@ impl Billing {
         let Some(start) = view.subscription.started_at.filter(|start| *start <= now) else { return Ok(false) };
         let own = view.period(start);
         let taxes = self.taxes(tenant).await?;
-        let fees: Vec<Fee> = plan_fee(view, own, Some(start), None, &taxes).into_iter().collect();
+        let plan_fee = Some(Part { period: own, billed: covered(view, own, Some(start), None) });
+        let nothing = Advanced::new();
+        let usage = Part { period: own, billed: None };
+        let span = Span { plan_fee, usage, window: (start, start), commitment: None, billed_before_cents: 0, advanced: &nothing };
+        let fees = bill::plan_fee(&terms(view, &taxes), &span)?;
         let invoice =
             self.new_invoice(tenant, &view.customer.body, view.customer.id, view.currency, InvoiceKind::Subscription, now).await?;
         let once = format!("advance:{}", view.subscription.id);
@@ -134,26 +134,26 @@ impl Billing {
         except: Option<InvoiceId>,
     ) -> Result<Vec<Fee>, MeteringError> {
         let taxes = self.taxes(tenant).await?;
-        let mut fees = Vec::new();
-        if due.closes {
-            let own = view.period(due.from);
-            if view.plan.pay_in_advance {
-                // The period that begins now, while the subscription goes on.
-                let next = period::next(own, view.plan.interval, view.subscription.billing_time, view.anchor());
-                if view.subscription.terminated_at.is_none_or(|end| end > due.to) {
-                    fees.extend(plan_fee(view, next, None, view.subscription.terminated_at, &taxes));
-                }
-            } else {
-                fees.extend(plan_fee(view, own, view.subscription.started_at, view.subscription.terminated_at, &taxes));
-            }
-        }
+        let own = view.period(due.from);
+        let end = view.subscription.terminated_at;
+        let running = Part { period: own, billed: covered(view, own, view.subscription.started_at, end) };
+        // Paid in advance is the period that begins now, while the subscription goes on.
+        let next = period::next(own, view.plan.interval, view.subscription.billing_time, view.anchor());
+        let plan_fee = if view.plan.pay_in_advance {
+            end.is_none_or(|end| end > due.to).then(|| Part { period: next, billed: covered(view, next, None, end) })
+        } else {
+            Some(running)
+        };
+        let span = Span {
+            plan_fee: plan_fee.filter(|_| due.closes),
+            usage: Part { period: due.period, billed: covered(view, due.period, Some(due.from), end) },
+            window: (due.from, due.to),
+            commitment: due.closes.then_some(running),
+            billed_before_cents: if due.closes { self.own_period_fees(tenant, view, due, except).await? } else { 0 },
+            advanced: &self.advanced(tenant, view, due.period).await?,
+        };
         let used = self.usage.used(tenant, view, due.from, due.to).await?;
-        let covered = covered(view, due.period, Some(due.from), view.subscription.terminated_at);
-        fees.extend(charge_fees(view, &used, due, covered, &taxes));
-        if due.closes {
-            let before = self.own_period_fees(tenant, view, due, except).await?;
-            fees.extend(commitment_fee(view, due, &fees, before, &taxes));
-        }
+        let mut fees = bill::lines(&terms(view, &taxes), &span, &used)?;
         let late = self.late_fees(tenant, view, due, &fees, &taxes, except).await?;
         fees.extend(late);
         Ok(fees)
@@ -170,7 +170,8 @@ impl Billing {
         let begin = view.period(due.from).from(&view.zone);
         let fees = store::usage_fees(&self.db, tenant, view.subscription.id).await?;
         let inside = |fee: &Fee| fee.from.is_some_and(|from| from >= begin && from < due.to);
-        let others = fees.iter().filter(|(kind, invoice, fee)| kind == "subscription" && Some(*invoice) != except && inside(fee));
+        let counts = |kind: &str| kind != "progressive_billing";
+        let others = fees.iter().filter(|(kind, invoice, fee)| counts(kind) && Some(*invoice) != except && inside(fee));
         Ok(others.map(|(_, _, fee)| fee.amount_cents).sum())
     }
 
@@ -184,8 +185,8 @@ impl Billing {
     ) -> Result<Vec<Fee>, MeteringError> {
         let taxes = self.taxes(tenant).await?;
         let used = self.usage.used(tenant, view, from, to).await?;
-        let line = |usage: &ChargeUsage| view.plan.charge(&usage.charge).map(|charge| charge_fee(view, charge, usage, from, to, &taxes));
-        Ok(used.iter().filter_map(line).collect())
+        let used: Vec<ChargeUsage> = used.into_iter().filter(|usage| !is_in_advance(view, usage)).collect();
+        Ok(bill::usage_lines(&terms(view, &taxes), &used, (from, to))?)
     }
 
     /// What progressive billing has billed of a period.
@@ -216,7 +217,7 @@ impl Billing {
         taxes: &Taxes,
         except: Option<InvoiceId>,
     ) -> Result<Vec<Fee>, MeteringError> {
-        let mut late = Vec::new();
+        let (mut late, mut changed) = (Vec::new(), false);
         let mut room: i64 = own.iter().map(|fee| fee.amount_cents).sum();
         let billed = store::usage_fees(&self.db, tenant, view.subscription.id).await?;
         for past in store::periods(&self.db, tenant, view.subscription.id).await? {
@@ -230,19 +231,23 @@ impl Billing {
                 .map(|(_, _, fee)| fee)
                 .filter(|fee| matches!(fee.kind, FeeKind::Charge | FeeKind::Adjustment))
                 .collect();
-            let then = self.as_billed(tenant, view, &standing).await?;
+            let then = self.catalog.view_before(tenant, view, past.to).await?;
             let view = then.as_ref().unwrap_or(view);
             let used = self.usage.used(tenant, view, past.from, past.to).await?;
-            let same = |fee: &Fee, usage: &ChargeUsage| fee.code == usage.charge && fee.filter == usage.filter && fee.group == usage.group;
-            let fewer = |usage: &ChargeUsage| standing.iter().rev().find(|fee| same(fee, usage)).map_or(0, |fee| fee.events) > usage.events;
+            let same = |fee: &Fee, other: &Fee| (&fee.code, fee.filter, &fee.group) == (&other.code, other.filter, &other.group);
+            let of = |fee: &Fee, usage: &ChargeUsage| (&fee.code, fee.filter, &fee.group) == (&usage.charge, usage.filter, &usage.group);
+            let fewer = |usage: &ChargeUsage| standing.iter().rev().find(|fee| of(fee, usage)).map_or(0, |fee| fee.events) > usage.events;
             let is_late = self.usage.is_late(tenant, view, past.from, past.to, past.seen_to).await?;
-            if !is_late && !used.iter().any(fewer) {
+            // A level that is carried over changes every period after the one that an event came late for.
+            let recurs = view.metrics.values().any(|metric| metric.recurring);
+            changed = changed || is_late || used.iter().any(fewer);
+            if !is_late && !used.iter().any(fewer) && !(recurs && changed) {
                 continue;
             }
-            for usage in &used {
-                let Some(charge) = view.plan.charge(&usage.charge) else { continue };
-                let fee = charge_fee(view, charge, usage, past.from, past.to, taxes);
-                let before: i64 = standing.iter().filter(|other| same(other, usage)).map(|other| other.amount_cents).sum();
+            // What is billed at its events was, whenever they came.
+            let arrears: Vec<ChargeUsage> = used.into_iter().filter(|usage| !is_in_advance(view, usage)).collect();
+            for fee in bill::usage_lines(&terms(view, taxes), &arrears, (past.from, past.to))? {
+                let before: i64 = standing.iter().filter(|other| same(other, &fee)).map(|other| other.amount_cents).sum();
                 // What was taken back lowers this invoice to nothing at most; what is left of it comes with the next one.
                 let difference = (fee.amount_cents - before).max(-room);
                 if difference != 0 {
@@ -253,22 +258,6 @@ impl Billing {
             }
         }
         Ok(late)
-    }
-
-    /// The subscription as it was when these lines were billed, where its plan's version is another one now.
-    async fn as_billed(
-        &self,
-        tenant: &TenantId,
-        view: &SubscriptionView,
-        fees: &[&Fee],
-    ) -> Result<Option<SubscriptionView>, MeteringError> {
-        let Some(version) = fees.iter().find_map(|fee| fee.plan_version).filter(|version| *version != view.subscription.plan_version)
-        else {
-            return Ok(None);
-        };
-        let mut then = view.subscription.clone();
-        then.plan_version = version;
-        self.catalog.view(tenant, then).await.map(Some)
     }
 
     /// A draft with nothing on it yet.
@@ -317,26 +306,51 @@ impl Billing {
     pub(super) async fn insert_draft(
         &self,
         by: &NhiId,
+        invoice: Invoice,
+        fees: Vec<Fee>,
+        once: &str,
+        billed_before: i64,
+    ) -> Result<Invoice, MeteringError> {
+        self.insert_draft_with(by, invoice, fees, once, billed_before, Vec::new()).await
+    }
+
+    /// The same, with what belongs into the same commit.
+    pub(super) async fn insert_draft_with(
+        &self,
+        by: &NhiId,
         mut invoice: Invoice,
         mut fees: Vec<Fee>,
         once: &str,
         billed_before: i64,
+        with: Vec<Write>,
     ) -> Result<Invoice, MeteringError> {
         let tenant = by.tenant();
-        let coupons = self.reductions(tenant, &invoice, &fees).await?;
+        let coupons = self.reductions(tenant, &invoice).await?;
         let built = invoicing::build(&mut fees, billed_before, &coupons).ok_or_else(too_large)?;
         (invoice.sums, invoice.taxes) = (built.sums, built.taxes);
         let (body, salt) = (canonical_text(&invoice)?, fresh_salt()?);
         let written = store::Written { invoice: &invoice, body: &body, billed_to: "", salt: &salt, leaf: "" };
         let mut writes = vec![store::insert_invoice(tenant, &written, once)];
+        writes.extend(with);
+        let events: Vec<FeeId> = fees.iter().filter(|fee| fee.advance.is_some()).map(|fee| fee.id).collect();
         writes.extend(store::replace_fees(tenant, &invoice, &fee_rows(fees)?, invoice.created_at));
         writes.extend(invoice.periods.iter().map(|period| store::insert_period(tenant, invoice.id, period)));
         let leaf = event_leaf(&*self.clock, by, "metering.draft_invoice", &format!("invoice:{}", invoice.id))?
             .fact("customer", invoice.customer)
             .fact("kind", invoice.kind.as_str())
             .fact("total_cents", invoice.sums.total_cents);
-        commit(&self.db, Sealed::new(leaf).steps(steps(writes))).await?;
+        commit(&self.db, self.with_fees_told(leaf, &events).steps(steps(writes))).await?;
         Ok(invoice)
+    }
+
+    /// A change that also tells of each line that bills an event by itself.
+    pub(super) fn with_fees_told(&self, leaf: Leaf, fees: &[FeeId]) -> Sealed {
+        let told = |fee: &FeeId| {
+            let data = json!({ "leaf": leaf.id, "resource": leaf.resource, "facts": { "fee": fee } });
+            Webhooks::message(&leaf.tenant, "metering.create_fee", leaf.time, &data)
+        };
+        let messages: Vec<_> = fees.iter().map(told).collect();
+        messages.into_iter().fold(Sealed::new(leaf), Sealed::message)
     }
 
     /// Every tax of the tenant.
@@ -377,175 +391,26 @@ fn covered(view: &SubscriptionView, period: Period, from: Option<Timestamp>, to:
     (first <= last).then_some(Period { first_day: first, last_day: last })
 }
 
-/// The plan's fee of the covered days, less those of a trial.
-fn plan_fee(view: &SubscriptionView, own: Period, from: Option<Timestamp>, to: Option<Timestamp>, taxes: &Taxes) -> Option<Fee> {
-    let plan = &view.plan;
-    let billed = covered(view, own, from, to)?;
-    let trial_end = view.anchor().plus_days(i32::try_from(plan.trial_period).unwrap_or(i32::MAX));
-    let first = if plan.trial_period > 0 { billed.first_day.max(trial_end) } else { billed.first_day };
-    let days = first.days_through(billed.last_day);
-    if plan.amount_cents == 0 || days == 0 {
-        return None;
+/// Whether usage is billed at its events.
+pub(super) fn is_in_advance(view: &SubscriptionView, usage: &ChargeUsage) -> bool {
+    view.plan.charge(&usage.charge).is_some_and(|charge| charge.pay_in_advance)
+}
+
+/// What the subscription's bills are made under.
+pub(super) fn terms<'a>(view: &'a SubscriptionView, taxes: &'a Taxes) -> Terms<'a> {
+    Terms {
+        plan: &view.plan,
+        metrics: &view.metrics,
+        holder: Some(Holder {
+            id: view.subscription.id,
+            external_id: &view.subscription.external_id,
+            name: &view.subscription.name,
+            plan_version: view.subscription.plan_version,
+        }),
+        trial_end: view.anchor().plus_days(i32::try_from(view.plan.trial_period).unwrap_or(i32::MAX)),
+        zone: &view.zone,
+        taxes,
+        customer_tax_codes: &view.customer.body.tax_codes,
+        ids: &FeeId::generate,
     }
-    let precise = fee::part(&Exact::from(plan.amount_cents), days, own.days());
-    let amount = fee::plan_fee(&Exact::from(plan.amount_cents), days, own.days()).to_i64()?;
-    let name = plan.invoice_display_name.clone().unwrap_or_else(|| plan.name.clone());
-    let name = if view.subscription.name.is_empty() { name } else { view.subscription.name.clone() };
-    let mut fee = subscription_fee(view, FeeKind::Subscription, &plan.code, name, amount);
-    fee.precise_amount = precise.over(&view.currency.subunits()).unwrap_or_default();
-    fee.units = Exact::ONE;
-    (fee.from, fee.to) = (Some(view.zone.start(first)), Some(view.zone.end(billed.last_day)));
-    fee.description = format!("{days} of {} days", own.days());
-    apply_taxes(&mut fee, view, &[], taxes);
-    Some(fee)
-}
-
-/// Usage of a period as lines, without what minimums leave to be paid.
-pub(super) fn charge_lines(view: &SubscriptionView, used: &[ChargeUsage], within: (Timestamp, Timestamp), taxes: &Taxes) -> Vec<Fee> {
-    view.plan.charges.iter().flat_map(|charge| lines_of(view, charge, used, within, taxes)).collect()
-}
-
-/// Usage of one charge as lines that come to no more than its most.
-fn lines_of(view: &SubscriptionView, charge: &Charge, used: &[ChargeUsage], (from, to): (Timestamp, Timestamp), taxes: &Taxes) -> Vec<Fee> {
-    let of_charge = used.iter().filter(|usage| usage.charge == charge.code);
-    let mut lines: Vec<Fee> = of_charge.map(|usage| charge_fee(view, charge, usage, from, to, taxes)).collect();
-    if let Some(max) = charge.max_amount_cents {
-        cap(&mut lines, max, view.currency);
-    }
-    lines
-}
-
-/// Usage by charge, then what minimums of charges leave to be paid and what is above their most.
-fn charge_fees(view: &SubscriptionView, used: &[ChargeUsage], due: &Due, covered: Option<Period>, taxes: &Taxes) -> Vec<Fee> {
-    let mut fees = Vec::new();
-    for charge in view.plan.charges.iter().filter(|charge| !charge.pay_in_advance || charge.invoiceable) {
-        let mut lines = lines_of(view, charge, used, (due.from, due.to), taxes);
-        let sum: i64 = lines.iter().map(|fee| fee.amount_cents).sum();
-        fees.append(&mut lines);
-        let days = covered.map_or(0, Period::days);
-        let missing = fee::true_up(&Exact::from(charge.min_amount_cents), days, due.period.days(), &Exact::from(sum)).to_i64();
-        if let Some(missing) = missing.filter(|missing| *missing > 0) {
-            let name = format!("{} (minimum)", charge_name(view, charge));
-            let mut fee = subscription_fee(view, FeeKind::Commitment, &charge.code, name, missing);
-            fee.billable_metric_code = Some(charge.billable_metric_code.clone());
-            (fee.from, fee.to) = (Some(due.from), Some(due.to));
-            apply_taxes(&mut fee, view, &charge.tax_codes, taxes);
-            fees.push(fee);
-        }
-    }
-    fees
-}
-
-/// Lowers lines that come to more than the most, the last ones first.
-fn cap(lines: &mut [Fee], max: i64, currency: Currency) {
-    let mut over = lines.iter().map(|fee| fee.amount_cents).sum::<i64>() - max;
-    for line in lines.iter_mut().rev() {
-        let less = over.min(line.amount_cents).max(0);
-        if less > 0 {
-            line.amount_cents -= less;
-            line.precise_amount = cents_as_units(line.amount_cents, currency);
-            over -= less;
-        }
-    }
-}
-
-fn charge_name(view: &SubscriptionView, charge: &Charge) -> String {
-    let metric = view.metrics.get(&charge.billable_metric_code).map(|metric| metric.name.clone());
-    charge.invoice_display_name.clone().or(metric).unwrap_or_else(|| charge.code.clone())
-}
-
-fn charge_fee(view: &SubscriptionView, charge: &Charge, usage: &ChargeUsage, from: Timestamp, to: Timestamp, taxes: &Taxes) -> Fee {
-    let filter = usage.filter.and_then(|at| charge.filters.get(at)).and_then(|filter| filter.invoice_display_name.clone());
-    let name = filter.map_or_else(|| charge_name(view, charge), |filter| format!("{} ({filter})", charge_name(view, charge)));
-    let cents = fee::of_amount(&usage.amount, &view.currency.subunits()).to_i64().unwrap_or(i64::MAX);
-    let mut fee = subscription_fee(view, FeeKind::Charge, &charge.code, name, cents);
-    fee.billable_metric_code = Some(charge.billable_metric_code.clone());
-    fee.precise_amount = usage.amount.clone();
-    (fee.filter, fee.group) = (usage.filter, usage.group.clone());
-    (fee.units, fee.events) = (usage.units.clone(), usage.events);
-    (fee.from, fee.to) = (Some(from), Some(to));
-    fee.proof = Some(usage.proof.clone()).filter(|proof| *proof != EventRange::default());
-    apply_taxes(&mut fee, view, &charge.tax_codes, taxes);
-    fee
-}
-
-/// What the plan's commitment leaves to be paid after everything else of its period.
-fn commitment_fee(view: &SubscriptionView, due: &Due, fees: &[Fee], before: i64, taxes: &Taxes) -> Option<Fee> {
-    let commitment = view.plan.minimum_commitment.as_ref()?;
-    let own = view.period(due.from);
-    let billed = covered(view, own, view.subscription.started_at, view.subscription.terminated_at)?;
-    // The fee of the next period, paid in advance, is not of this one.
-    let of_this = fees.iter().filter(|fee| fee.from.is_none_or(|from| from < due.to));
-    let sum = before.saturating_add(of_this.map(|fee| fee.amount_cents).sum());
-    let missing = fee::true_up(&Exact::from(commitment.amount_cents), billed.days(), own.days(), &Exact::from(sum)).to_i64()?;
-    if missing <= 0 {
-        return None;
-    }
-    let name = commitment.invoice_display_name.clone().unwrap_or_else(|| "Minimum commitment".to_owned());
-    let mut fee = subscription_fee(view, FeeKind::Commitment, &view.plan.code, name, missing);
-    (fee.from, fee.to) = (Some(view.zone.start(billed.first_day)), Some(view.zone.end(billed.last_day)));
-    apply_taxes(&mut fee, view, &commitment.tax_codes, taxes);
-    Some(fee)
-}
-
-fn subscription_fee(view: &SubscriptionView, kind: FeeKind, code: &str, name: String, cents: i64) -> Fee {
-    Fee {
-        subscription: Some(view.subscription.id),
-        external_subscription_id: Some(view.subscription.external_id.clone()),
-        plan_code: Some(view.plan.code.clone()),
-        plan_version: Some(view.subscription.plan_version),
-        ..new_fee(kind, code, name, cents, view.currency)
-    }
-}
-
-/// A line of so many minor units, of nobody's subscription and without taxes yet.
-pub(super) fn new_fee(kind: FeeKind, code: &str, name: String, cents: i64, currency: Currency) -> Fee {
-    Fee {
-        id: FeeId::generate(),
-        kind,
-        code: code.to_owned(),
-        name,
-        subscription: None,
-        external_subscription_id: None,
-        plan_code: None,
-        plan_version: None,
-        billable_metric_code: None,
-        filter: None,
-        group: BTreeMap::new(),
-        units: Exact::ONE,
-        events: 0,
-        precise_amount: cents_as_units(cents, currency),
-        amount_cents: cents,
-        taken_off_cents: Exact::ZERO,
-        taxes_amount_cents: 0,
-        taxes_rate: Exact::ZERO,
-        taxes: Vec::new(),
-        from: None,
-        to: None,
-        proof: None,
-        description: String::new(),
-    }
-}
-
-pub(super) fn cents_as_units(cents: i64, currency: Currency) -> Exact {
-    Exact::from(cents).over(&currency.subunits()).unwrap_or_default()
-}
-
-fn apply_taxes(fee: &mut Fee, view: &SubscriptionView, own: &[String], taxes: &Taxes) {
-    let codes = [own, view.plan.tax_codes.as_slice(), view.customer.body.tax_codes.as_slice()];
-    let codes = codes.into_iter().find(|codes| !codes.is_empty());
-    set_taxes(fee, codes, taxes);
-}
-
-/// The taxes of these codes; without codes, those the tenant applies to everything.
-pub(super) fn set_taxes(fee: &mut Fee, codes: Option<&[String]>, taxes: &Taxes) {
-    let mut applied: Vec<&Tax> = match codes {
-        Some(codes) => codes.iter().filter_map(|code| taxes.get(code)).collect(),
-        None => taxes.values().filter(|tax| tax.applied_to_organization).collect(),
-    };
-    applied.sort_by(|a, b| a.code.cmp(&b.code));
-    fee.taxes_rate = applied.iter().map(|tax| &tax.rate).sum();
-    let line =
-        |tax: &&Tax| AppliedTax { code: tax.code.clone(), name: tax.name.clone(), rate: tax.rate.clone(), base_cents: 0, amount_cents: 0 };
-    fee.taxes = applied.iter().map(line).collect();
 }

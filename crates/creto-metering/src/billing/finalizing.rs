@@ -4,15 +4,16 @@
 use creto_db::{Sealed, Write};
 use creto_kernel::{Digest, Micros, NhiId, TenantId, Timestamp};
 
-use super::drafting::{cents_as_units, too_large};
+use super::drafting::too_large;
 use super::{Billing, TRIES_MAX, billed_to_text, contended, fee_rows, steps, store};
 use crate::catalog::{canonical_text, commit, event_leaf, fresh_salt};
-use crate::core::credits::{self, Bucket, Purse};
+use crate::core::bill::{self, cents_as_units};
+use crate::core::credits::Purse;
 use crate::core::exact::Exact;
 use crate::core::invoicing;
 use crate::error::MeteringError;
 use crate::model::invoice::{
-    CreditNoteStatus, Fee, FeeKind, Invoice, InvoiceCredit, InvoiceDocument, InvoiceId, InvoiceKind, InvoiceStatus, PaymentStatus,
+    CreditNoteStatus, Fee, Invoice, InvoiceCredit, InvoiceDocument, InvoiceId, InvoiceKind, InvoiceStatus, PaymentStatus,
 };
 use crate::model::page::{PER_PAGE_MAX, Page};
 use crate::model::wallets::WalletStatus;
@@ -74,7 +75,8 @@ impl Billing {
         if invoice.kind == InvoiceKind::Subscription && !invoice.periods.is_empty() {
             fees = Vec::new();
             for period in &mut invoice.periods {
-                let view = self.catalog.view_of(tenant, period.subscription).await?;
+                let now_agreed = self.catalog.view_of(tenant, period.subscription).await?;
+                let view = self.catalog.view_before(tenant, &now_agreed, period.to).await?.unwrap_or(now_agreed);
                 let due = Self::due_of(&view, period);
                 fees.extend(self.period_fees(tenant, &view, &due, Some(invoice.id)).await?);
                 billed_before += self.billed_before(tenant, &view, period.from, period.to).await?;
@@ -85,7 +87,7 @@ impl Billing {
             billed_before = invoice.sums.progressive_billing_cents;
         }
         keep_ids(&mut fees, &kept);
-        let coupons = self.reductions(tenant, invoice, &fees).await?;
+        let coupons = self.reductions(tenant, invoice).await?;
         let built = invoicing::build(&mut fees, billed_before, &coupons).ok_or_else(too_large)?;
         Ok((fees, built))
     }
@@ -206,9 +208,8 @@ impl Billing {
             });
             wallets.push(wallet);
         }
-        let paid = credits::allocate(&Exact::from(invoice.sums.total_cents), &shown, &buckets(fees));
-        for (wallet, cents) in wallets.iter().zip(paid) {
-            let Some(cents) = cents.to_i64().filter(|cents| *cents > 0) else { continue };
+        let paid = bill::prepaid(invoice.sums.total_cents, &shown, fees);
+        for (wallet, cents) in wallets.iter().zip(paid).filter(|(_, cents)| *cents > 0) {
             let amount = cents_as_units(cents, invoice.currency).to_micros().unwrap_or(Micros::ZERO);
             let (transaction, more) = self.wallets.pay(tenant, wallet, amount, &invoice.id.to_string()).await?;
             writes.extend(more);
@@ -251,26 +252,6 @@ fn progressive_credit(invoice: &Invoice) -> Option<InvoiceCredit> {
         amount_cents,
         before_taxes: true,
     })
-}
-
-/// What wallets may pay: each line with its tax, less what was taken off it, in whole minor units.
-fn buckets(fees: &[Fee]) -> Vec<Bucket> {
-    let mut buckets: Vec<Bucket> = Vec::new();
-    for fee in fees {
-        let cap = (Exact::from(fee.amount_cents) - &fee.taken_off_cents + Exact::from(fee.taxes_amount_cents)).ceil().floor_zero();
-        let fee_type = match fee.kind {
-            FeeKind::Adjustment => FeeKind::Charge,
-            other => other,
-        };
-        let same = |bucket: &&mut Bucket| bucket.fee_type == fee_type.as_str() && bucket.billable_metric_code == fee.billable_metric_code;
-        match buckets.iter_mut().find(same) {
-            Some(bucket) => bucket.cap += &cap,
-            None => {
-                buckets.push(Bucket { fee_type: fee_type.as_str().to_owned(), billable_metric_code: fee.billable_metric_code.clone(), cap })
-            }
-        }
-    }
-    buckets
 }
 
 /// A line that is the same line keeps its identifier over a refresh.

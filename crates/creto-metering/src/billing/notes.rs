@@ -2,21 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use creto_db::Sealed;
+use creto_db::{Sealed, Write};
 use creto_kernel::{NhiId, TenantId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Billing, TRIES_MAX, contended, store};
-use crate::catalog::{canonical_text, commit, event_leaf};
+use crate::catalog::{boxed, canonical_text, commit, event_leaf};
 use crate::core::allocate::whole_parts;
 use crate::core::exact::Exact;
 use crate::core::rounding::{FEE, INVOICE_TAX};
 use crate::error::MeteringError;
 use crate::model::definition::{self, DefinitionError};
 use crate::model::invoice::{
-    AppliedTax, CreditItem, CreditNote, CreditNoteId, CreditNoteStatus, CreditReason, Fee, InvoiceDocument, InvoiceId, InvoiceStatus,
-    PaymentStatus,
+    AppliedTax, CreditItem, CreditNote, CreditNoteId, CreditNoteStatus, CreditReason, Fee, FeeId, InvoiceDocument, InvoiceId,
+    InvoiceStatus, PaymentStatus,
 };
 use crate::model::page::{Listed, PER_PAGE_MAX, Page};
 use crate::model::wallets::check_metadata;
@@ -82,6 +82,11 @@ impl Billing {
 
     /// Makes a credit note: what is left of it pays further invoices.
     pub async fn create_note(&self, by: &NhiId, request: CreditRequest) -> Result<CreditNote, MeteringError> {
+        self.create_note_with(by, request, Vec::new()).await
+    }
+
+    /// The same, with what belongs into the same commit. Somebody who was faster there is a conflict, and is not tried again.
+    pub(super) async fn create_note_with(&self, by: &NhiId, request: CreditRequest, with: Vec<Write>) -> Result<CreditNote, MeteringError> {
         definition::text("description", &request.description)?;
         check_metadata(&request.metadata)?;
         let tenant = by.tenant();
@@ -124,13 +129,10 @@ impl Billing {
                 .fact("note", note.id)
                 .fact("number", &note.number)
                 .fact("total_cents", note.total_cents);
-            let sealed = Sealed::new(leaf).step(store::take_number(tenant, &series, number)).step(store::insert_note(
-                tenant,
-                &note,
-                &canonical_text(&note)?,
-            ));
+            let inserted = store::insert_note(tenant, &note, &canonical_text(&note)?);
+            let sealed = Sealed::new(leaf).step(store::take_number(tenant, &series, number)).step(inserted).steps(boxed(with.clone()));
             match commit(&self.db, sealed).await {
-                Err(MeteringError::Conflict { code, .. }) if code == CHANGED => {}
+                Err(MeteringError::Conflict { code, .. }) if code == CHANGED && with.is_empty() => {}
                 Err(error) => return Err(error),
                 Ok(()) => return Ok(note),
             }
@@ -185,6 +187,12 @@ impl Billing {
     /// A page of credit notes, newest first.
     pub async fn notes(&self, tenant: &TenantId, filter: &store::NoteFilter, page: Page) -> Result<Listed<CreditNote>, MeteringError> {
         Ok(store::notes(&self.db, tenant, filter, page).await?)
+    }
+
+    /// What was credited of a line.
+    pub(super) async fn credited_of(&self, tenant: &TenantId, invoice: InvoiceId, fee: FeeId) -> Result<i64, MeteringError> {
+        let notes = self.credited(tenant, invoice).await?;
+        Ok(notes.iter().flat_map(|note| &note.items).filter(|item| item.fee == fee).map(|item| item.amount_cents).sum())
     }
 
     async fn credited(&self, tenant: &TenantId, invoice: InvoiceId) -> Result<Vec<CreditNote>, MeteringError> {

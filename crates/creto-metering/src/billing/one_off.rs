@@ -5,9 +5,10 @@ use creto_kernel::{NhiId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::drafting::{new_fee, set_taxes, too_large};
+use super::drafting::too_large;
 use super::{Billing, fee_rows, steps, store};
 use crate::catalog::{canonical_text, check_currency, commit, event_leaf, fresh_salt};
+use crate::core::bill::{new_fee, set_taxes};
 use crate::core::exact::Exact;
 use crate::core::fee;
 use crate::core::invoicing;
@@ -16,7 +17,7 @@ use crate::model::add_on::AddOn;
 use crate::model::currency::Currency;
 use crate::model::customer::Customer;
 use crate::model::definition::{self, DefinitionError};
-use crate::model::invoice::{Fee, FeeKind, InvoiceDocument, InvoiceKind};
+use crate::model::invoice::{Fee, FeeId, FeeKind, InvoiceDocument, InvoiceKind};
 use crate::model::page::{PER_PAGE_MAX, Page};
 use crate::model::wallets::{MovementKind, MovementStatus, WalletId, WalletTransaction};
 use crate::store::wallets::MovementFilter;
@@ -170,7 +171,7 @@ impl Billing {
         let mut invoice = self.new_invoice(tenant, &customer, wallet.customer, currency, InvoiceKind::Credit, now).await?;
         let cents = (Exact::from(bought.amount) * currency.subunits()).to_i64().ok_or_else(too_large)?;
         let name = if bought.name.is_empty() { "Prepaid credits".to_owned() } else { bought.name.clone() };
-        let mut line = new_fee(FeeKind::Credit, &wallet.code, name, cents, currency);
+        let mut line = new_fee(FeeId::generate(), FeeKind::Credit, &wallet.code, name, cents, currency);
         line.units = bought.credits.clone();
         let mut fees = vec![line];
         let built = invoicing::build(&mut fees, 0, &[]).ok_or_else(too_large)?;
@@ -201,7 +202,7 @@ fn one_off_fee(item: &OneOffItem, add_on: &AddOn) -> Result<Fee, MeteringError> 
     let named = item.name.clone().or_else(|| add_on.invoice_display_name.clone());
     let name = named.unwrap_or_else(|| if add_on.name.is_empty() { add_on.code.clone() } else { add_on.name.clone() });
     definition::text("name", &name)?;
-    let mut line = new_fee(FeeKind::AddOn, &add_on.code, name, cents, add_on.amount_currency);
+    let mut line = new_fee(FeeId::generate(), FeeKind::AddOn, &add_on.code, name, cents, add_on.amount_currency);
     (line.units, line.precise_amount, line.description) = (units, precise, item.description.clone());
     if let (Some(from), Some(to)) = (item.from, item.to)
         && from >= to

@@ -2,10 +2,10 @@
 
 use creto_kernel::{TenantId, Timestamp};
 
-use super::drafting::charge_lines;
+use super::drafting::terms;
 use super::{Billing, store};
 use crate::catalog::SubscriptionView;
-use crate::core::invoicing;
+use crate::core::{bill, invoicing};
 use crate::error::MeteringError;
 use crate::model::entry::DefinitionId;
 use crate::model::invoice::{Fee, FeeKind, InvoiceId, Sums};
@@ -39,7 +39,8 @@ impl Billing {
         let period = charge_period(view, at);
         let (from, to) = (period.from(&view.zone), period.to_exclusive(&view.zone));
         let used = self.usage.used(tenant, view, from, to).await?;
-        let mut fees = charge_lines(view, &used, (from, to), &self.taxes(tenant).await?);
+        let taxes = self.taxes(tenant).await?;
+        let mut fees = bill::usage_lines(&terms(view, &taxes), &used, (from, to))?;
         let built = invoicing::build(&mut fees, 0, &[]).ok_or_else(super::drafting::too_large)?;
         Ok((fees, built.sums, (from, to)))
     }

@@ -4,7 +4,7 @@
 use creto_db::Sealed;
 use creto_kernel::{Micros, NhiId, TenantId, Timestamp};
 
-use super::drafting::too_large;
+use super::drafting::{is_in_advance, too_large};
 use super::{Billing, store};
 use crate::catalog::{SubscriptionView, canonical_text, commit, event_leaf};
 use crate::core::exact::Exact;
@@ -53,6 +53,7 @@ impl Billing {
         if !crate::store::subscriptions::due(&self.db, tenant, now, 1).await?.is_empty()
             || !store::due_drafts(&self.db, tenant, now, 1).await?.is_empty()
             || !store::unbilled_purchases(&self.db, tenant, 1).await?.is_empty()
+            || self.has_advance(tenant).await?
             || !crate::store::wallets::expired_lots(&self.db, tenant, now, 1).await?.is_empty()
         {
             return Ok(true);
@@ -103,6 +104,9 @@ impl Billing {
             "subscriptions" => {
                 let passed = self.catalog.pass_time(by, run.until).await?;
                 run.turned += passed.begun + passed.ended;
+                let (billed, failures) = self.bill_advance(by).await?;
+                run.drafted += billed;
+                run.failures.extend(failures);
                 Some("wallets")
             }
             "wallets" => {
@@ -248,9 +252,8 @@ impl Billing {
             let view = self.catalog.view(tenant, subscription).await?;
             let period = view.period(now);
             let from = period.from(&view.zone).max(view.subscription.started_at.unwrap_or(now));
-            for used in self.usage.used(tenant, &view, from, period.to_exclusive(&view.zone)).await? {
-                sum += &used.amount;
-            }
+            let used = self.usage.used(tenant, &view, from, period.to_exclusive(&view.zone)).await?;
+            sum += &used.iter().filter(|used| !is_in_advance(&view, used)).map(|used| &used.amount).sum::<Exact>();
         }
         crate::core::posting::rounded(&sum).ok_or_else(too_large)
     }

@@ -14,11 +14,14 @@ use crate::model::entry::{Defined, Kind};
 use crate::model::overrides::PlanOverrides;
 use crate::model::page::{Listed, Page};
 use crate::model::plan::{Interval, Plan};
-use crate::model::subscription::{Subscription, SubscriptionId, SubscriptionInput, SubscriptionStatus};
+use crate::model::subscription::{Agreed, Subscription, SubscriptionId, SubscriptionInput, SubscriptionStatus};
 use crate::store::{catalog, subscriptions as store};
 
 /// Most subscriptions that begin or end in one look.
 const DUE_MAX: i64 = 500;
+
+/// How often the terms of one subscription change at most.
+const EARLIER_MAX: usize = 1_000;
 
 /// What of a subscription can be changed in place. What is absent stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
@@ -35,10 +38,10 @@ pub struct Terms {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub subscription_at: Option<Timestamp>,
-    /// The plan's version it moves to; usage of the running period is priced by it.
+    /// The plan's version it moves to; usage of the running period is priced by it, and periods that are over keep theirs.
     #[serde(default)]
     pub plan_version: Option<u32>,
-    /// What differs from the plan, in place of what differed before.
+    /// What differs from the plan, in place of what differed before; from the running period on.
     #[serde(default)]
     pub overrides: Option<PlanOverrides>,
 }
@@ -155,11 +158,20 @@ impl Catalog {
         if let Some(overrides) = terms.overrides.as_ref().or(before.overrides.as_ref()) {
             overrides.apply(&plan.body)?;
         }
+        let overrides = terms.overrides.or_else(|| before.overrides.clone());
+        let changes = (version, &overrides) != (before.plan_version, &before.overrides);
+        if changes && before.earlier.len() >= EARLIER_MAX {
+            return Err(MeteringError::WrongState(format!("the terms of `{external_id}` were changed {EARLIER_MAX} times already")));
+        }
         let after = next(&before, now, |it| {
+            if changes && before.status == SubscriptionStatus::Active {
+                let (plan_version, overrides) = (before.plan_version, before.overrides.clone());
+                it.earlier.push(Agreed { until: now, plan_version, overrides });
+            }
             it.plan_version = version;
             it.name = terms.name.unwrap_or_else(|| it.name.clone());
             it.ending_at = terms.ending_at.or(it.ending_at);
-            it.overrides = terms.overrides.or_else(|| it.overrides.clone());
+            it.overrides = overrides;
             if let Some(at) = terms.subscription_at {
                 it.subscription_at = at;
                 it.begins_at = at;
@@ -339,6 +351,7 @@ fn new_subscription(
         plan_code: plan.body.code.clone(),
         plan_version: plan.version,
         overrides: input.overrides.clone(),
+        earlier: Vec::new(),
         name: input.name.clone(),
         status: SubscriptionStatus::Pending,
         billing_time: input.billing_time,

@@ -15,6 +15,7 @@ use crate::model::customer::Customer;
 use crate::model::entry::Defined;
 use crate::model::plan::Plan;
 use crate::model::subscription::{Subscription, SubscriptionId};
+use crate::service::drafting::charge_period;
 use crate::store::{catalog as store, subscriptions};
 
 /// Most subscriptions of one tenant kept in memory; beyond it they are forgotten and read again.
@@ -23,7 +24,7 @@ const SUBSCRIPTIONS_MAX: usize = 100_000;
 const TENANTS_MAX: usize = 1_000;
 
 /// A subscription with everything its usage and its invoices depend on.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SubscriptionView {
     /// The subscription.
     pub subscription: Subscription,
@@ -39,6 +40,8 @@ pub struct SubscriptionView {
     pub currency: Currency,
     /// Whether another plan took over where this one ended: the day of the change is the other one's.
     pub followed: bool,
+    /// The subscription under the terms it had before, each until before a moment, oldest first; read with a history alone.
+    earlier: Vec<(Timestamp, Arc<SubscriptionView>)>,
 }
 
 impl SubscriptionView {
@@ -147,7 +150,31 @@ impl Catalog {
             Some(end) => subscriptions::begins_at(&self.db, tenant, &subscription.external_id, end, subscription.id).await?,
             None => false,
         };
-        Ok(SubscriptionView { subscription, plan, metrics, customer, zone, currency, followed })
+        Ok(SubscriptionView { subscription, plan, metrics, customer, zone, currency, followed, earlier: Vec::new() })
+    }
+
+    /// The subscription by what was agreed when a period that ends before `to` did; none where that is what is agreed now.
+    pub(crate) async fn view_before(
+        &self,
+        tenant: &TenantId,
+        view: &SubscriptionView,
+        to: Timestamp,
+    ) -> Result<Option<SubscriptionView>, MeteringError> {
+        match view.subscription.agreed_before(to) {
+            Some(then) => self.view(tenant, then).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// With the terms it had before: a period has those that were in force at its end, so that they change where a period begins.
+    async fn with_earlier(&self, tenant: &TenantId, mut view: SubscriptionView) -> Result<SubscriptionView, MeteringError> {
+        for then in view.subscription.earlier.clone() {
+            if let Some(before) = self.view_before(tenant, &view, then.until).await? {
+                let begins = charge_period(&before, then.until).from(&before.zone);
+                view.earlier.push((begins, Arc::new(before)));
+            }
+        }
+        Ok(view)
     }
 }
 
@@ -158,9 +185,11 @@ impl CatalogReader {
         self.epoch
     }
 
-    /// The subscription of this external identifier that runs at `at`; `None` where there is none.
+    /// The subscription of this external identifier that runs at `at`, by what is agreed for that period; `None` where there is none.
     pub async fn subscription(&self, external_id: &str, at: Timestamp) -> Result<Option<Arc<SubscriptionView>>, MeteringError> {
-        Ok(self.history(external_id).await?.iter().rev().find(|view| view.covers(at)).cloned())
+        let history = self.history(external_id).await?;
+        let found = history.iter().rev().find(|view| view.covers(at));
+        Ok(found.map(|view| view.earlier.iter().find(|(until, _)| at < *until).map_or(view, |(_, then)| then)).cloned())
     }
 
     /// Every subscription of this external identifier that began, oldest first.
@@ -171,7 +200,8 @@ impl CatalogReader {
         }
         let mut views = Vec::new();
         for subscription in subscriptions::history(&self.catalog.db, &self.tenant, external_id).await? {
-            views.push(Arc::new(self.catalog.view(&self.tenant, subscription).await?));
+            let view = self.catalog.view(&self.tenant, subscription).await?;
+            views.push(Arc::new(self.catalog.with_earlier(&self.tenant, view).await?));
         }
         let views = Arc::new(views);
         let kept = Arc::clone(&views);

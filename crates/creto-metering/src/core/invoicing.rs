@@ -2,8 +2,10 @@
 
 use crate::core::allocate;
 use crate::core::exact::Exact;
-use crate::core::invoice::{self, Line, LineCoupon, Off};
+use crate::core::invoice::{self, Line, LineCoupon, Off, Totals};
+use crate::model::currency::Currency;
 use crate::model::invoice::{AppliedTax, Fee, FeeKind, Sums};
+use crate::model::tax::{Coupon, Discount};
 
 /// A coupon on its way to an invoice.
 #[derive(Clone, Debug)]
@@ -17,6 +19,31 @@ pub struct Reduction {
 }
 
 impl Reduction {
+    /// Of a coupon; of a fixed amount, what is left of it where it was used before.
+    #[must_use]
+    pub fn of(coupon: &Coupon, left_cents: Option<i64>) -> Self {
+        Self {
+            off: match &coupon.discount {
+                Discount::Fixed { amount_cents, .. } => Off::Cents(Exact::from(left_cents.unwrap_or(*amount_cents))),
+                Discount::Percentage { rate } => Off::Percent(rate.clone()),
+            },
+            plan_codes: coupon.applies_to.plan_codes.clone(),
+            billable_metric_codes: coupon.applies_to.billable_metric_codes.clone(),
+        }
+    }
+
+    /// Whether a coupon takes off invoices in this currency.
+    #[must_use]
+    pub fn fits(coupon: &Coupon, currency: Currency) -> bool {
+        !matches!(coupon.discount, Discount::Fixed { currency: own, .. } if own != currency)
+    }
+
+    /// Coupons limited to metrics come first, then those limited to plans, then the others.
+    #[must_use]
+    pub const fn rank(coupon: &Coupon) -> (bool, bool) {
+        (coupon.applies_to.billable_metric_codes.is_empty(), coupon.applies_to.plan_codes.is_empty())
+    }
+
     fn applies(&self, fee: &Fee) -> bool {
         let any = self.plan_codes.is_empty() && self.billable_metric_codes.is_empty();
         let by_plan = fee.plan_code.as_ref().is_some_and(|code| self.plan_codes.contains(code));
@@ -34,6 +61,8 @@ pub struct Built {
     pub taxes: Vec<AppliedTax>,
     /// What each coupon took off, in their order.
     pub coupons: Vec<i64>,
+    /// The same line by line.
+    pub totals: Totals,
 }
 
 /// Fills in what is taken off each line, its taxes, and adds up. `None` where a sum does not fit.
@@ -67,7 +96,7 @@ pub fn build(fees: &mut [Fee], billed_before_cents: i64, coupons: &[Reduction]) 
         prepaid_credits_cents: 0,
         total_cents: including,
     };
-    Some(Built { sums, taxes: by_code(fees), coupons: taken })
+    Some(Built { sums, taxes: by_code(fees), coupons: taken, totals })
 }
 
 fn places(fees: &[Fee], wanted: impl Fn(&Fee) -> bool) -> Vec<usize> {

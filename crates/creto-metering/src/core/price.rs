@@ -7,6 +7,8 @@ pub mod tiers;
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::core::exact::Exact;
 use crate::core::expression::{Expression, ExpressionError, Scope};
 use crate::core::rounding;
@@ -23,8 +25,45 @@ pub struct Usage {
     pub events: u64,
     /// What the events themselves say they cost, in minor units.
     pub precise_total_amount_cents: Exact,
-    /// The events one by one in their order, where [`PriceModel::reads_events`] asks for them.
-    pub transactions: Vec<Transaction>,
+    /// What the events have come to one by one, where [`PriceModel::reads_events`] asks for them.
+    pub walk: Option<Walk>,
+}
+
+/// What single events have come to, of a price that reads them one after another as they arrive: exact, and as small after a million of
+/// them as after one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Walk {
+    /// A percentage of a total, part of which is free.
+    Total(percentage::Seen),
+    /// A percentage of each, within bounds.
+    Each(percentage::Each),
+    /// Tiers of prorated units.
+    Tiers(tiers::Climb),
+}
+
+impl Walk {
+    /// Before the first event; none where the price reads totals alone.
+    #[must_use]
+    pub fn begin(model: &PriceModel, prorated: bool) -> Option<Self> {
+        match model {
+            PriceModel::Percentage(price) if price.is_bounded() => Some(Self::Each(percentage::Each::default())),
+            PriceModel::Percentage(price) if price.reads_events() => Some(Self::Total(percentage::Seen::default())),
+            PriceModel::Graduated { .. } if prorated => Some(Self::Tiers(tiers::Climb::default())),
+            _ => None,
+        }
+    }
+
+    /// Takes the next event in.
+    pub fn step(&mut self, model: &PriceModel, next: &Transaction) {
+        match (self, model) {
+            (Self::Total(seen), PriceModel::Percentage(price)) => seen.step(price, &next.full_units),
+            (Self::Each(each), PriceModel::Percentage(price)) => each.step(price, &next.full_units),
+            (Self::Tiers(climb), PriceModel::Graduated { ranges }) => climb.step(ranges, next),
+            // A price of another model took its place: it reads what comes.
+            _ => {}
+        }
+    }
 }
 
 /// One event of a usage.
@@ -64,16 +103,17 @@ impl Usage {
         Self { units, events, ..Self::default() }
     }
 
-    /// Units that count by the days they were active, event by event.
+    /// Units that count by the days they were active, event by event, at this price.
     #[must_use]
-    pub fn prorated(transactions: impl IntoIterator<Item = Transaction>) -> Self {
-        let transactions: Vec<Transaction> = transactions.into_iter().collect();
+    pub fn prorated(model: &PriceModel, transactions: &[Transaction]) -> Self {
+        let mut walk = Walk::begin(model, true);
+        walk.iter_mut().for_each(|walk| transactions.iter().for_each(|next| walk.step(model, next)));
         Self {
             units: transactions.iter().map(|transaction| &transaction.prorated_units).sum(),
             full_units: Some(transactions.iter().map(|transaction| &transaction.full_units).sum()),
             events: u64::try_from(transactions.len()).unwrap_or(u64::MAX),
             precise_total_amount_cents: Exact::ZERO,
-            transactions,
+            walk,
         }
     }
 
@@ -93,33 +133,25 @@ pub fn rate(model: &PriceModel, usage: &Usage, subunits: &Exact) -> Result<Rated
     Ok(match model {
         PriceModel::Standard { amount } => Rated::over(&usage.units * amount, usage.shown_units()),
         PriceModel::Flat { amount } => Rated::over(amount.clone(), usage.shown_units()),
-        PriceModel::Graduated { ranges } if usage.full_units.is_some() && !usage.transactions.is_empty() => {
-            Rated::over(tiers::prorated_graduated(ranges, &usage.transactions), usage.shown_units())
+        PriceModel::Graduated { ranges } => {
+            let amount = match &usage.walk {
+                Some(Walk::Tiers(climb)) => climb.amount(ranges),
+                _ => tiers::graduated(ranges, &usage.units),
+            };
+            Rated::over(amount, usage.shown_units())
         }
-        PriceModel::Graduated { ranges } => Rated::over(tiers::graduated(ranges, &usage.units), usage.shown_units()),
         PriceModel::Volume { ranges } => Rated::over(tiers::volume(ranges, &usage.units, usage.shown_units()), usage.shown_units()),
         PriceModel::Package { amount, package_size, free_units } => package(&usage.units, amount, package_size, free_units),
-        PriceModel::Percentage(price) if price.is_bounded() => {
-            let values: Vec<Exact> = usage.transactions.iter().map(|transaction| transaction.full_units.clone()).collect();
-            percentage::by_transaction(price, &values)
-        }
-        PriceModel::Percentage(price) => percentage::total(price, &usage.units, usage.events, &running_totals(&usage.transactions)),
+        PriceModel::Percentage(price) => match &usage.walk {
+            Some(Walk::Each(each)) => each.rated(),
+            Some(Walk::Total(seen)) => seen.rated(price, &usage.units, usage.events),
+            _ if price.is_bounded() => Rated::default(),
+            _ => percentage::Seen::default().rated(price, &usage.units, usage.events),
+        },
         PriceModel::GraduatedPercentage { ranges } => Rated::over(tiers::graduated_percentage(ranges, &usage.units), usage.shown_units()),
         PriceModel::Dynamic => Rated::over(usage.precise_total_amount_cents.over(subunits).unwrap_or_default(), usage.shown_units()),
         PriceModel::Custom { expression } => Rated::over(custom(expression, usage)?, usage.shown_units()),
     })
-}
-
-/// What each running total of the events is.
-fn running_totals(transactions: &[Transaction]) -> Vec<Exact> {
-    let mut total = Exact::ZERO;
-    transactions
-        .iter()
-        .map(|transaction| {
-            total += &transaction.full_units;
-            total.clone()
-        })
-        .collect()
 }
 
 /// Begun packages beyond the free units, each at `amount`.

@@ -11,7 +11,7 @@ use creto_kernel::{Digest, Micros};
 
 use crate::core::aggregate::unique::MemberState;
 use crate::core::aggregate::{Reading, Value};
-use crate::core::charging::{ChargingError, Tally, Terms};
+use crate::core::charging::{Advance, ChargingError, Tally, Terms};
 use crate::core::exact::Exact;
 use crate::core::posting;
 use crate::core::purse::Purse;
@@ -198,6 +198,8 @@ pub struct Recording {
     pub days: BTreeMap<(usize, Day), DayTally>,
     /// Values that changed.
     pub members: BTreeMap<MemberKey, MemberState>,
+    /// What events brought of charges that are paid in advance: by place of the draft and of the slot.
+    pub advances: Vec<(usize, usize, Advance)>,
     /// What each source pays, by metric.
     pub bill: BTreeMap<(usize, String), Micros>,
     /// Accounts after it.
@@ -243,6 +245,7 @@ struct Trial {
     running: Vec<(usize, Running)>,
     days: Vec<((usize, Day), DayTally)>,
     members: Vec<(MemberKey, MemberState)>,
+    advances: Vec<(usize, Advance)>,
     cost: Micros,
 }
 
@@ -276,6 +279,7 @@ impl Desk<'_> {
         self.done.running.extend(trial.running);
         self.done.days.extend(trial.days);
         self.done.members.extend(trial.members);
+        self.done.advances.extend(trial.advances.into_iter().map(|(slot, advance)| (at, slot, advance)));
         self.done.recorded.push(at);
         Fate::Recorded { seq, cost }
     }
@@ -291,6 +295,7 @@ impl Desk<'_> {
                 precise_total_amount_cents: share.precise_total_amount_cents.clone(),
             };
             let mut running = self.running(share.slot, slot);
+            let before = (slot.priced && slot.terms.charge.pay_in_advance).then(|| running.tally.clone());
             let whole = slot.whole();
             let after = running.tally.apply(&reading, share.day, &slot.terms, self.member(share.slot, whole, &share.value))?;
             self.keep(&mut trial, share, whole, after);
@@ -301,14 +306,17 @@ impl Desk<'_> {
                 running.posted = running.posted.checked_add(cost).ok_or(ChargingError::Overflow)?;
                 trial.cost = trial.cost.checked_add(cost).ok_or(ChargingError::Overflow)?;
             }
+            if let Some(before) = before {
+                let brought = running.tally.advance(&before, &slot.terms, self.known.carried.get(&share.slot))?;
+                trial.advances.extend(brought.map(|brought| (share.slot, brought)));
+            }
             let scope = Scope::Day(share.day);
             let mut day = self.day(share.slot, share.day, slot);
             let after = day.tally.apply(&reading, share.day, &slot.terms, self.member(share.slot, scope, &share.value))?;
             self.keep(&mut trial, share, scope, after);
             day.cost = day.cost.checked_add(cost).ok_or(ChargingError::Overflow)?;
             // What only the whole period can say is not kept of a day.
-            day.tally.transactions.clear();
-            day.tally.beyond = Exact::ZERO;
+            day.tally.walk = None;
             trial.running.push((share.slot, running));
             trial.days.push(((share.slot, share.day), day));
         }
@@ -316,11 +324,8 @@ impl Desk<'_> {
     }
 
     fn running(&self, at: usize, slot: &Slot) -> Running {
-        let empty = || {
-            let mut tally = Tally::empty(slot.terms.metric.aggregation_type);
-            tally.active = self.known.active.get(&at).copied().unwrap_or_default();
-            Running { tally, posted: Micros::ZERO }
-        };
+        let active = || self.known.active.get(&at).copied().unwrap_or_default();
+        let empty = || Running { tally: Tally::begin(&slot.terms, active()), posted: Micros::ZERO };
         self.done.running.get(&at).or_else(|| self.known.running.get(&at)).cloned().unwrap_or_else(empty)
     }
 

@@ -1,19 +1,14 @@
-//! Usage from events alone: what the kept aggregates must agree with, and what previews are made of.
+//! Usage from events alone: what previews are made of, by the same tallies as usage that is kept.
 
 use std::collections::BTreeMap;
 
-use creto_kernel::Timestamp;
-
-use crate::core::aggregate::unique::{History, Operation, active_days};
-use crate::core::aggregate::{self, DayState, Mismatch, Reading, Value, prorate};
-use crate::core::exact::Exact;
-use crate::core::expression::{EventScope, ExpressionError, Scope};
+use crate::core::aggregate::unique::MemberState;
+use crate::core::aggregate::{Mismatch, Reading, Value};
+use crate::core::charging::{ChargingError, Histories, Tally, Terms};
+use crate::core::expression::EventScope;
 use crate::core::matching::{self, Group};
-use crate::core::period::Period;
-use crate::core::price::{Transaction, Usage};
+use crate::core::price::{Rated, Usage};
 use crate::core::reading::{self, ReadError};
-use crate::core::zone::Zone;
-use crate::model::billable_metric::{Aggregation, BillableMetric};
 use crate::model::charge::Charge;
 
 /// What one group of a charge used.
@@ -25,17 +20,19 @@ pub struct GroupUsage {
     pub group: Group,
     /// What was used.
     pub usage: Usage,
+    /// What that costs.
+    pub rated: Rated,
 }
 
-/// Events that cannot be aggregated.
+/// Events that cannot be aggregated or priced.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReplayError {
     /// An event cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A custom metric's expression fails.
-    #[error("the metric's expression fails: {0}")]
-    Expression(#[from] ExpressionError),
+    /// They cannot be counted or priced.
+    #[error(transparent)]
+    Charging(#[from] ChargingError),
     /// Aggregates of different kinds met.
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
@@ -43,17 +40,14 @@ pub enum ReplayError {
 
 /// What a charge used in a period, group by group. Events before the period are read where the metric recurs; the order of `events` is
 /// the order they arrived in. Without events there is one group, the charge's own price with nothing used.
-pub fn usage(
-    metric: &BillableMetric,
-    charge: &Charge,
-    events: &[EventScope<'_>],
-    period: Period,
-    zone: &Zone,
-) -> Result<Vec<GroupUsage>, ReplayError> {
-    let (from, to) = (period.from(zone), period.to_exclusive(zone));
+///
+/// `terms` says how a filter of the charge is rated in the period.
+pub fn usage(charge: &Charge, events: &[EventScope<'_>], terms: impl Fn(Option<usize>) -> Terms) -> Result<Vec<GroupUsage>, ReplayError> {
+    let own = terms(None);
+    let metric = &own.metric;
     let mut groups: BTreeMap<(Option<usize>, Group), Gathered> = BTreeMap::new();
     for (sequence, event) in (0_u64..).zip(events) {
-        if event.code != metric.code || event.at >= to || (event.at < from && !metric.recurring) {
+        if event.code != metric.code || event.at >= own.to || (event.at < own.from && !metric.recurring) {
             continue;
         }
         if !reading::counts(metric, *event)? {
@@ -62,154 +56,87 @@ pub fn usage(
         let filter = matching::filter(metric, charge, event.properties);
         let group = matching::group(&charge.pricing(filter).pricing_group_keys, event.properties);
         let reading = reading::reading(metric, *event, sequence)?;
-        let gathered = groups.entry((filter, group)).or_insert_with(|| Gathered::new(metric.aggregation_type));
-        gathered.take(reading, from)?;
+        groups.entry((filter, group)).or_insert_with(|| Gathered::new(terms(filter))).take(reading)?;
     }
     if groups.is_empty() {
-        groups.insert((None, Group::new()), Gathered::new(metric.aggregation_type));
+        groups.insert((None, Group::new()), Gathered::new(own));
     }
-    let context = Context { metric, charge, period, zone, from, to };
     groups
         .into_iter()
-        .map(|((filter, group), gathered)| Ok(GroupUsage { usage: context.usage(filter, &gathered)?, filter, group }))
+        .map(|((filter, group), gathered)| {
+            let (usage, rated) = gathered.rated()?;
+            Ok(GroupUsage { filter, group, usage, rated })
+        })
         .collect()
 }
 
 /// A group's events and what they amount to.
 struct Gathered {
-    carried: DayState,
-    inside: DayState,
+    terms: Terms,
+    carried: Tally,
+    inside: Tally,
+    members: BTreeMap<String, MemberState>,
+    histories: Histories,
     readings: Vec<Reading>,
 }
 
 impl Gathered {
-    fn new(aggregation: Aggregation) -> Self {
-        Self { carried: DayState::empty(aggregation), inside: DayState::empty(aggregation), readings: Vec::new() }
+    fn new(terms: Terms) -> Self {
+        let empty = || Tally::empty(terms.metric.aggregation_type);
+        let (carried, inside) = (empty(), empty());
+        Self { terms, carried, inside, members: BTreeMap::new(), histories: Histories::new(), readings: Vec::new() }
     }
 
-    fn take(&mut self, reading: Reading, from: Timestamp) -> Result<(), Mismatch> {
-        let state = if reading.at < from { &mut self.carried } else { &mut self.inside };
-        state.apply(&reading)?;
-        let place = self.readings.partition_point(|other| (other.at, other.sequence) <= (reading.at, reading.sequence));
-        self.readings.insert(place, reading);
+    fn take(&mut self, reading: Reading) -> Result<(), ReplayError> {
+        let day = self.terms.zone.day(reading.at);
+        if let Value::Member(value, operation) = &reading.value {
+            let said = MemberState::of(reading.at, reading.sequence, *operation);
+            let of_day = self.histories.entry(value.clone()).or_default().entry(day);
+            of_day.and_modify(|known| known.merge(&said)).or_insert(said);
+            if reading.at < self.terms.from {
+                self.members.entry(value.clone()).and_modify(|known| known.merge(&said)).or_insert(said);
+            }
+        }
+        if reading.at < self.terms.from {
+            return Ok(self.carried.state.apply(&reading)?);
+        }
+        let known = match &reading.value {
+            Value::Member(value, _) => self.members.get(value).copied(),
+            _ => None,
+        };
+        let before = self.terms.charge.pay_in_advance.then(|| self.inside.clone());
+        if let (Some(after), Value::Member(value, _)) = (self.inside.apply(&reading, day, &self.terms, known)?, &reading.value) {
+            self.members.insert(value.clone(), after);
+        }
+        if let Some(before) = before {
+            let carried = self.terms.metric.recurring.then_some(&self.carried);
+            self.inside.advance(&before, &self.terms, carried)?;
+        }
+        if self.terms.walks_again() {
+            self.readings.push(reading);
+        }
         Ok(())
     }
-}
 
-struct Context<'a> {
-    metric: &'a BillableMetric,
-    charge: &'a Charge,
-    period: Period,
-    zone: &'a Zone,
-    from: Timestamp,
-    to: Timestamp,
-}
-
-impl Context<'_> {
-    fn usage(&self, filter: Option<usize>, gathered: &Gathered) -> Result<Usage, ReplayError> {
-        let carried = self.metric.recurring.then_some(&gathered.carried);
-        let full = self.metric.billable(&self.full_units(carried, &gathered.inside)?);
-        let events = aggregate::count(carried, &gathered.inside);
-        let precise_total_amount_cents = gathered.inside.precise_total_amount_cents.clone();
-        let is_prorated = self.charge.prorated && self.metric.aggregation_type.may_prorate();
-        let transactions = self.transactions(gathered, is_prorated);
-        let reads_events = self.charge.pricing(filter).model.reads_events(is_prorated);
-        let (units, full_units) = if is_prorated {
-            let prorated: Exact = transactions.iter().map(|transaction| &transaction.prorated_units).sum();
-            (self.metric.billable(&prorated), Some(full))
-        } else {
-            (full, None)
-        };
-        let transactions = if reads_events { transactions } else { Vec::new() };
-        Ok(Usage { units, full_units, events, precise_total_amount_cents, transactions })
-    }
-
-    fn full_units(&self, carried: Option<&DayState>, inside: &DayState) -> Result<Exact, ReplayError> {
-        match (&self.metric.expression, self.metric.aggregation_type) {
-            (Some(expression), Aggregation::Custom) => {
-                let mut whole = carried.cloned().unwrap_or_else(|| DayState::empty(Aggregation::Custom));
-                whole.merge(inside)?;
-                Ok(expression.number(Scope { event: None, names: &whole.names() })?)
-            }
-            (_, aggregation) => Ok(aggregate::units(aggregation, carried, inside, self.from, self.to)?),
+    fn rated(mut self) -> Result<(Usage, Rated), ChargingError> {
+        let carried = self.terms.metric.recurring.then_some(&self.carried);
+        if self.terms.counts_again() {
+            self.terms.count_again(&mut self.inside, &self.histories);
+        } else if self.terms.walks_again() {
+            self.terms.read_again(&mut self.inside, carried, &self.readings)?;
         }
-    }
-
-    fn transactions(&self, gathered: &Gathered, is_prorated: bool) -> Vec<Transaction> {
-        if is_prorated && self.metric.aggregation_type == Aggregation::UniqueCount {
-            return self.member_transactions(&gathered.readings);
-        }
-        gathered
-            .readings
-            .iter()
-            .map(|reading| {
-                let full_units = match &reading.value {
-                    Value::Number(value) => value.clone(),
-                    Value::Maybe(value) => value.clone().unwrap_or_default(),
-                    Value::Nothing | Value::Member(..) => Exact::ONE,
-                };
-                let first_day = self.zone.day(reading.at).max(self.period.first_day);
-                let share = if is_prorated { self.share(first_day.days_through(self.period.last_day)) } else { Exact::ONE };
-                Transaction { prorated_units: &full_units * &share, full_units }
-            })
-            .collect()
-    }
-
-    /// A value that comes and goes: one unit more for its days until the end, then one less for the days after it went. A day counts once.
-    fn member_transactions(&self, readings: &[Reading]) -> Vec<Transaction> {
-        let mut histories: BTreeMap<&str, History> = BTreeMap::new();
-        for reading in readings {
-            if let Value::Member(member, operation) = &reading.value {
-                histories.entry(member).or_default().insert(reading.at, reading.sequence, *operation);
-            }
-        }
-        let mut steps: Vec<(Timestamp, Transaction)> = Vec::new();
-        for history in histories.values() {
-            let intervals = history.intervals();
-            let mut before = 0;
-            for count in 1..=intervals.len() {
-                let Some((interval, known)) = intervals.get(count - 1).zip(intervals.get(..count)) else { continue };
-                // Days with this interval less days without it, as if it never ended; then what its end takes away again.
-                let open: Vec<_> = known
-                    .iter()
-                    .enumerate()
-                    .map(|(index, interval)| aggregate::unique::Interval {
-                        until: interval.until.filter(|_| index + 1 < count),
-                        ..*interval
-                    })
-                    .collect();
-                let with = active_days(&open, self.from, self.period.last_day, self.zone);
-                let closed = active_days(known, self.from, self.period.last_day, self.zone);
-                if interval.until.is_some_and(|until| until < self.from) {
-                    continue;
-                }
-                steps.push((interval.from, self.step(Operation::Add, with.saturating_sub(before))));
-                if let Some(until) = interval.until {
-                    steps.push((until, self.step(Operation::Remove, with.saturating_sub(closed))));
-                }
-                before = closed;
-            }
-        }
-        steps.sort_by_key(|(at, _)| *at);
-        steps.into_iter().map(|(_, step)| step).collect()
-    }
-
-    fn step(&self, operation: Operation, days: u32) -> Transaction {
-        let share = self.share(days);
-        match operation {
-            Operation::Add => Transaction { full_units: Exact::ONE, prorated_units: share },
-            Operation::Remove => Transaction { full_units: -Exact::ONE, prorated_units: -share },
-        }
-    }
-
-    fn share(&self, days: u32) -> Exact {
-        prorate::share(days, self.period.days())
+        Ok((self.terms.usage(&self.inside, carried)?, self.terms.billed(&self.inside, carried)?))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::exact::Exact;
+    use crate::core::period::Period;
+    use crate::core::zone::Zone;
+    use crate::model::billable_metric::BillableMetric;
+    use creto_kernel::Timestamp;
     use serde_json::{Map, Value as Json, json};
 
     fn replayed(metric: Json, charge: Json, events: &[(&str, Json)]) -> Vec<GroupUsage> {
@@ -218,7 +145,8 @@ mod tests {
             events.iter().map(|(at, value)| (at.parse().unwrap(), value.as_object().unwrap().clone())).collect();
         let scopes: Vec<EventScope<'_>> = properties.iter().map(|(at, properties)| EventScope { code: "m", at: *at, properties }).collect();
         let period = Period { first_day: "2022-07-09".parse().unwrap(), last_day: "2022-08-08".parse().unwrap() };
-        usage(&metric, &charge, &scopes, period, &Zone::utc()).unwrap()
+        let terms = |filter| Terms::of(&metric, &charge, filter, Exact::from(100_u8), period, &Zone::utc());
+        usage(&charge, &scopes, terms).unwrap()
     }
 
     fn standard(prorated: bool) -> Json {

@@ -50,7 +50,7 @@ pub(super) async fn shown(lago: &Lago, tenant: &TenantId, plan: &Defined<Plan>, 
         "charge_model": charge.pricing.model.name(),
         "pay_in_advance": charge.pay_in_advance,
         "invoiceable": charge.invoiceable,
-        "regroup_paid_fees": Value::Null,
+        "regroup_paid_fees": charge.regroup_paid_fees,
         "prorated": charge.prorated,
         "min_amount_cents": charge.min_amount_cents,
         "properties": shown_properties(charge.pricing.properties()),
@@ -138,7 +138,8 @@ pub(super) async fn wanted(
 ) -> Result<Charge, No> {
     let mut carried = before.map(written).transpose()?.unwrap_or_default();
     fields.text("id");
-    fields.carry_all(&["code", "charge_model", "invoice_display_name", "billable_metric_code"], Form::Text, &mut carried);
+    let texts = ["code", "charge_model", "invoice_display_name", "billable_metric_code", "regroup_paid_fees"];
+    fields.carry_all(&texts, Form::Text, &mut carried);
     fields.carry_all(&["pay_in_advance", "invoiceable", "prorated"], Form::Flag, &mut carried);
     fields.carry("min_amount_cents", Form::Whole, &mut carried);
     fields.carry("tax_codes", Form::Texts, &mut carried);
@@ -152,7 +153,7 @@ pub(super) async fn wanted(
     if let Some(sent) = fields.value("filters", Form::Any) {
         carried.insert("filters".to_owned(), filters(sent)?);
     }
-    for elsewhere in ["regroup_paid_fees", "applied_pricing_unit", "accepts_target_wallet", "cascade_updates"] {
+    for elsewhere in ["applied_pricing_unit", "accepts_target_wallet", "cascade_updates"] {
         fields.unsupported(elsewhere, &[]);
     }
     let at = fields.place();

@@ -38,12 +38,17 @@ pub(super) fn endpoints(lago: &Lago) -> Vec<Endpoint> {
     ]
 }
 
+/// The identifier of an event.
+pub(super) fn event_id(tenant: &TenantId, subscription: &str, transaction_id: &str) -> String {
+    derived_id(&[ROOT, tenant.as_str(), subscription, transaction_id])
+}
+
 /// As Lago's clients model it.
 async fn shown(lago: &Lago, tenant: &TenantId, event: &RecordedEvent) -> Result<Value, MeteringError> {
     let reader = lago.catalog.reader(tenant).await?;
     let view = reader.subscription(&event.external_subscription_id, event.timestamp).await?;
     Ok(json!({
-        "lago_id": derived_id(&[ROOT, tenant.as_str(), &event.external_subscription_id, &event.transaction_id]),
+        "lago_id": event_id(tenant, &event.external_subscription_id, &event.transaction_id),
         "transaction_id": event.transaction_id,
         "lago_customer_id": view.as_ref().map(|view| lago_id(&view.customer.id)),
         "lago_subscription_id": view.as_ref().map(|view| lago_id(&view.subscription.id)),

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::signing::{Algorithm, SigningKeys, hmac};
-use super::{Lago, credit_notes, customers, invoices, metrics, plans, subscriptions, wallet_transactions, wallets};
+use super::{Lago, credit_notes, customers, fees, invoices, metrics, plans, subscriptions, wallet_transactions, wallets};
 use crate::error::MeteringError;
 use crate::lago::shape::{derived_id, lago_id};
 use crate::model::billable_metric::BillableMetric;
@@ -21,7 +21,7 @@ use crate::model::plan::Plan;
 pub(super) const FORMAT: &str = "lago";
 
 /// Lago's word for a change, where each of its events has one.
-const WORDS: [(&str, &str); 22] = [
+const WORDS: [(&str, &str); 23] = [
     ("metering.create_metric", "billable_metric.created"),
     ("metering.update_metric", "billable_metric.updated"),
     ("metering.delete_metric", "billable_metric.deleted"),
@@ -44,6 +44,7 @@ const WORDS: [(&str, &str); 22] = [
     ("metering.set_payment", "invoice.payment_status_updated"),
     ("metering.lose_dispute", "invoice.payment_dispute_lost"),
     ("metering.create_credit_note", "credit_note.created"),
+    ("metering.create_fee", "fee.created"),
 ];
 /// Words that depend on more than the event's type.
 const FURTHER: [&str; 5] =
@@ -133,6 +134,14 @@ impl Hooks {
                 }
                 Err(_) => None,
             },
+            "fee" => match data.fact("fee").parse() {
+                Ok(id) => {
+                    let (invoice, fee) = self.lago.billing.fee(tenant, id).await?;
+                    let invoice = self.lago.billing.invoice(tenant, invoice).await?;
+                    Some(("fee", fees::shown(&self.lago, tenant, &invoice, &fee).await?))
+                }
+                Err(_) => None,
+            },
             "credit_note" => match data.fact("note").parse() {
                 Ok(id) => {
                     let note = self.lago.billing.note(tenant, id).await?;
@@ -217,7 +226,7 @@ fn word(kind: &str, data: &Data) -> Option<&'static str> {
         ("metering.finalize_invoice", _, "credit") => Some("invoice.paid_credit_added"),
         ("metering.finalize_invoice", ..) => Some("invoice.created"),
         // They are final at once, and told of then.
-        ("metering.draft_invoice", _, "one_off" | "credit") => None,
+        ("metering.draft_invoice", _, "one_off" | "credit" | "in_advance") => None,
         _ => WORDS.iter().find(|(known, _)| *known == kind).map(|(_, word)| *word),
     }
 }
@@ -239,6 +248,8 @@ mod tests {
             ("metering.finalize_invoice", json!({ "kind": "subscription", "status": "closed" }), None),
             ("metering.draft_invoice", json!({ "kind": "subscription" }), Some("invoice.drafted")),
             ("metering.draft_invoice", json!({ "kind": "one_off" }), None),
+            ("metering.draft_invoice", json!({ "kind": "in_advance" }), None),
+            ("metering.create_fee", json!({ "fee": "fee_1" }), Some("fee.created")),
             ("metering.update_wallet", json!({ "status": "active" }), Some("wallet.updated")),
             ("metering.update_wallet", json!({ "status": "terminated" }), Some("wallet.terminated")),
             ("metering.subscribe", json!({ "status": "active" }), Some("subscription.started")),

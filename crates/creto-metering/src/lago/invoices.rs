@@ -18,7 +18,8 @@ use crate::billing::OneOff;
 use crate::error::MeteringError;
 use crate::model::customer::Customer;
 use crate::model::invoice::{
-    AppliedCouponId, BilledPeriod, CreditNoteId, Invoice, InvoiceCredit, InvoiceDocument, InvoiceId, InvoiceStatus, PaymentStatus,
+    AppliedCouponId, BilledPeriod, CreditNoteId, Invoice, InvoiceCredit, InvoiceDocument, InvoiceId, InvoiceKind, InvoiceStatus,
+    PaymentStatus,
 };
 use crate::store::billing::InvoiceFilter;
 
@@ -133,7 +134,7 @@ async fn shown(lago: &Lago, tenant: &TenantId, invoice: &Invoice, now: Timestamp
         "payment_dispute_lost_at": invoice.payment_dispute_lost_at,
         "payment_overdue": open && sums.total_cents > 0 && invoice.payment_due_date < today,
         "net_payment_term": invoice.net_payment_term,
-        "invoice_type": invoice.kind,
+        "invoice_type": kind_word(invoice.kind),
         "version_number": LAGO_VERSION,
         "status": invoice.status,
         "payment_status": invoice.payment_status,
@@ -185,6 +186,15 @@ pub(super) async fn shown_whole(lago: &Lago, tenant: &TenantId, document: &Invoi
         }
     }
     Ok(whole)
+}
+
+/// Lago's word for what made an invoice.
+const fn kind_word(kind: InvoiceKind) -> &'static str {
+    match kind {
+        // Events that are billed at once are on invoices of their subscription.
+        InvoiceKind::InAdvance => InvoiceKind::Subscription.as_str(),
+        other => other.as_str(),
+    }
 }
 
 async fn billing_period(lago: &Lago, tenant: &TenantId, invoice: &Invoice, it: &BilledPeriod) -> Result<Value, MeteringError> {

@@ -348,7 +348,12 @@ async fn lifetime(State(here): Here, caller: Caller, Path(external_id): Named) -
     let now = here.billing.now(tenant).await?;
     let billed = here.billing.billed_usage_cents(tenant, &external_id).await?;
     let so_far = match view.covers(now) {
-        true => here.billing.usage_so_far(tenant, &view, now).await?.1.fees_cents,
+        // What is paid in advance was billed already.
+        true => {
+            let in_advance = |fee: &&Fee| view.plan.charge(&fee.code).is_some_and(|charge| charge.pay_in_advance);
+            let (fees, ..) = here.billing.usage_so_far(tenant, &view, now).await?;
+            fees.iter().filter(|fee| !in_advance(fee)).map(|fee| fee.amount_cents).sum()
+        }
         false => 0,
     };
     let total = billed.saturating_add(so_far);

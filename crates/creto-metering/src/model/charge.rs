@@ -51,8 +51,10 @@ pub struct Charge {
     pub pricing: Pricing,
     /// Whether each event is billed when it arrives.
     pub pay_in_advance: bool,
-    /// Whether what is billed in advance becomes an invoice of its own.
+    /// Whether what is billed in advance becomes an invoice at once; else it is collected on one until its period ends.
     pub invoiceable: bool,
+    /// Lago's word for collecting: `invoice`, where it is said.
+    pub regroup_paid_fees: Option<Regroup>,
     /// Whether units count by the days they were active.
     pub prorated: bool,
     /// Least that a period pays, in minor units.
@@ -63,6 +65,14 @@ pub struct Charge {
     pub filters: Vec<ChargeFilter>,
     /// Taxes of its fees; the plan's where it has none.
     pub tax_codes: Vec<String>,
+}
+
+/// What what is billed in advance and not at once an invoice is gathered into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Regroup {
+    /// An invoice of its period.
+    Invoice,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -80,6 +90,8 @@ struct Raw {
     pay_in_advance: bool,
     #[serde(default = "yes")]
     invoiceable: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    regroup_paid_fees: Option<Regroup>,
     #[serde(default)]
     prorated: bool,
     #[serde(default)]
@@ -172,6 +184,7 @@ impl TryFrom<Raw> for Charge {
             pricing,
             pay_in_advance: raw.pay_in_advance,
             invoiceable: raw.invoiceable,
+            regroup_paid_fees: raw.regroup_paid_fees,
             prorated: raw.prorated,
             min_amount_cents: raw.min_amount_cents,
             max_amount_cents: raw.max_amount_cents,
@@ -193,6 +206,7 @@ impl From<Charge> for Raw {
             properties: charge.pricing.properties(),
             pay_in_advance: charge.pay_in_advance,
             invoiceable: charge.invoiceable,
+            regroup_paid_fees: charge.regroup_paid_fees,
             prorated: charge.prorated,
             min_amount_cents: charge.min_amount_cents,
             max_amount_cents: charge.max_amount_cents,
@@ -221,6 +235,7 @@ impl Charge {
             pricing: Pricing::of(model),
             pay_in_advance: false,
             invoiceable: true,
+            regroup_paid_fees: None,
             prorated: false,
             min_amount_cents: 0,
             max_amount_cents: None,
@@ -266,6 +281,15 @@ impl Charge {
         }
         if self.pay_in_advance && self.min_amount_cents > 0 {
             return Err(DefinitionError::new("min_amount_cents", "is not possible for what is billed in advance"));
+        }
+        if self.pay_in_advance && self.max_amount_cents.is_some() {
+            return Err(DefinitionError::new("max_amount_cents", "is not possible for what is billed in advance"));
+        }
+        if self.pay_in_advance && self.prorated && !matches!(model, PriceModel::Standard { .. }) {
+            return Err(DefinitionError::new("pay_in_advance", "of prorated units is possible for a standard price alone"));
+        }
+        if self.regroup_paid_fees.is_some() && (self.invoiceable || !self.pay_in_advance) {
+            return Err(DefinitionError::new("regroup_paid_fees", "is said of what is billed in advance and not at once an invoice"));
         }
         let prorates = matches!(model, PriceModel::Standard { .. } | PriceModel::Graduated { .. } | PriceModel::Volume { .. });
         if self.prorated && !prorates {

@@ -59,6 +59,10 @@ words! {
         OneOff = "one_off",
         /// A purchase of prepaid credits.
         Credit = "credit",
+        /// Events of a charge that is paid in advance.
+        InAdvance = "in_advance",
+        /// The same, collected until their period ends.
+        AdvanceCharges = "advance_charges",
     }
 }
 words! {
@@ -149,6 +153,18 @@ pub struct AppliedTax {
     pub amount_cents: i64,
 }
 
+/// Which event a line bills by itself, of a charge that is paid in advance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AdvanceOf {
+    /// The sender's identifier of it.
+    pub transaction_id: String,
+    /// When it happened.
+    #[schema(value_type = String)]
+    pub occurred_at: Timestamp,
+    /// Whether it became an invoice at once; else it is collected until its period ends.
+    pub invoiceable: bool,
+}
+
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Fee {
@@ -208,6 +224,9 @@ pub struct Fee {
     pub to: Option<Timestamp>,
     /// What stands behind it.
     pub proof: Option<EventRange>,
+    /// The event it bills by itself, of a charge that is paid in advance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advance: Option<AdvanceOf>,
     /// A text of the seller.
     pub description: String,
 }

@@ -97,6 +97,19 @@ impl SubscriptionInput {
     }
 }
 
+/// What a subscription was billed by until a moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Agreed {
+    /// Until before this moment.
+    #[schema(value_type = String)]
+    pub until: Timestamp,
+    /// The plan's version.
+    pub plan_version: u32,
+    /// What differed from it.
+    #[serde(default)]
+    pub overrides: Option<PlanOverrides>,
+}
+
 /// A subscription as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Subscription {
@@ -120,6 +133,9 @@ pub struct Subscription {
     /// What differs from the plan.
     #[serde(default)]
     pub overrides: Option<PlanOverrides>,
+    /// What was agreed before, oldest first: a period is billed by what was in force at its end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Agreed>,
     /// A name that invoices show instead of the plan's.
     #[serde(default)]
     pub name: String,
@@ -160,4 +176,13 @@ pub struct Subscription {
     pub updated_at: Timestamp,
     /// One more with every change.
     pub revision: u32,
+}
+
+impl Subscription {
+    /// The subscription as it was agreed just before a moment; none where that is as it is agreed now.
+    #[must_use]
+    pub fn agreed_before(&self, at: Timestamp) -> Option<Self> {
+        let then = self.earlier.iter().find(|then| then.until >= at)?;
+        Some(Self { plan_version: then.plan_version, overrides: then.overrides.clone(), ..self.clone() })
+    }
 }

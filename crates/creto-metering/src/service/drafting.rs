@@ -269,17 +269,7 @@ pub(crate) fn plan_terms(
     filter: Option<usize>,
     period: Period,
 ) -> Terms {
-    Terms {
-        metric: metric.clone(),
-        charge: charge.clone(),
-        filter,
-        subunits: view.currency.subunits(),
-        from: period.from(&view.zone),
-        to: period.to_exclusive(&view.zone),
-        zone: view.zone.clone(),
-        last_day: period.last_day,
-        days: period.days(),
-    }
+    Terms::of(metric, charge, filter, view.currency.subunits(), period, &view.zone)
 }
 
 /// Whose aggregates they are, of a subscription the catalog does not have.

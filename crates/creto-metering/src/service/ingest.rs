@@ -408,6 +408,9 @@ impl<'a> Intake<'a> {
         let recorded = match &committed {
             Ok(_) => {
                 counted.recorded();
+                if told.has_advances() {
+                    self.meter.due.notify_one();
+                }
                 Some((admission, told.root()))
             }
             // What was decided inside the commit says which event was refused, and why.

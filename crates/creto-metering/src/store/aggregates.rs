@@ -9,6 +9,7 @@ use crate::core::aggregate::unique::{MemberState, Operation};
 use crate::core::charging::Tally;
 use crate::core::recording::{DayTally, MemberKey, Running, Scope, Slot, SlotKey};
 use crate::core::zone::Day;
+use crate::model::subscription::SubscriptionId;
 
 fn keys(slots: &[&SlotKey]) -> Vec<Column> {
     vec![
@@ -353,6 +354,40 @@ pub(crate) async fn of_days(db: &Db, tenant: &TenantId, subscription: &str, from
         })
     };
     db.query(sql, params![tenant, subscription, from.to_string(), to.to_string()]).await?.iter().map(kept).collect()
+}
+
+/// Aggregates of a charge's days before a day: groups and what was used.
+pub(crate) async fn before(
+    db: &Db,
+    tenant: &TenantId,
+    of: SubscriptionId,
+    charge: &str,
+    day: Day,
+) -> Result<Vec<(String, Tally)>, DbError> {
+    let sql = "SELECT dims, tally FROM meter_day WHERE tenant = $1 AND subscription = $2 AND charge = $3 AND day < $4 ORDER BY dims, day";
+    let rows = db.query(sql, params![tenant, of, charge, day.to_string()]).await?;
+    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), tally(row, 1)?))).collect()
+}
+
+/// What the values of a charge's UNIQUE_COUNT did on each day, from a day, or ever, to another: groups, value, day, state.
+pub(crate) async fn histories(
+    db: &Db,
+    tenant: &TenantId,
+    of: SubscriptionId,
+    charge: &str,
+    (from, to): (Option<Day>, Day),
+) -> Result<Vec<(String, String, Day, MemberState)>, DbError> {
+    let sql = "SELECT dims, value, scope, added, active, last_at, last_seq FROM meter_member \
+               WHERE tenant = $1 AND subscription = $2 AND charge = $3 AND scope >= $4 AND scope <= $5";
+    let from = from.map_or_else(|| "d0".to_owned(), |day| format!("d{day}"));
+    let rows = db.query(sql, params![tenant, of, charge, from, format!("d{to}")]).await?;
+    let corrupt = |scope: &str| DbError::Corrupt(format!("the day of a value: {scope}"));
+    let each = |row: &Row| {
+        let scope = row.text(2)?;
+        let day = scope.strip_prefix('d').and_then(|day| day.parse().ok()).ok_or_else(|| corrupt(scope))?;
+        Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned(), day, member_state(row, 3)?))
+    };
+    rows.iter().map(each).collect()
 }
 
 /// Charge, groups, value, and what happened to it.

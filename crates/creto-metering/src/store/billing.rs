@@ -19,11 +19,18 @@ use crate::store::paging::listed;
 /// The tables of billing.
 pub const BILLING_MIGRATIONS: MigrationSet = MigrationSet {
     name: "metering_billing",
-    migrations: &[Migration {
-        version: 1,
-        sqlite: include_str!("../../migrations/billing/0001_billing.sql"),
-        postgres: include_str!("../../migrations/billing/0001_billing.sql"),
-    }],
+    migrations: &[
+        Migration {
+            version: 1,
+            sqlite: include_str!("../../migrations/billing/0001_billing.sql"),
+            postgres: include_str!("../../migrations/billing/0001_billing.sql"),
+        },
+        Migration {
+            version: 2,
+            sqlite: include_str!("../../migrations/billing/0002_advance.sql"),
+            postgres: include_str!("../../migrations/billing/0002_advance.sql"),
+        },
+    ],
 };
 
 /// The series invoices are numbered in.

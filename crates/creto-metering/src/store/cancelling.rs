@@ -1,6 +1,6 @@
 //! The step that cancels one event: its aggregates without it, and what it no longer costs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use creto_db::{DbError, Decide, Late, Lately, Many, Row, Step, StepError, Write, params};
 use creto_enablement_common::ports::Bill;
@@ -14,9 +14,9 @@ use crate::core::recording::{self, DayTally, Drafted, Known, MemberKey, Paying, 
 use crate::model::source::Source;
 use crate::service::cancel::ReadBy;
 use crate::service::drafting::Drafting;
-use crate::store::aggregates;
 use crate::store::events::{self, Record};
 use crate::store::recording::{CATALOG_CHANGED, ledger_steps};
+use crate::store::{advance, aggregates};
 
 pub(crate) const CANCELLED: ErrorCode = ErrorCode::new("metering.already_cancelled");
 
@@ -77,7 +77,8 @@ impl Cancelling {
             let Some(terms) = self.slots.get(share.slot).map(|slot| &slot.terms) else { return true };
             let mut probe = Tally::empty(terms.metric.aggregation_type);
             let reading = self.reading(share);
-            let whole = !terms.charge.prorated && !terms.pricing().model.reads_events(false);
+            // What was due at most is known again only from all the others.
+            let whole = !terms.charge.prorated && !terms.charge.pay_in_advance && !terms.pricing().model.reads_events(false);
             whole && probe.state.apply(&reading).is_ok() && probe.state.retract(&reading).is_ok()
         })
     }
@@ -91,7 +92,13 @@ impl Cancelling {
         }
     }
 
-    fn without(&self, running: &BTreeMap<usize, Running>, days: &BTreeMap<usize, DayTally>, others: &[Row]) -> Result<Left, StepError> {
+    fn without(
+        &self,
+        running: &BTreeMap<usize, Running>,
+        days: &BTreeMap<usize, DayTally>,
+        carried: &HashMap<usize, Tally>,
+        others: &[Row],
+    ) -> Result<Left, StepError> {
         let invalid = |e: &dyn std::fmt::Display| StepError::Invalid(e.to_string());
         let mut left = Left::default();
         if self.is_invertible() {
@@ -106,7 +113,7 @@ impl Cancelling {
             }
             return Ok(left);
         }
-        let again = self.again(others).map_err(|e| invalid(&e))?;
+        let again = self.again(carried, others).map_err(|e| invalid(&e))?;
         for share in &self.drafted.shares {
             let Some(slot) = self.slots.get(share.slot) else { continue };
             let empty = || Tally::empty(slot.terms.metric.aggregation_type);
@@ -124,7 +131,7 @@ impl Cancelling {
     }
 
     /// The aggregates of all other events, from nothing.
-    fn again(&self, others: &[Row]) -> Result<Recording, crate::error::MeteringError> {
+    fn again(&self, carried: &HashMap<usize, Tally>, others: &[Row]) -> Result<Recording, crate::error::MeteringError> {
         // The slots of the event come first, so that places mean the same.
         let mut drafting = Drafting::of(self.slots.clone(), self.source.clone());
         let mut events = Vec::new();
@@ -135,8 +142,9 @@ impl Cancelling {
                 events.extend(drafting.events.drain(..).map(|drafted| Drafted { seq: Some(record.seq), ..drafted }));
             }
         }
+        let known = Known { carried: carried.clone(), ..Known::default() };
         let nobody = [Source { accounts: Vec::new(), ..self.source.clone() }];
-        Ok(recording::record(&events, &drafting.slots, &nobody, &Known::default(), Paying::InFull))
+        Ok(recording::record(&events, &drafting.slots, &nobody, &known, Paying::InFull))
     }
 }
 
@@ -182,7 +190,8 @@ impl Decide for Cancelling {
             by_slot.extend(wanted.get(place).map(|(slot, _)| (*slot, day)));
         }
         let carried = aggregates::carried_rows(carried).map_err(corrupt)?;
-        let left = self.without(&running, &by_slot, rest.first().map_or(&[], Vec::as_slice))?;
+        let left = self.without(&running, &by_slot, &carried, rest.first().map_or(&[], Vec::as_slice))?;
+        let back = self.taken_back(&running, &left);
         let mut given = Micros::ZERO;
         for (place, tally) in &left.running {
             let (Some(slot), Some(running)) = (self.slots.get(*place), running.get_mut(place)) else { continue };
@@ -205,11 +214,25 @@ impl Decide for Cancelling {
             }
         }
         self.given.0.write(given);
-        self.steps(&running, &by_slot, &left, given)
+        let mut steps = self.steps(&running, &by_slot, &left, given)?;
+        if !back.is_empty() {
+            steps.push(Box::new(advance::insert(&self.tenant, &back)?));
+        }
+        Ok(steps)
     }
 }
 
 impl Cancelling {
+    /// What is given back of charges that are paid in advance: as much less as was due at most.
+    fn taken_back(&self, running: &BTreeMap<usize, Running>, left: &Left) -> Vec<advance::Written<'_>> {
+        let back = |(place, tally): (&usize, &Tally)| {
+            let slot = self.slots.get(*place).filter(|slot| slot.priced && slot.terms.charge.pay_in_advance)?;
+            let cents = running.get(place)?.tally.peak_cents.checked_sub(tally.peak_cents).filter(|cents| *cents > 0)?;
+            Some(advance::Written::taken_back(self.record.seq, slot, (&self.record.transaction_id, self.record.occurred_at), cents))
+        };
+        left.running.iter().filter_map(back).collect()
+    }
+
     fn steps(
         &self,
         running: &BTreeMap<usize, Running>,

@@ -9,6 +9,7 @@ use creto_kernel::id::AdmissionId;
 use creto_kernel::{Digest, ErrorCode, Micros, NhiId, TenantId, Timestamp};
 
 use crate::core::batch_tree;
+use crate::core::charging::Advance;
 use crate::core::recording::{self, Drafted, Fate, Known, MemberKey, Paying, Recording, Scope, Slot};
 use crate::core::zone::Day;
 use crate::model::account::AccountRef;
@@ -16,7 +17,7 @@ use crate::model::billable_metric::Aggregation;
 use crate::model::source::{Attribution, Source};
 use crate::store::events::{Batch, Record};
 use crate::store::ledger::Entry;
-use crate::store::{aggregates, events, ledger};
+use crate::store::{advance, aggregates, events, ledger};
 
 /// The catalog changed between drafting and committing: the draft is made again.
 pub(crate) const CATALOG_CHANGED: ErrorCode = ErrorCode::new("metering.catalog_changed");
@@ -54,13 +55,15 @@ pub(crate) struct Told {
 struct Said {
     fates: Vec<Fate>,
     root: Option<Digest>,
+    advances: bool,
 }
 
 impl Told {
     fn say(&self, recording: &Recording, root: Digest, short: Micros) {
         self.bill.write(recording.cost());
         self.bill.write_short(short);
-        let said = Said { fates: recording.fates.clone(), root: (!recording.recorded.is_empty()).then_some(root) };
+        let root = (!recording.recorded.is_empty()).then_some(root);
+        let said = Said { fates: recording.fates.clone(), root, advances: !recording.advances.is_empty() };
         *self.said.lock().unwrap_or_else(PoisonError::into_inner) = said;
     }
 
@@ -72,6 +75,11 @@ impl Told {
     /// The root of the tree over what was recorded.
     pub(crate) fn root(&self) -> Option<Digest> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).root
+    }
+
+    /// Whether an event is to be billed by itself.
+    pub(crate) fn has_advances(&self) -> bool {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).advances
     }
 
     /// What the leaf says of it: how many events, and their root.
@@ -219,6 +227,7 @@ impl Decide for Draft {
             Box::new(events::insert_batch(tenant, &batch)),
         ];
         steps.extend(self.aggregate_steps(&recording)?);
+        steps.extend(self.advance_step(&recording)?);
         steps.extend(self.ledger_steps(&recording));
         Ok(steps)
     }
@@ -286,6 +295,19 @@ impl Draft {
             Box::new(aggregates::put_days(&self.tenant, &days)?),
             Box::new(aggregates::put_members(&self.tenant, &self.slots, &members)),
         ])
+    }
+
+    /// What is billed at its event, of charges that are paid in advance; usually nothing.
+    fn advance_step(&self, recording: &Recording) -> Result<Option<Box<dyn Step>>, StepError> {
+        if recording.advances.is_empty() {
+            return Ok(None);
+        }
+        let row = |(at, slot, brought): &(usize, usize, Advance)| {
+            let (event, Fate::Recorded { seq, .. }) = (&self.events.get(*at)?.event, recording.fates.get(*at)?) else { return None };
+            Some(advance::Written::event(*seq, self.slots.get(*slot)?, (&event.transaction_id, event.occurred_at), brought))
+        };
+        let rows: Vec<_> = recording.advances.iter().filter_map(row).collect();
+        Ok(Some(Box::new(advance::insert(&self.tenant, &rows)?)))
     }
 
     fn ledger_steps(&self, recording: &Recording) -> Vec<Box<dyn Step>> {

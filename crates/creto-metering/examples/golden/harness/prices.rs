@@ -207,14 +207,10 @@ pub(super) fn prorated_graduated(input: Value) -> Result<Outputs, String> {
     if input.full_units.len() != input.prorated_units.len() {
         return Err("each event has full units and prorated units".to_owned());
     }
-    let usage = Usage::prorated(
-        input
-            .full_units
-            .into_iter()
-            .zip(input.prorated_units)
-            .map(|(full_units, prorated_units)| Transaction { full_units, prorated_units }),
-    );
-    rate_usage(&PriceModel::Graduated { ranges: ranges(input.ranges) }, &usage)
+    let each = input.full_units.into_iter().zip(input.prorated_units);
+    let transactions: Vec<Transaction> = each.map(|(full_units, prorated_units)| Transaction { full_units, prorated_units }).collect();
+    let model = PriceModel::Graduated { ranges: ranges(input.ranges) };
+    rate_usage(&model, &Usage::prorated(&model, &transactions))
 }
 
 #[derive(Deserialize)]

@@ -1,5 +1,8 @@
 //! Tiered prices. A tier is (the end of the one before, its own end]; the first one's flat fee is billed with zero units too.
 
+use serde::{Deserialize, Serialize};
+
+use crate::core::aggregate::stored;
 use crate::core::exact::Exact;
 use crate::core::price::Transaction;
 use crate::model::price::{Range, RateRange};
@@ -35,35 +38,55 @@ pub fn graduated_line(ranges: &[Range], previous: &Exact, line: &Exact) -> Exact
     graduated(ranges, &(previous + line)) - before
 }
 
-/// Graduated prices of units that count by the days they were active.
+/// Graduated prices of units that count by the days they were active, event by event in the order they arrived.
 ///
 /// An event is laid over the tiers by its full units, and its prorated units are split by the share of them in each; removals leave
 /// from the top. The flat fees are those of every tier up to the highest that was ever reached. Units that end below nothing cost
 /// nothing.
-#[must_use]
-pub fn prorated_graduated(ranges: &[Range], transactions: &[Transaction]) -> Exact {
-    let mut inside = vec![Exact::ZERO; ranges.len()];
-    let (mut level, mut highest) = (Exact::ZERO, Exact::ZERO);
-    for transaction in transactions {
-        let after = &level + &transaction.full_units;
-        let (low, high) = if after < level { (&after, &level) } else { (&level, &after) };
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Climb {
+    /// Prorated units in each tier.
+    inside: Vec<Part>,
+    /// Full units.
+    #[serde(with = "stored")]
+    level: Exact,
+    /// Most of them there ever were.
+    #[serde(with = "stored")]
+    highest: Exact,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Part(#[serde(with = "stored")] Exact);
+
+impl Climb {
+    /// Takes the next event in.
+    pub fn step(&mut self, ranges: &[Range], transaction: &Transaction) {
+        self.inside.resize_with(ranges.len(), Part::default);
+        let after = &self.level + &transaction.full_units;
+        let (low, high) = if after < self.level { (&after, &self.level) } else { (&self.level, &after) };
         let length = high - low;
-        for (sum, (start, end)) in inside.iter_mut().zip(bounds(ranges)) {
+        for (sum, (start, end)) in self.inside.iter_mut().zip(bounds(ranges)) {
             let overlap = overlap(low, high, start, end);
             if let Some(share) = overlap.over(&length) {
-                *sum += &(&transaction.prorated_units * &share);
+                sum.0 += &(&transaction.prorated_units * &share);
             }
         }
-        level = after;
-        highest = highest.max(level.clone());
+        self.highest = self.highest.clone().max(after.clone());
+        self.level = after;
     }
-    if level.is_negative() {
-        return Exact::ZERO;
+
+    /// What they come to.
+    #[must_use]
+    pub fn amount(&self, ranges: &[Range]) -> Exact {
+        if self.level.is_negative() {
+            return Exact::ZERO;
+        }
+        let units: Exact = self.inside.iter().zip(ranges).map(|(units, range)| &units.0 * &range.per_unit_amount).sum();
+        let flat: Exact =
+            climb(&self.highest, ranges.iter().map(|range| (range.to_value.as_ref(), range))).map(|(range, _)| &range.flat_amount).sum();
+        units + flat
     }
-    let units: Exact = inside.iter().zip(ranges).map(|(units, range)| units * &range.per_unit_amount).sum();
-    let flat: Exact =
-        climb(&highest, ranges.iter().map(|range| (range.to_value.as_ref(), range))).map(|(range, _)| &range.flat_amount).sum();
-    units + flat
 }
 
 /// The tiers that `units` reach, each with the units inside it.
