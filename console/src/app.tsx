@@ -17,6 +17,7 @@ import { Invite } from "./pages/invite";
 import { RunPage } from "./pages/run";
 import { Runs } from "./pages/runs";
 import { SignIn } from "./pages/sign-in";
+import { Usage } from "./pages/usage";
 import { You } from "./pages/you";
 import { Help } from "./ui/help";
 import { Icon, type IconName } from "./ui/icons";
@@ -25,13 +26,14 @@ import { useNow } from "./ui/load";
 import { Empty, ProblemBox, Skeleton, Who } from "./ui/parts";
 import { type Requests, useRequests } from "./ui/requests";
 
-type Page = "inbox" | "runs" | "audit" | "costs" | "budgets" | "invoices";
+type Page = "inbox" | "runs" | "audit" | "usage" | "costs" | "budgets" | "invoices";
 
 /** Pages, with the role that each needs and the key after `g`. */
 const PAGES: readonly { page: Page; title: string; icon: IconName; key: string; role?: string }[] = [
   { page: "inbox", title: "Inbox", icon: "inbox", key: "g i", role: "approver" },
   { page: "runs", title: "Runs", icon: "runs", key: "g r" },
   { page: "audit", title: "Audit", icon: "audit", key: "g a" },
+  { page: "usage", title: "Usage", icon: "usage", key: "g u", role: "operator" },
   { page: "costs", title: "Costs", icon: "costs", key: "g c" },
   { page: "budgets", title: "Budgets", icon: "budgets", key: "g b", role: "operator" },
   { page: "invoices", title: "Invoices", icon: "invoices", key: "g v", role: "operator" },
@@ -166,6 +168,8 @@ function Content({ route, session, requests, approver, operator }: ContentProps)
       return <Audit from={route.from} operator={operator} />;
     case "entry":
       return <Entry leaf={route.leaf} />;
+    case "usage":
+      return <Usage />;
     case "costs":
       return <Costs />;
     case "budgets":

@@ -7,6 +7,7 @@ pub(crate) mod channels;
 pub(crate) mod govern;
 pub(crate) mod own_keys;
 pub(crate) mod quota;
+pub(crate) mod usage;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -58,14 +59,10 @@ pub(crate) enum Command {
     Doubts,
     /// Say what came of an action in doubt.
     Resolve(govern::ResolveArgs),
-    /// Show usage by metric.
-    Usage {
-        /// Whose; yours when absent.
-        #[arg(long, value_name = "S")]
-        subscription: Option<String>,
-    },
+    /// Show usage by metric, or over time by metric, agent, model or subscription.
+    Usage(usage::UsageArgs),
     /// Show cost by delegation tree.
-    Costs,
+    Costs(usage::CostsArgs),
     /// Show budgets: ceiling, spent, held.
     Budgets,
     /// Change what may be spent.

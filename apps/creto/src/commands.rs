@@ -16,6 +16,7 @@ mod keys;
 mod memory;
 mod metering;
 mod msg;
+mod over_time;
 mod oversight;
 mod own_keys;
 mod policy;
@@ -86,8 +87,9 @@ async fn with_server(session: &Session, command: Command) -> Result<ExitCode, Fa
         Command::Resolve(args) => doubts::resolve(session, args).await,
         Command::Erase(args) => erase::erase(session, args).await,
         Command::Oversight(command) => oversight::oversight(session, command).await,
-        Command::Usage { subscription } => metering::usage(session, subscription.as_deref()).await,
-        Command::Costs => metering::costs(session).await,
+        Command::Usage(args) if args.is_over_time() => over_time::over_time(session, args).await,
+        Command::Usage(args) => metering::usage(session, args.subscription.as_deref()).await,
+        Command::Costs(args) => metering::costs(session, &args).await,
         Command::Budgets => metering::budgets(session).await,
         Command::Budget(BudgetCommand::Set(args)) => metering::set_budget(session, args).await,
         Command::Meter(MeterCommand::Check) => metering::check(session).await,

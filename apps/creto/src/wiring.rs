@@ -122,6 +122,7 @@ fn migrations() -> Vec<MigrationSet> {
         creto_metering::MIGRATIONS,
         creto_metering::CATALOG_MIGRATIONS,
         creto_metering::EVENTS_MIGRATIONS,
+        creto_metering::DAILY_MIGRATIONS,
         creto_metering::QUARANTINE_MIGRATIONS,
         creto_metering::WALLET_MIGRATIONS,
         creto_metering::BILLING_MIGRATIONS,

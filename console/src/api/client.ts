@@ -2,8 +2,9 @@
 
 import type {
   AccountState, CostNode, EventProof, InvoiceDetail, InvoiceFee, InvoiceRow, LogEntries, LogReport, Me,
-  MeteredEvent, OversightRequest, Passkey, ProblemBody, ProvenLeaf, Revision, Run, RunDetail, Session, WalletRow,
+  MeteredEvent, OverTime, OversightRequest, Passkey, ProblemBody, ProvenLeaf, QuotaState, Revision, Run, RunDetail, Session, WalletRow,
 } from "./types";
+import type { Window } from "../core/days";
 import { type Assertion, type NewPasskey, type Question, use } from "../core/passkey";
 
 /** What an approval names: the action's digest, and the digest of the view where some of it is hidden. Both computed here. */
@@ -99,6 +100,8 @@ async function remember(session: Promise<Session>): Promise<Session> {
   return opened;
 }
 
+/** Most quotas that are read one by one. */
+const QUOTAS_SHOWN = 40;
 /** Most pages of what waits; of 200 requests each. */
 const PAGES_MAX = 50;
 
@@ -171,7 +174,21 @@ export const api = {
     call<LogEntries>("GET", `/v1/audit/entries?from=${from}&limit=${limit}`, undefined, signal),
   verifyLog: async () => (await call<{ report: LogReport }>("GET", "/v1/audit/verify")).report,
 
-  costs: async (signal?: AbortSignal) => (await call<{ costs: CostNode[] }>("GET", "/v1/metering/costs", undefined, signal)).costs,
+  overTime: ({ from, to, step, by, code }: Window & { by: string; code: string }, signal?: AbortSignal) => {
+    const query = new URLSearchParams({ from, step, by, ...(to === undefined ? {} : { to }), ...(code === "" ? {} : { code }) });
+    return call<OverTime>("GET", `/v1/metering/usage/over-time?${query}`, undefined, signal);
+  },
+  /** Of a window, or of all time. */
+  costs: async (window: Window | undefined, signal?: AbortSignal) => {
+    const query = window ? `?${new URLSearchParams({ from: window.from, ...(window.to === undefined ? {} : { to: window.to }) })}` : "";
+    return (await call<{ costs: CostNode[] }>("GET", `/v1/metering/costs${query}`, undefined, signal)).costs;
+  },
+  /** Quotas with what their subjects used; at most so many of them. */
+  quotas: async (signal?: AbortSignal) => {
+    const { quotas } = await call<{ quotas: QuotaState[] }>("GET", "/v1/metering/quotas", undefined, signal);
+    const read = (code: string) => call<QuotaState>("GET", `/v1/metering/quotas/${part(code)}`, undefined, signal);
+    return { quotas: await Promise.all(quotas.slice(0, QUOTAS_SHOWN).map(({ quota }) => read(quota.code ?? ""))), more: Math.max(0, quotas.length - QUOTAS_SHOWN) };
+  },
   accounts: async (signal?: AbortSignal) =>
     (await call<{ accounts: AccountState[] }>("GET", "/v1/metering/accounts", undefined, signal)).accounts,
 

@@ -2404,7 +2404,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Cost by delegation tree */
+        /** Cost by delegation tree, of days or between two moments */
         get: operations["get /v1/metering/costs"];
         put?: never;
         post?: never;
@@ -3178,6 +3178,23 @@ export interface paths {
         };
         /** Current usage of a subscription by metric */
         get: operations["get /v1/metering/usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/usage/over-time": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Usage over time by metric, agent, model, subscription or property */
+        get: operations["get /v1/metering/usage/over-time"];
         put?: never;
         post?: never;
         delete?: never;
@@ -4656,6 +4673,8 @@ export interface components {
             held: string;
             /** @description Whose, as a SPIFFE ID. */
             identity: string;
+            /** @description The account it was delegated from: what is spent here is spent there too. */
+            parent?: string | null;
             /** @description Spent so far, by this hop and everybody below it. */
             spent: string;
         };
@@ -7374,6 +7393,11 @@ export interface components {
          * @enum {string}
          */
         TopUpTrigger: "threshold" | "interval";
+        /**
+         * @description What usage is told apart by.
+         * @enum {string}
+         */
+        UsageDimension: "metric" | "agent" | "model" | "subscription" | "property";
         /** @description Usage of one charge, of one filter and group of it. */
         UsageLine: {
             /** @description What they cost, unrounded, in units of the currency; none where the row only shows a part of one that is priced. */
@@ -7405,6 +7429,41 @@ export interface components {
             /** @description How much, as a decimal text. */
             quantity: string;
         };
+        /** @description Usage of the days of a window, step by step. A day is the local one of the subscription that used it. */
+        UsageOverTime: {
+            /** @description What usage is told apart by. */
+            by: components["schemas"]["UsageDimension"];
+            /** @description Of this metric only. */
+            code?: string | null;
+            /** @description The first day. */
+            from: string;
+            /** @description Which property. */
+            property?: string | null;
+            /** @description What each used, dearest first; where there are many the last is all the others. */
+            series: components["schemas"]["UsageSeries"][];
+            /** @description How long each step is. */
+            step: components["schemas"]["UsageStep"];
+            /** @description The first day of each step. The first step begins with the window, the last one ends with it. */
+            steps: string[];
+            /** @description The last day, included. */
+            to: string;
+            /** @description All of them together. */
+            total: components["schemas"]["UsageSeries"];
+        };
+        /** @description What one metric, agent, model or subscription used, step by step. */
+        UsageSeries: {
+            /** @description Which; empty where the events name none. Of all the others together it is none. */
+            key?: string | null;
+            /** @description Each step of it, as many as there are `steps`. */
+            points: components["schemas"]["Used"][];
+            /** @description All of it. */
+            total: components["schemas"]["Used"];
+        };
+        /**
+         * @description How long each step of a series is.
+         * @enum {string}
+         */
+        UsageStep: "day" | "week" | "month";
         /** @description An amount of usage that is billed as soon as it is reached. */
         UsageThreshold: {
             /**
@@ -7419,6 +7478,18 @@ export interface components {
         };
         Usages: {
             usage: components["schemas"]["MetricUsage"][];
+        };
+        /** @description What was used. */
+        Used: {
+            /** @description What was posted for it. */
+            cost: string;
+            /**
+             * Format: int64
+             * @description How many events.
+             */
+            events: number;
+            /** @description How many units were counted or summed; none where units do not add up. */
+            units?: string | null;
         };
         Uses: {
             uses: components["schemas"]["CreditUse"][];
@@ -16109,6 +16180,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Usages"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/usage/over-time": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsageOverTime"];
                 };
             };
             /** @description a problem (RFC 9457) */

@@ -13,6 +13,8 @@ export type OversightRequest = Schemas["Request"];
 export type Session = Schemas["Session"];
 export type CostNode = Schemas["CostNode"];
 export type AccountState = Schemas["AccountState"];
+export type OverTime = Schemas["UsageOverTime"];
+export type QuotaState = Schemas["QuotaState"];
 
 
 export interface Passkey {
@@ -186,6 +188,7 @@ export interface MeteredEvent {
   transaction_id: string;
   external_subscription_id: string;
   timestamp: string;
+  properties: Record<string, unknown>;
   agent: string;
   digest: string;
   cancelled_at?: string | null;

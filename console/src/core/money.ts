@@ -16,6 +16,16 @@ export function money(amount: string | null | undefined): string {
   return `${(match[1] ?? "").replace(/\B(?=(\d{3})+$)/g, "\u202f")}.${places}`;
 }
 
+/** How amounts of one column are written: all with the places of the one that has most, so that their points stand below each other. */
+export function column(amounts: readonly (string | null | undefined)[]): (amount: string | null | undefined) => string {
+  const places = (shown: string) => shown.length - shown.indexOf(".") - 1;
+  const most = amounts.reduce((wide, amount) => (micros(amount) === undefined ? wide : Math.max(wide, places(money(amount)))), 2);
+  return (amount) => {
+    const shown = money(amount);
+    return micros(amount) === undefined ? shown : shown + "0".repeat(Math.max(0, most - places(shown)));
+  };
+}
+
 /** `part` of `whole` in percent, 0 to 100. */
 export function percent(part: bigint | undefined, whole: bigint | undefined): number {
   if (part === undefined || whole === undefined || whole <= 0n || part <= 0n) return 0;

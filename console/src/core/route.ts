@@ -6,6 +6,7 @@ export type Route =
   | { readonly page: "run"; readonly run: string }
   | { readonly page: "audit"; readonly from?: number }
   | { readonly page: "entry"; readonly leaf: string }
+  | { readonly page: "usage" }
   | { readonly page: "costs" }
   | { readonly page: "budgets" }
   | { readonly page: "invoices" }
@@ -30,6 +31,7 @@ export function parseRoute(hash: string): Route {
       return /^from=\d{1,15}$/.test(argument) ? { page: "audit", from: Number(argument.slice(5)) } : { page: "entry", leaf: argument };
     case "invoices":
       return argument ? { page: "invoice", invoice: argument } : { page: "invoices" };
+    case "usage":
     case "costs":
     case "budgets":
     case "you":

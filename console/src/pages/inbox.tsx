@@ -57,7 +57,7 @@ export function Inbox({ requests, selected, approver, mail }: Props): ReactNode 
         {requests.loading && <Skeleton rows={6} />}
         <ul>{waiting.map((request) => <Row key={request.id} request={request} current={request.id === selected} now={now} />)}</ul>
         {requests.value && waiting.length === 0 && (
-          <Empty title="All clear">No agent waits for a human. New requests appear here by themselves.</Empty>
+          <Empty title="All clear" done>No agent waits for a human. New requests appear here by themselves.</Empty>
         )}
         {past.length > 0 && <h2>Decided and past</h2>}
         <ul>{past.slice(0, PAST_MAX).map((request) => <Row key={request.id} request={request} current={request.id === selected} now={now} />)}</ul>

@@ -1,12 +1,15 @@
 import { type ReactNode, useState } from "react";
 import { api } from "../api/client";
 import type { EventProof, InvoiceFee, MeteredEvent } from "../api/types";
+import { isOf } from "../core/behind";
 import { fromHex } from "../core/bytes";
 import { cents } from "../core/cents";
 import { leafHash, proves, walk } from "../core/merkle";
 import { href } from "../core/route";
+import { grouped } from "../core/series";
+import { Icon } from "../ui/icons";
 import { useLoad } from "../ui/load";
-import { Await, Head, Visible, Who } from "../ui/parts";
+import { Await, Head, State, Visible, Who } from "../ui/parts";
 
 /** An invoice: its lines, what is taken off, and behind each line of usage the events and their proofs. */
 export function InvoicePage({ invoice }: { invoice: string }): ReactNode {
@@ -14,22 +17,25 @@ export function InvoicePage({ invoice }: { invoice: string }): ReactNode {
   const address = `/v1/metering/invoices/${encodeURIComponent(invoice)}`;
   return (
     <>
-      <Head title="Invoice">
-        <a className="quiet" href={href({ page: "invoices" })}>all invoices</a>
+      <a className="back" href={href({ page: "invoices" })}><Icon name="back" /> invoices</a>
+      <Head title={<>Invoice {loaded.value && <span className="title-id">{loaded.value.number === "" ? "(draft)" : loaded.value.number}</span>}</>}>
         <a className="quiet" href={`${address}/page`} target="_blank" rel="noreferrer">as a page</a>
         <a className="quiet" href={`${address}/pdf`} target="_blank" rel="noreferrer">as PDF</a>
       </Head>
       <Await loaded={loaded} rows={8}>
         {(it) => (
           <>
-            <p className="lead">
-              <strong>{it.number === "" ? "Draft" : it.number}</strong>{" "}
-              <span className="soft">{it.status}, for <Visible text={it.external_customer_id} />, due {it.payment_due_date}, payment {it.payment_status}</span>
-            </p>
+            <dl className="facts">
+              <div><dt>Customer</dt><dd><Visible text={it.external_customer_id} /></dd></div>
+              <div><dt>State</dt><dd><State state={it.status} /></dd></div>
+              <div><dt>Payment</dt><dd><State state={it.payment_status} /></dd></div>
+              <div><dt>Issued</dt><dd>{it.issuing_date}</dd></div>
+              <div><dt>Due</dt><dd>{it.payment_due_date}</dd></div>
+            </dl>
             <div className="table-wrap">
               <table className="table invoice">
                 <thead>
-                  <tr><th>What</th><th className="num part">Units</th><th className="num part">Tax</th><th className="num">Amount</th></tr>
+                  <tr><th>What</th><th className="num">Units</th><th className="num part">Tax</th><th className="num">Amount</th></tr>
                 </thead>
                 <tbody>{it.fees.map((fee) => <Line key={fee.id} fee={fee} currency={it.currency} />)}</tbody>
                 <tfoot>
@@ -45,7 +51,7 @@ export function InvoicePage({ invoice }: { invoice: string }): ReactNode {
                 </tfoot>
               </table>
             </div>
-            {it.leaf && <p className="soft">Sealed in the audit log by <a href={href({ page: "entry", leaf: it.leaf })}><code>{it.leaf}</code></a>.</p>}
+            {it.leaf && <p className="soft footnote">Sealed in the audit log by <a href={href({ page: "entry", leaf: it.leaf })}><code>{it.leaf}</code></a>.</p>}
           </>
         )}
       </Await>
@@ -57,7 +63,8 @@ function Sum({ name, amount, currency, strong }: { name: string; amount: number;
   const shown = <>{cents(amount, currency)}</>;
   return (
     <tr>
-      <td colSpan={3} className="num">{strong ? <strong>{name}</strong> : <Visible text={name} />}</td>
+      <td colSpan={2} className="num">{strong ? <strong>{name}</strong> : <Visible text={name} />}</td>
+      <td className="part" />
       <td className="num">{strong ? <strong>{shown}</strong> : shown}</td>
     </tr>
   );
@@ -72,9 +79,9 @@ function Line({ fee, currency }: { fee: InvoiceFee; currency: string }): ReactNo
       <tr>
         <td>
           <Visible text={fee.name} />
-          <p className="soft">
-            {fee.from && <>{day(fee.from)} until before {day(fee.to)} </>}
-            {groups !== "" && <Visible text={groups} />}
+          <p className="soft line-of">
+            {groups !== "" && <span><Visible text={groups} /></span>}
+            {fee.from && <span>{day(fee.from)} until before {day(fee.to)}</span>}
             {fee.proof && (
               <button type="button" className="link" aria-expanded={open} onClick={() => setOpen(!open)}>
                 {fee.events} {fee.events === 1 ? "event" : "events"} behind it
@@ -82,7 +89,7 @@ function Line({ fee, currency }: { fee: InvoiceFee; currency: string }): ReactNo
             )}
           </p>
         </td>
-        <td className="num part">{fee.units}</td>
+        <td className="num">{grouped(fee.units)}</td>
         <td className="num part">{cents(fee.taxes_amount_cents, currency)}</td>
         <td className="num">{cents(fee.amount_cents, currency)}</td>
       </tr>
@@ -91,17 +98,31 @@ function Line({ fee, currency }: { fee: InvoiceFee; currency: string }): ReactNo
   );
 }
 
+/** Most events that the server lists at once. */
+const EVENTS_LISTED = 1000;
+
 /** The events behind a line. Each is proven here: from its digest to a root that the line names. */
 function Behind({ fee, roots }: { fee: InvoiceFee; roots: readonly string[] }): ReactNode {
   const loaded = useLoad(`events ${fee.id}`, (signal) => api.eventsBehind(fee, signal));
   return (
     <Await loaded={loaded} rows={3}>
-      {(events) => (
-        <table className="table events" aria-label={`events of ${fee.name}`}>
-          <thead><tr><th>Event</th><th>When</th><th className="part">Agent</th><th>Proof</th></tr></thead>
-          <tbody>{events.map((event) => <Event key={event.seq} event={event} roots={roots} />)}</tbody>
-        </table>
-      )}
+      {(all) => {
+        const events = all.filter((event) => isOf(fee.group, event.properties));
+        const standing = events.filter((event) => !event.cancelled_at).length;
+        return (
+          <>
+            <table className="table events" aria-label={`events of ${fee.name}`}>
+              <thead><tr><th>Event</th><th>When (UTC)</th><th className="part">Agent</th><th>Proof</th></tr></thead>
+              <tbody>{events.map((event) => <Event key={event.seq} event={event} roots={roots} />)}</tbody>
+            </table>
+            {all.length >= EVENTS_LISTED ? (
+              <p className="soft footnote">Of the first {EVENTS_LISTED} events of this metric in this time; the line counts {fee.events}.</p>
+            ) : (
+              standing !== fee.events && <p className="soft footnote">These are all events of this metric and group in this time; a filter of the plan prices {fee.events} of them on this line.</p>
+            )}
+          </>
+        );
+      }}
     </Await>
   );
 }
@@ -114,7 +135,7 @@ function Event({ event, roots }: { event: MeteredEvent; roots: readonly string[]
       <td><Visible text={event.transaction_id} />{event.cancelled_at && <span className="soft"> cancelled</span>}</td>
       <td>{event.timestamp.slice(0, 19).replace("T", " ")}</td>
       <td className="part"><Who id={event.agent} /></td>
-      <td>{loaded.problem ? loaded.problem.detail : (loaded.value ?? "…")}</td>
+      <td>{loaded.problem ? <span className="note-bad">{loaded.problem.detail}</span> : loaded.value ? <span className={loaded.value.startsWith("proven") ? "note-good" : "note-bad"}>{loaded.value}</span> : "…"}</td>
     </tr>
   );
 }

@@ -5,7 +5,7 @@ import { cents } from "../core/cents";
 import { money } from "../core/money";
 import { href } from "../core/route";
 import { useLoad } from "../ui/load";
-import { Await, Empty, Head, Visible } from "../ui/parts";
+import { Await, Empty, Head, State, Visible } from "../ui/parts";
 
 /** Invoices, and the wallets that pay them. */
 export function Invoices(): ReactNode {
@@ -40,11 +40,11 @@ export function Invoices(): ReactNode {
 function Row({ row }: { row: InvoiceRow }): ReactNode {
   return (
     <tr>
-      <td><a href={href({ page: "invoice", invoice: row.id })}>{row.number === "" ? "draft" : row.number}</a>{row.test && <span className="soft"> test</span>}</td>
+      <td className="nowrap"><a href={href({ page: "invoice", invoice: row.id })}>{row.number === "" ? "draft" : row.number}</a>{row.test && <span className="soft"> test</span>}</td>
       <td><Visible text={row.external_customer_id} /></td>
-      <td>{row.status}{row.status === "finalized" && <span className="soft">, payment {row.payment_status}</span>}</td>
-      <td className="part">{row.issuing_date}</td>
-      <td className="part">{row.payment_due_date}</td>
+      <td><span className="line-of"><State state={row.status} />{row.status === "finalized" && row.payment_status !== "pending" && <State state={row.payment_status} />}</span></td>
+      <td className="part nowrap">{row.issuing_date}</td>
+      <td className="part nowrap">{row.payment_due_date}</td>
       <td className="num">{cents(row.sums.total_cents, row.currency)}</td>
     </tr>
   );
@@ -64,7 +64,7 @@ function Wallets({ rows }: { rows: readonly WalletRow[] }): ReactNode {
               <tr key={row.id}>
                 <td><Visible text={row.external_customer_id} /></td>
                 <td><Visible text={row.wallet.name === "" ? row.code : row.wallet.name} /></td>
-                <td>{row.status}</td>
+                <td><State state={row.status} /></td>
                 <td className="num part">{money(row.consumed)}</td>
                 <td className="num part">{money(row.pending)}</td>
                 <td className="num">{money(row.balance)} {row.wallet.currency}</td>

@@ -1,6 +1,6 @@
 import type { ReactNode } from "react";
 import { api } from "../api/client";
-import { money } from "../core/money";
+import { column } from "../core/money";
 import { href } from "../core/route";
 import { ago, duration, millis, moment } from "../core/time";
 import { command } from "../core/timeline";
@@ -11,6 +11,7 @@ import { Await, Empty, Head, State, Visible, Who } from "../ui/parts";
 export function Runs(): ReactNode {
   const now = useNow(5000);
   const loaded = useLoad("runs", api.runs);
+  const money = column(loaded.value?.map((run) => run.cost) ?? []);
   usePoll(loaded.value?.some((run) => run.state === "intent") ?? false, loaded.reload, 3000);
   return (
     <>

@@ -14,8 +14,10 @@ export const KEYS: readonly (readonly [keys: readonly string[], meaning: string]
   [["g i"], "inbox"],
   [["g r"], "runs"],
   [["g a"], "audit log"],
+  [["g u"], "usage"],
   [["g c"], "costs"],
   [["g b"], "budgets"],
+  [["g v"], "invoices"],
   [["?"], "this help"],
 ];
 

@@ -59,11 +59,11 @@ export function ProblemBox({ problem, retry }: { problem: Problem; retry?: (() =
   );
 }
 
-/** Nothing here, and why that may be. */
-export function Empty({ title, children }: { title: string; children?: ReactNode }): ReactNode {
+/** Nothing here, and why that may be; `done` where that is good news. */
+export function Empty({ title, done = false, children }: { title: string; done?: boolean; children?: ReactNode }): ReactNode {
   return (
-    <div className="empty">
-      <Icon name="empty" />
+    <div className={done ? "empty done" : "empty"}>
+      <Icon name={done ? "check" : "empty"} />
       <h2>{title}</h2>
       {children && <p>{children}</p>}
     </div>
@@ -127,8 +127,8 @@ const WORDS: Readonly<Record<string, string>> = {
 };
 const TONES: Readonly<Record<string, string>> = {
   pending: "wait", intent: "wait", running: "wait", consumed: "wait", requires_oversight: "wait",
-  approved: "good", executed: "good", done: "good", allow: "good", finished: "good", ok: "good",
-  denied: "bad", failed: "bad", deny: "bad", refused: "bad",
+  approved: "good", executed: "good", done: "good", allow: "good", finished: "good", ok: "good", finalized: "good", succeeded: "good", active: "good",
+  denied: "bad", failed: "bad", deny: "bad", refused: "bad", voided: "muted", draft: "wait",
   in_doubt: "warn", no_outcome: "warn", timed_out: "warn", cancelled: "muted",
 };
 
@@ -156,5 +156,21 @@ export function Head({ title, children }: { title: ReactNode; children?: ReactNo
       <h1>{title}</h1>
       {children}
     </header>
+  );
+}
+
+/** One of a few, as buttons side by side. */
+export function Switch<T extends string>({ label, options, chosen, choose }: {
+  label: string;
+  options: readonly (readonly [T, string])[];
+  chosen: T;
+  choose: (option: T) => void;
+}): ReactNode {
+  return (
+    <span className="switch" role="group" aria-label={label}>
+      {options.map(([option, name]) => (
+        <button key={option} type="button" aria-pressed={option === chosen} onClick={() => choose(option)}>{name}</button>
+      ))}
+    </span>
   );
 }

@@ -349,8 +349,107 @@ const tests = {
     assert.match(await row.innerText(), /1\.50/);
     await page.getByRole("button", { name: "fold" }).first().click();
     await row.waitFor({ state: "detached" });
+    await page.getByRole("button", { name: "custom" }).click();
+    await page.getByLabel("from", { exact: true }).fill("2001-01-01");
+    await page.getByLabel("to", { exact: true }).fill("2001-01-31");
+    await sees(page, "Nothing was spent in this time");
+    await page.getByRole("button", { name: "all", exact: true }).click();
+    await page.getByRole("button", { name: "unfold" }).first().click();
+    await row.waitFor();
     await goto(page, "#/budgets");
-    await sees(page.locator(".budget", { hasText: "spender" }), "1.50");
+    await sees(page.locator("tr", { hasText: "spender" }), "1.50 spent, no ceiling");
+    await context.close();
+  },
+
+  async "usage over time is drawn by what it is told apart by, walked by keyboard, and current"(fixture) {
+    const { server } = fixture;
+    const code = `t${randomUUID().slice(0, 8)}`;
+    const used = async (agent, model, n) => {
+      const event = { transaction_id: randomUUID(), external_subscription_id: NAME, code, properties: { n, model } };
+      const { json } = await server.agent(keys[agent], "POST", "/v1/metering/events", event);
+      assert.ok(json.cost, JSON.stringify(json));
+    };
+    await server.owner("PUT", `/v1/metering/metrics/${code}`, { aggregation: "sum", field: "n", unit_price: "0.5" });
+    await server.owner("PUT", `/v1/metering/reporters/${NAME}`, { reporters: ["*"] });
+    const keys = {};
+    for (const agent of ["drawn-a", "drawn-b"]) {
+      await server.owner("POST", "/v1/identities", { kind: "agent", name: agent });
+      keys[agent] = (await server.owner("POST", "/v1/keys", { role: "agent", name: agent, agent })).token;
+    }
+    await used("drawn-a", "large", 6);
+    await used("drawn-b", "small", 2.5);
+    const { page, context, complaints } = await signedIn(fixture);
+    await page.keyboard.press("g");
+    await page.keyboard.press("u");
+    await page.getByRole("heading", { level: 1, name: "Usage" }).waitFor();
+    await page.getByLabel("metric", { exact: true }).selectOption(code);
+    const by = (what) => page.getByRole("group", { name: "told apart by" }).getByRole("button", { name: what }).click();
+    const totals = page.getByRole("table", { name: /totals$/ });
+    const cells = async (name) => (await totals.getByRole("row").filter({ hasText: name }).innerText()).split(/\s+/).filter((cell) => cell !== "");
+    await by("agent");
+    await totals.getByText("drawn-a").waitFor();
+    assert.deepEqual(await cells("drawn-a"), ["drawn-a", "1", "6", "3.00"]);
+    assert.deepEqual(await cells("all"), ["all", "2", "8.5", "4.25"]);
+    await by("model");
+    await totals.getByText("large").waitFor();
+    assert.deepEqual(await cells("small"), ["small", "1", "2.5", "1.25"]);
+
+    // The column of today, by keyboard, in words.
+    await page.getByRole("group", { name: /over time by model/ }).focus();
+    await page.keyboard.press("End");
+    const readout = page.locator(".readout");
+    await readout.getByText("4.25").waitFor();
+    assert.match(await readout.innerText(), /large\s*3\.00/);
+    await page.getByText("The chart as a table").click();
+    const table = page.getByRole("table", { name: "cost over time by model", exact: true });
+    assert.equal(await table.getByRole("row").count(), (await table.locator("tbody tr").count()) + 1);
+    assert.match(await table.locator("tbody tr").last().innerText(), /3\.00\s+1\.25\s+4\.25/);
+
+    // What is acknowledged is there within a moment, and nobody reloads.
+    await used("drawn-b", "small", 1);
+    await totals.getByText("4.75").waitFor();
+    await page.getByRole("group", { name: "what is shown" }).getByRole("button", { name: "units" }).click();
+    await page.getByRole("group", { name: "window" }).getByRole("button", { name: "custom" }).click();
+    await page.getByLabel("from", { exact: true }).fill("2001-02-01");
+    await page.getByLabel("to", { exact: true }).fill("2001-01-01");
+    await sees(page.getByRole("alert"), "The first day is after the last one");
+    await page.getByLabel("to", { exact: true }).fill("2001-02-20");
+    await sees(page, "Nothing was used in this time");
+    assert.deepEqual(complaints, []);
+    await context.close();
+  },
+
+  async "ceilings stand down the delegation tree, and the hop that stops first is named"(fixture) {
+    const { server } = fixture;
+    const name = (role) => `${role}-${suffix}`;
+    const suffix = randomUUID().slice(0, 6);
+    const roles = [["lead", "5"], ["worker", "4"]];
+    let chain;
+    for (const [role, budget] of roles) {
+      await server.owner("POST", "/v1/identities", { kind: "agent", name: name(role) });
+      const made = await server.owner("POST", "/v1/delegations", { ...(chain ? { chain } : { from: NAME }), to: name(role), budget });
+      chain = made.chain;
+    }
+    const { token: key } = await server.owner("POST", "/v1/keys", { role: "agent", name: name("worker"), chain });
+    await server.owner("PUT", "/v1/metering/metrics/pages", { aggregation: "sum", field: "n", unit_price: "0.25" });
+    const event = { transaction_id: randomUUID(), external_subscription_id: NAME, code: "pages", properties: { n: 4 } };
+    assert.equal((await server.agent(key, "POST", "/v1/metering/events", event)).json.cost, "1");
+    // An operator lowers what the lead may spend: now the lead's ceiling stops the worker, not its own.
+    const { accounts } = await server.owner("GET", "/v1/metering/accounts");
+    const lead = accounts.find((account) => account.identity.endsWith(name("lead")));
+    await server.owner("PUT", "/v1/metering/ceilings", { account: lead.account, ceiling: "1.5" });
+    await server.owner("PUT", `/v1/metering/quotas/q-${suffix}`, { metric: "actions", scope: "agent", subject: name("worker"), window: "daily", limit: "100" });
+    const { page, context, complaints } = await signedIn(fixture);
+    await goto(page, "#/budgets");
+    const worker = page.getByRole("row").filter({ hasText: name("worker") });
+    await sees(worker, `by ${name("lead")}`);
+    assert.match(await worker.innerText(), /1\.00 of 4\.00[\s\S]*3\.00[\s\S]*0\.50/, "its own ceiling leaves 3.00, the lead's 0.50");
+    await sees(page.getByRole("row").filter({ hasText: name("lead") }).first(), "stops first");
+    assert.equal(await worker.getByText("stops first").count(), 0);
+    await sees(page.getByRole("region", { name: "quotas" }), "0 of 100 actions");
+    await page.getByRole("button", { name: `fold ${name("lead")}` }).click();
+    await worker.waitFor({ state: "detached" });
+    assert.deepEqual(complaints, []);
     await context.close();
   },
 
@@ -509,7 +608,7 @@ const tests = {
   async "every page fits a telephone, and breaks no rule of its content policy"(fixture) {
     const asked = await ask(fixture, { arguments: { long: "x".repeat(600) } });
     const { page, context, complaints } = await signedIn(fixture, { viewport: { width: 390, height: 844 } });
-    for (const hash of ["#/inbox", `#/inbox/${asked.id}`, "#/runs", "#/audit", "#/costs", "#/budgets", "#/invoices"]) {
+    for (const hash of ["#/inbox", `#/inbox/${asked.id}`, "#/runs", "#/audit", "#/usage", "#/costs", "#/budgets", "#/invoices"]) {
       await goto(page, hash);
       await page.locator("main .skeleton").first().waitFor({ state: "detached" });
       assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= 390, `${hash} is wider than the screen`);
@@ -522,7 +621,7 @@ const tests = {
 
   async "the keyboard reaches every page, and explains itself"(fixture) {
     const { page, context } = await signedIn(fixture);
-    for (const [key, title] of [["r", "Runs"], ["a", "Audit log"], ["c", "Costs"], ["b", "Budgets"], ["v", "Invoices"], ["i", "Inbox"]]) {
+    for (const [key, title] of [["r", "Runs"], ["a", "Audit log"], ["u", "Usage"], ["c", "Costs"], ["b", "Budgets"], ["v", "Invoices"], ["i", "Inbox"]]) {
       await page.keyboard.press("g");
       await page.keyboard.press(key);
       await page.getByRole("heading", { level: 1, name: new RegExp(`^${title}`) }).waitFor();

@@ -1,9 +1,10 @@
 import { describe, expect, it } from "vitest";
 import type { OversightRequest } from "../../src/api/types";
+import { isOf } from "../../src/core/behind";
 import { costRows } from "../../src/core/costs";
 import { identity } from "../../src/core/identity";
 import { inbox, neighbour, stateAt } from "../../src/core/inbox";
-import { fromMicros, micros, money, percent } from "../../src/core/money";
+import { column, fromMicros, micros, money, percent } from "../../src/core/money";
 import { href, parseRoute } from "../../src/core/route";
 import { ago, clock, countdown, duration } from "../../src/core/time";
 
@@ -51,6 +52,12 @@ describe("money", () => {
 
   it("shows at least two places, all that count, and groups of three", () => {
     expect(["1", "1.5", "0.000120", "1234567.000000", "-1000"].map(money)).toEqual(["1.00", "1.50", "0.00012", "1\u202f234\u202f567.00", "-1\u202f000.00"]);
+  });
+
+  it("stands in columns with the same places", () => {
+    const shown = column(["1.5", "0.25003", "7", null]);
+    expect(["1.5", "0.25003", "1007", null].map(shown)).toEqual(["1.50000", "0.25003", "1\u202f007.00000", ""]);
+    expect(column([])("3")).toBe("3.00");
   });
 
   it("keeps shares between nothing and all", () => {
@@ -135,5 +142,15 @@ describe("identities", () => {
   it("are read in their form, and shown whole in any other", () => {
     expect(identity("spiffe://creto.local/tenant/default/agent/bot")).toEqual({ kind: "agent", name: "bot", tenant: "default" });
     for (const other of ["bot", "spiffe://x/tenant/t/agent/a/b", "spiffe://x/tenant/t/robot/a"]) expect(identity(other)).toEqual({ kind: "other", name: other, tenant: "" });
+  });
+});
+
+describe("the events behind a line", () => {
+  it("are those of its group, by the texts that groups compare", () => {
+    const group = { region: "eu", size: "3", agent: null };
+    expect(isOf(group, { region: "eu", size: 3, other: 1 })).toBe(true);
+    expect(isOf(group, { region: "eu", size: "3", agent: ["a"] })).toBe(true);
+    expect([{ region: "us", size: "3" }, { region: "eu" }, { region: "eu", size: "3", agent: "a" }].map((properties) => isOf(group, properties))).toEqual([false, false, false]);
+    expect(isOf({}, { anything: 1 })).toBe(true);
   });
 });

@@ -134,7 +134,7 @@ pub enum MeteringError {
     /// An amount is beyond what JSON and the ledger can say.
     #[error("the amount of `{0}` does not fit: amounts are at most nine million million million minor units")]
     AmountOverflow(String),
-    /// A body or a query of Lago's API is not what its route takes.
+    /// A body of Lago's API, or a query, is not what its route takes.
     #[error("{0}")]
     Malformed(String),
     /// A payment was to be asked of a payment provider.

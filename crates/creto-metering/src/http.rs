@@ -4,6 +4,7 @@ pub mod billing;
 mod body;
 pub mod catalog;
 mod events;
+mod over_time;
 pub mod preview;
 mod quarantine;
 pub mod quotas;
@@ -18,7 +19,6 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::accounts::LedgerReport;
-use crate::core::tree::CostNode;
 use crate::model::account::AccountState;
 use crate::model::metric::Metric;
 use crate::model::raise::RaiseTerms;
@@ -30,6 +30,7 @@ pub fn endpoints(meter: &Meter) -> Vec<Endpoint> {
     let state = || meter.clone();
     let mut all = events::endpoints(meter);
     all.extend(quarantine::endpoints(meter));
+    all.extend(over_time::endpoints(meter));
     all.extend([
         Endpoint::new(
             Method::GET,
@@ -40,8 +41,6 @@ pub fn endpoints(meter: &Meter) -> Vec<Endpoint> {
             state(),
         )
         .answers::<Usages>(),
-        Endpoint::new(Method::GET, "/v1/metering/costs", Access::Authenticated, "Cost by delegation tree", costs, state())
-            .answers::<Costs>(),
         Endpoint::new(Method::GET, "/v1/metering/accounts", Access::Operator, "Budgets: ceiling, spent, held", accounts, state())
             .answers::<AccountList>(),
         Endpoint::new(Method::GET, "/v1/metering/check", Access::Operator, "Check the ledger: debits equal credits", check, state())
@@ -88,11 +87,6 @@ struct Usages {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct Costs {
-    costs: Vec<CostNode>,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
 struct AccountList {
     accounts: Vec<AccountState>,
 }
@@ -114,10 +108,6 @@ async fn usage(State(meter): State<Meter>, caller: Caller, Query(window): Query<
     let subscription = window.subscription.as_deref().unwrap_or(own);
     let usage = meter.usage(caller.0.tenant(), subscription, window.from(), window.to()).await?;
     Ok(Json(Usages { usage }))
-}
-
-async fn costs(State(meter): State<Meter>, caller: Caller, Query(window): Query<Window>) -> Result<Json<Costs>, Problem> {
-    Ok(Json(Costs { costs: meter.costs(caller.0.tenant(), window.from(), window.to()).await? }))
 }
 
 async fn accounts(State(meter): State<Meter>, caller: Caller) -> Result<Json<AccountList>, Problem> {

@@ -43,11 +43,13 @@ pub use preview::{PREVIEW_EVENTS_MAX, Preview, PreviewInput};
 pub use quotas::RedisPools;
 pub use quotas::{Pool, PoolError, Pools, QuotaEnforcer, QuotaOptions, QuotaState, Reservation, SubjectState};
 pub use service::{
-    Answered, Cancelled, CurrentUsage, EventProof, Meter, MetricUsage, Outcome, Receipt, RecordedEvent, Replayed, Taking, UsageLine,
+    Answered, Cancelled, CurrentUsage, EventProof, Meter, MetricUsage, Outcome, OverTime, OverTimeInput, Receipt, RecordedEvent, Replayed,
+    Taking, UsageLine,
 };
 pub use store::MIGRATIONS;
 pub use store::billing::{BILLING_MIGRATIONS, FeeFilter, InvoiceFilter, NoteFilter};
 pub use store::catalog::CATALOG_MIGRATIONS;
+pub use store::daily::DAILY_MIGRATIONS;
 pub use store::events::MIGRATIONS as EVENTS_MIGRATIONS;
 pub use store::lago::LAGO_MIGRATIONS;
 pub use store::quarantine::QUARANTINE_MIGRATIONS;

@@ -5,6 +5,7 @@ mod counting;
 mod current;
 pub(crate) mod drafting;
 mod ingest;
+mod over_time;
 mod quarantine;
 mod reading;
 mod replay;
@@ -23,8 +24,9 @@ use tokio::sync::Notify;
 
 use crate::accounts::{Accounts, LedgerReport};
 use crate::core::tree::{self, CostNode};
+use crate::core::zone::Day;
 use crate::error::MeteringError;
-use crate::model::account::AccountState;
+use crate::model::account::{AccountRef, AccountState};
 use crate::model::metric::Metric;
 use crate::model::raise::RaiseTerms;
 use crate::quotas::QuotaEnforcer;
@@ -33,6 +35,7 @@ use crate::store;
 pub use cancel::Cancelled;
 pub use current::{CurrentUsage, UsageLine};
 pub use ingest::{Answered, Outcome, Receipt, Taking};
+pub use over_time::{OverTime, OverTimeInput};
 pub use quarantine::Replayed;
 pub use reading::{EventProof, RecordedEvent};
 pub use usage::MetricUsage;
@@ -84,7 +87,7 @@ impl Meter {
         Ok(self.gate.direct(identity)?)
     }
 
-    /// Cost by delegation tree between two moments.
+    /// Cost by delegation tree that was posted between two moments.
     pub async fn costs(&self, tenant: &TenantId, from: Timestamp, to: Timestamp) -> Result<Vec<CostNode>, MeteringError> {
         let mut postings = Vec::new();
         for (path, amount) in store::debits(&self.db, tenant, from, to).await? {
@@ -92,6 +95,16 @@ impl Meter {
             postings.push((path, amount));
         }
         Ok(tree::build(&postings))
+    }
+
+    /// Cost by delegation tree of usage on the days from one to another, both included, each in its subscription's own zone: from what is
+    /// kept of days.
+    pub async fn costs_of_days(&self, tenant: &TenantId, days: (Option<Day>, Option<Day>)) -> Result<Vec<CostNode>, MeteringError> {
+        let (first, last) = (Day::new(0, 1, 1), Day::new(9999, 12, 31));
+        let (Some(from), Some(to)) = (days.0.or(first), days.1.or(last)) else { return Ok(Vec::new()) };
+        let path = |accounts: Vec<AccountRef>| accounts.into_iter().skip(1).map(|account| account.identity.to_string()).collect();
+        let costs = store::daily::costs(&self.db, tenant, (from, to)).await?;
+        Ok(tree::build(&costs.into_iter().map(|(accounts, cost)| (path(accounts), cost)).collect::<Vec<(Vec<String>, Micros)>>()))
     }
 
     /// The accounts of a tenant.

@@ -5,6 +5,7 @@ pub(crate) mod aggregates;
 pub(crate) mod billing;
 pub(crate) mod cancelling;
 pub(crate) mod catalog;
+pub(crate) mod daily;
 pub(crate) mod events;
 pub(crate) mod lago;
 pub(crate) mod ledger;
@@ -45,8 +46,9 @@ const BUDGET_EXCEEDED: ErrorCode = ErrorCode::new("metering.budget_exceeded");
 const HOLD_CLOSED: ErrorCode = ErrorCode::new("metering.hold_closed");
 pub(crate) fn open_account(tenant: &TenantId, account: &AccountRef) -> Write {
     Write::new(
-        "INSERT INTO meter_account (tenant, account, identity, ceiling) VALUES ($1,$2,$3,$4) ON CONFLICT (tenant, account) DO NOTHING",
-        params![tenant, account.account.as_str(), &account.identity, account.ceiling],
+        "INSERT INTO meter_account (tenant, account, identity, ceiling, parent) VALUES ($1,$2,$3,$4,$5) \
+         ON CONFLICT (tenant, account) DO NOTHING",
+        params![tenant, account.account.as_str(), &account.identity, account.ceiling, account.parent.as_deref()],
     )
 }
 
@@ -122,7 +124,7 @@ pub(crate) async fn metric(db: &Db, tenant: &TenantId, code: &str) -> Result<Opt
 macro_rules! select_accounts {
     ($rest:literal) => {
         concat!(
-            "SELECT a.account, a.identity, a.ceiling, a.spent, a.held, r.id, r.step, r.a_day, r.until FROM meter_account a ",
+            "SELECT a.account, a.identity, a.ceiling, a.spent, a.held, a.parent, r.id, r.step, r.a_day, r.until FROM meter_account a ",
             "LEFT JOIN meter_raise r ON r.tenant = a.tenant AND r.account = a.account ",
             $rest
         )
@@ -140,7 +142,7 @@ pub(crate) async fn account(db: &Db, tenant: &TenantId, account: &str) -> Result
 }
 
 fn read_account(row: &Row) -> Result<AccountState, DbError> {
-    let (terms, ask_to_raise) = raises::read(row, 5)?.unzip();
+    let (terms, ask_to_raise) = raises::read(row, 6)?.unzip();
     Ok(AccountState {
         terms,
         ask_to_raise,
@@ -149,6 +151,7 @@ fn read_account(row: &Row) -> Result<AccountState, DbError> {
         ceiling: row.opt_int(2)?.map(Micros::new),
         spent: Micros::new(row.int(3)?),
         held: Micros::new(row.int(4)?),
+        parent: row.opt_text(5)?.map(str::to_owned),
     })
 }
 

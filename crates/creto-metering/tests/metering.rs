@@ -38,6 +38,8 @@ mod lago;
 mod ledger;
 #[path = "metering/limits.rs"]
 mod limits;
+#[path = "metering/over_time.rs"]
+mod over_time;
 #[path = "metering/preview.rs"]
 mod preview;
 #[path = "metering/props.rs"]

@@ -6,8 +6,10 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use crate::cli::admin::{BudgetArgs, PreviewArgs, PriceArgs, TrackArgs};
+use crate::cli::usage::CostsArgs;
 use crate::commands::Session;
 use crate::commands::answer::{encode, rows, short, show, table, text};
+use crate::commands::over_time;
 use crate::commands::remote::Remote;
 use crate::failure::Failure;
 
@@ -22,8 +24,9 @@ pub(super) async fn usage(session: &Session, subscription: Option<&str>) -> Resu
 }
 
 /// Cost by delegation tree.
-pub(super) async fn costs(session: &Session) -> Result<ExitCode, Failure> {
-    session.answer(&session.get("/v1/metering/costs").await?, |answer| {
+pub(super) async fn costs(session: &Session, args: &CostsArgs) -> Result<ExitCode, Failure> {
+    let window = over_time::window(args.since.as_deref(), args.until.as_deref())?;
+    session.answer(&session.get(&format!("/v1/metering/costs{window}")).await?, |answer| {
         let mut lines = Vec::new();
         for root in rows(answer, "costs") {
             branch(root, "", "", &mut lines);

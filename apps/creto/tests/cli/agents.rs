@@ -40,6 +40,49 @@ fn usage_is_priced_counted_once_and_drawn_as_a_tree() {
 }
 
 #[test]
+fn usage_over_time_and_costs_of_a_window_are_tables() {
+    let house = House::new();
+    let server = house.serve();
+    house.run(&["meter", "price", "tokens", "--sum", "quantity", "--unit-price", "0.25"]).ok();
+    house.run(&["meter", "price", "calls", "--count", "--unit-price", "1"]).ok();
+    let lead = house.run(&["agent", "delegate", "--to", "lead"]).ok();
+    let below = house.run(&["agent", "delegate", "--chain", lead.trim(), "--to", "worker", "--budget", "10"]).ok();
+    for (chain, args) in
+        [(&lead, ["tokens", "--quantity", "6"]), (&below, ["tokens", "--quantity", "2"]), (&below, ["calls", "--quantity", "1"])]
+    {
+        let key = house.run(&["key", "create", "--role", "agent", "--name", "k", "--chain", chain.trim()]).ok();
+        by(&house, &server, key.trim(), &[&["meter", "track"], &args[..]].concat()).ok();
+    }
+    // The last line is the whole window, whatever days the test ran on.
+    let last = |args: &[&str]| house.run(args).ok().lines().last().unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+    let head = |args: &[&str]| house.run(args).ok().lines().next().unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(head(&["usage", "--by", "agent", "--since", "30d"]), "day worker lead all");
+    assert_eq!(last(&["usage", "--by", "agent", "--since", "30d"]), "all 1.5 1.5 3");
+    assert_eq!(head(&["usage", "--since", "30d", "--step", "month"]), "month tokens calls all");
+    assert_eq!(last(&["usage", "--by", "agent", "--metric", "tokens", "--show", "units"]), "all 6 2 8");
+    assert_eq!(last(&["usage", "--since", "2001-01-01", "--until", "2001-01-31"]), "nothing was used in this time");
+    house.run(&["usage", "--since", "3h"]).refused("app.usage");
+    house.run(&["usage", "--by", "property", "--since", "7d"]).refused("metering.malformed_request");
+    for window in [&["costs", "--since", "7d"][..], &["costs", "--since", "3h"]] {
+        let costs = house.run(window).ok();
+        for line in ["alice", "└─ lead", "   └─ worker"] {
+            assert!(costs.lines().any(|found| found.starts_with(line)), "{line}: {costs}");
+        }
+        assert!(costs.lines().any(|found| found.contains("lead") && found.ends_with("  3")), "{costs}");
+    }
+    assert_eq!(last(&["costs", "--until", "2001-01-01"]), "nothing was spent yet");
+    assert_eq!(
+        house.run(&["budgets", "--json"]).json()["accounts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|account| account["parent"].is_null())
+            .count(),
+        1
+    );
+}
+
+#[test]
 fn an_agent_finds_corrects_and_forgets_what_is_its_own() {
     let house = House::new();
     let server = house.serve();

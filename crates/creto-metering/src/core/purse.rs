@@ -83,6 +83,7 @@ mod tests {
             account: account.to_owned(),
             identity: "spiffe://creto.test/tenant/default/agent/a".parse().unwrap(),
             ceiling: ceiling.map(Micros::new),
+            parent: None,
         };
         vec![of("tenant", None), of("link:a", Some(100)), of("link:b", Some(50))]
     }

@@ -61,6 +61,7 @@ mod tests {
             ceiling: Some(Micros::new(ceiling)),
             spent: Micros::new(spent),
             held: Micros::new(1),
+            parent: None,
             ask_to_raise: step.map(|step| RaiseTerms { step: Micros::new(step), a_day: 1, until: Timestamp::from_secs(NOW + 1) }),
             terms: step.map(|_| format!("rst_{name}")),
         };

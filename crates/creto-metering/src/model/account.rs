@@ -16,22 +16,28 @@ pub struct AccountRef {
     pub identity: NhiId,
     /// The ceiling the link was signed with.
     pub ceiling: Option<Micros>,
+    /// The account of the hop before it: whatever passes this one passes that one too. The tenant's has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
 }
 
 /// The accounts of a chain, outermost first: tenant, root, then each link. Each hop below the root spends under the link it was given,
 /// so that two delegations to the same agent have two budgets.
 #[must_use]
 pub fn of_chain(chain: &VerifiedChain) -> Vec<AccountRef> {
-    let tenant = AccountRef { account: "tenant".to_owned(), identity: chain.root().clone(), ceiling: None };
-    let hops = chain.hops().iter().map(|hop| AccountRef {
-        account: match hop.link {
-            Some(link) => format!("link:{link}"),
-            None => format!("identity:{}/{}", hop.identity.kind().as_str(), hop.identity.name()),
-        },
-        identity: hop.identity.clone(),
-        ceiling: hop.budget,
-    });
-    std::iter::once(tenant).chain(hops).collect()
+    let mut accounts = vec![AccountRef { account: "tenant".to_owned(), identity: chain.root().clone(), ceiling: None, parent: None }];
+    for hop in chain.hops() {
+        accounts.push(AccountRef {
+            account: match hop.link {
+                Some(link) => format!("link:{link}"),
+                None => format!("identity:{}/{}", hop.identity.kind().as_str(), hop.identity.name()),
+            },
+            identity: hop.identity.clone(),
+            ceiling: hop.budget,
+            parent: accounts.last().map(|above| above.account.clone()),
+        });
+    }
+    accounts
 }
 
 /// An account's state.
@@ -53,6 +59,8 @@ pub struct AccountState {
     /// How a human may be asked to raise the ceiling; nobody is asked where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ask_to_raise: Option<RaiseTerms>,
+    /// The account it was delegated from: what is spent here is spent there too.
+    pub parent: Option<String>,
     /// The name of those terms.
     #[serde(skip)]
     pub(crate) terms: Option<String>,

@@ -274,8 +274,15 @@ pub(crate) fn plan_terms(
 
 /// Whose aggregates they are, of a subscription the catalog does not have.
 pub(crate) fn house_key(subscription: &str) -> String {
-    format!("house:{subscription}")
+    format!("{HOUSE_PREFIX}{subscription}")
 }
+
+/// Whose they are, by what they are kept under.
+pub(crate) fn house_name(key: &str) -> &str {
+    key.strip_prefix(HOUSE_PREFIX).unwrap_or(key)
+}
+
+const HOUSE_PREFIX: &str = "house:";
 
 /// Between the words of a charge of the house; no code and no field holds it.
 const WORDS_JOINED_BY: char = '\u{1f}';

@@ -1,18 +1,19 @@
 //! All events once more: the aggregates they give must be those that are kept.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use creto_kernel::TenantId;
+use creto_kernel::{Micros, TenantId};
 
 use super::Meter;
 use super::drafting::{Drafting, house_metric};
 use crate::catalog::CatalogReader;
 use crate::core::charging::Tally;
+use crate::core::daily::{self, DailyKey, Used};
 use crate::core::recording::{self, Known, Paying, Scope};
 use crate::error::MeteringError;
 use crate::model::billable_metric::Aggregation;
 use crate::model::source::Source;
-use crate::store::{aggregates, events};
+use crate::store::{aggregates, daily as dailies, events};
 
 /// Events read at a time.
 const PAGE: i64 = 1_000;
@@ -29,13 +30,20 @@ impl Meter {
             let page = events::walk(&self.db, tenant, after, PAGE).await?;
             let Some(last) = page.last() else { break };
             after = last.seq;
-            for record in page.into_iter().filter(|record| record.cancelled_at.is_none()) {
+            for record in page {
                 self.draft_again(tenant, &reader, &mut replayed, &record).await?;
-                replayed.take(record.seq);
+                replayed.note_day(&record);
+                if record.cancelled_at.is_none() {
+                    replayed.take(record.seq);
+                }
+                replayed.drafting.events.clear();
+                replayed.drafting.places.clear();
             }
         }
         let kept = aggregates::all(&self.db, tenant).await?;
-        Ok(replayed.differences(&kept))
+        let mut named = replayed.differences(&kept);
+        named.extend(replayed.days_that_differ(dailies::all(&self.db, tenant).await?));
+        Ok(named.into_iter().take(NAMED_MAX).collect())
     }
 
     /// An event as it was drafted when it was recorded.
@@ -72,13 +80,36 @@ struct Replay {
     known: Known,
     /// Places of the sources that events named, by their numbers.
     sources: HashMap<i64, usize>,
+    daily: BTreeMap<DailyKey<i64>, Used>,
 }
 
 impl Replay {
+    /// What is left of an event in the row of its day: of one that was cancelled, what was not given back of its cost.
+    fn note_day(&mut self, record: &events::Record) {
+        let cost = record.cost.checked_sub(record.given_back).unwrap_or(Micros::ZERO);
+        let said = self.drafting.events.last().and_then(|drafted| daily::of(drafted, record.source, &self.drafting.slots, cost));
+        let Some((key, used)) = said else { return };
+        let day = self.daily.entry(key).or_insert(Used::NONE);
+        let counted = if record.cancelled_at.is_none() { used } else { Used { cost: used.cost, ..Used::NONE } };
+        day.add(&counted);
+    }
+
+    /// Names the days whose rows are not what was replayed.
+    fn days_that_differ(mut self, kept: Vec<(DailyKey<i64>, Used)>) -> Vec<String> {
+        let mut named = Vec::new();
+        let mut name = |key: &DailyKey<i64>| named.push(format!("{} of source {} on {}", key.code, key.source, key.day));
+        for (key, kept) in kept {
+            if !same_day(&self.daily.remove(&key).unwrap_or(Used::NONE), &kept) {
+                name(&key);
+            }
+        }
+        self.daily.iter().filter(|(_, used)| !same_day(used, &Used::NONE)).for_each(|(key, _)| name(key));
+        named
+    }
+
     fn take(&mut self, seq: i64) {
         let (slots, sources) = (&self.drafting.slots, &self.drafting.sources);
         let mut events = std::mem::take(&mut self.drafting.events);
-        self.drafting.places.clear();
         for drafted in &mut events {
             drafted.seq = Some(seq);
             for share in &drafted.shares {
@@ -125,8 +156,14 @@ impl Replay {
                 .filter(|(_, tally)| tally.state.events > 0)
                 .map(|((subscription, charge, ..), _)| format!("{subscription} {charge}")),
         );
-        named.into_iter().take(NAMED_MAX).collect()
+        named.into_iter().collect()
     }
+}
+
+/// Units that do not add up are none, whatever else a day had.
+fn same_day(replayed: &Used, kept: &Used) -> bool {
+    let units = kept.units.is_none() || replayed.units == kept.units;
+    (replayed.events, replayed.cost) == (kept.events, kept.cost) && units
 }
 
 fn same(kept: Option<&Tally>, replayed: &Tally) -> bool {

@@ -152,7 +152,7 @@ fn unpriced(error: Mismatch) -> MeteringError {
 }
 
 /// The metric of a charge.
-fn metric_of(key: &str, charge: &str, history: &[Arc<SubscriptionView>]) -> Option<(String, Aggregation)> {
+pub(super) fn metric_of(key: &str, charge: &str, history: &[Arc<SubscriptionView>]) -> Option<(String, Aggregation)> {
     if let Some((code, metric)) = house_charge_parts(charge) {
         return Some((code.to_owned(), metric.aggregation));
     }

@@ -346,14 +346,30 @@ pub(crate) async fn all(db: &Db, tenant: &TenantId) -> Result<All, DbError> {
 pub(crate) async fn of_days(db: &Db, tenant: &TenantId, subscription: &str, from: Day, to: Day) -> Result<Vec<KeptDay>, DbError> {
     let sql = "SELECT charge, dims, tally, cost_micros FROM meter_day WHERE tenant = $1 AND subscription = $2 AND day >= $3 AND day <= $4 \
                ORDER BY charge, dims, day";
-    let kept = |row: &Row| {
-        Ok(KeptDay {
-            charge: row.text(0)?.to_owned(),
-            dims: row.text(1)?.to_owned(),
-            tally: DayTally { tally: tally(row, 2)?, cost: Micros::new(row.int(3)?) },
-        })
-    };
-    db.query(sql, params![tenant, subscription, from.to_string(), to.to_string()]).await?.iter().map(kept).collect()
+    db.query(sql, params![tenant, subscription, from.to_string(), to.to_string()]).await?.iter().map(kept_day).collect()
+}
+
+fn kept_day(row: &Row) -> Result<KeptDay, DbError> {
+    Ok(KeptDay {
+        charge: row.text(0)?.to_owned(),
+        dims: row.text(1)?.to_owned(),
+        tally: DayTally { tally: tally(row, 2)?, cost: Micros::new(row.int(3)?) },
+    })
+}
+
+/// An aggregate of a day of any subscription.
+#[derive(Clone, Debug)]
+pub(crate) struct KeptOf {
+    pub(crate) subscription: String,
+    pub(crate) day: Day,
+    pub(crate) kept: KeptDay,
+}
+
+/// All aggregates of a tenant from a day to another, both included.
+pub(crate) async fn of_all(db: &Db, tenant: &TenantId, (from, to): (Day, Day)) -> Result<Vec<KeptOf>, DbError> {
+    let sql = "SELECT charge, dims, tally, cost_micros, subscription, day FROM meter_day WHERE tenant = $1 AND day >= $2 AND day <= $3";
+    let of = |row: &Row| Ok(KeptOf { subscription: row.text(4)?.to_owned(), day: super::daily::day(row, 5)?, kept: kept_day(row)? });
+    db.query(sql, params![tenant, from.to_string(), to.to_string()]).await?.iter().map(of).collect()
 }
 
 /// Aggregates of a charge's days before a day: groups and what was used.

@@ -9,11 +9,13 @@ use creto_kernel::{ErrorCode, Micros, NhiId, TenantId, Timestamp};
 
 use crate::core::aggregate::{Reading, Value};
 use crate::core::charging::Tally;
+use crate::core::daily::{self, DailyKey, Used};
 use crate::core::posting;
 use crate::core::recording::{self, DayTally, Drafted, Known, MemberKey, Paying, Recording, Running, Scope, Share, Slot};
 use crate::model::source::Source;
 use crate::service::cancel::ReadBy;
 use crate::service::drafting::Drafting;
+use crate::store::daily as dailies;
 use crate::store::events::{self, Record};
 use crate::store::recording::{CATALOG_CHANGED, ledger_steps};
 use crate::store::{advance, aggregates};
@@ -81,6 +83,11 @@ impl Cancelling {
             let whole = !terms.charge.prorated && !terms.charge.pay_in_advance && !terms.pricing().model.reads_events(false);
             whole && probe.state.apply(&reading).is_ok() && probe.state.retract(&reading).is_ok()
         })
+    }
+
+    /// The row of its day, and what it no longer adds to it.
+    fn daily(&self, given: Micros) -> Option<(DailyKey<i64>, Used)> {
+        daily::of(&self.drafted, self.record.source, &self.slots, given)
     }
 
     fn reading(&self, share: &Share) -> Reading {
@@ -163,6 +170,7 @@ impl Decide for Cancelling {
             aggregates::running(tenant, &self.slots),
             aggregates::days(tenant, &self.slots, &self.days()),
             aggregates::carried(tenant, &summed),
+            dailies::one(tenant, self.daily(Micros::ZERO).as_ref().map(|(key, _)| key)),
         ];
         if !self.is_invertible() {
             questions.push(events::all_between(tenant, &self.record.subscription, &self.record.code, self.window));
@@ -172,7 +180,7 @@ impl Decide for Cancelling {
 
     fn decide(&self, answers: &[Vec<Row>]) -> Result<Vec<Box<dyn Step>>, StepError> {
         let corrupt = |e: DbError| StepError::Invalid(e.to_string());
-        let [epoch, standing, running, days, carried, rest @ ..] = answers else {
+        let [epoch, standing, running, days, carried, daily, rest @ ..] = answers else {
             return Err(StepError::Invalid("a cancellation asked for something else".to_owned()));
         };
         if epoch.first().map_or(Ok(0), |row| row.int(0)).map_err(corrupt)? != self.epoch {
@@ -214,7 +222,8 @@ impl Decide for Cancelling {
             }
         }
         self.given.0.write(given);
-        let mut steps = self.steps(&running, &by_slot, &left, given)?;
+        let daily = daily.first().map(dailies::used_row).transpose().map_err(corrupt)?;
+        let mut steps = self.steps(&running, &by_slot, &left, (given, daily))?;
         if !back.is_empty() {
             steps.push(Box::new(advance::insert(&self.tenant, &back)?));
         }
@@ -238,7 +247,7 @@ impl Cancelling {
         running: &BTreeMap<usize, Running>,
         days: &BTreeMap<usize, DayTally>,
         left: &Left,
-        given: Micros,
+        (given, daily): (Micros, Option<Used>),
     ) -> Result<Vec<Box<dyn Step>>, StepError> {
         let key = |slot: &usize| self.slots.get(*slot).map(|slot| &slot.key);
         let periods: Vec<_> = running.iter().filter_map(|(slot, running)| Some((key(slot)?, running))).collect();
@@ -258,6 +267,10 @@ impl Cancelling {
             Box::new(aggregates::put_members(&self.tenant, &self.slots, &kept)),
             Box::new(aggregates::forget_members(&self.tenant, &self.slots, &gone)),
         ];
+        // A day that was kept before there were such rows stays without.
+        if let (Some((key, part)), Some(used)) = (self.daily(given), daily) {
+            steps.push(Box::new(dailies::put(&self.tenant, &[(key, used.without(&part))])));
+        }
         if given > Micros::ZERO {
             let back = Micros::ZERO.checked_sub(given).unwrap_or(Micros::ZERO);
             let codes = [(self.record.code.as_str(), back)];

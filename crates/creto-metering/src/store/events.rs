@@ -35,6 +35,8 @@ pub(crate) struct Record {
     pub(crate) cost: Micros,
     pub(crate) terms: Option<String>,
     pub(crate) cancelled_at: Option<Timestamp>,
+    /// What of its cost was given back when it was cancelled.
+    pub(crate) given_back: Micros,
 }
 
 impl Record {
@@ -257,7 +259,7 @@ macro_rules! select_records {
     ($rest:literal) => {
         concat!(
             "SELECT r.seq, r.subscription, r.transaction_id, r.code, r.occurred_at, r.timed, r.properties, r.total_cents, r.source, ",
-            "r.cost_micros, r.terms, r.cancelled_at FROM ",
+            "r.cost_micros, r.terms, r.cancelled_at, r.given_back FROM ",
             $rest
         )
     };
@@ -277,6 +279,7 @@ pub(crate) fn record_row(row: &Row) -> Result<Record, DbError> {
         cost: Micros::new(row.int(9)?),
         terms: row.opt_text(10)?.map(str::to_owned),
         cancelled_at: row.opt_int(11)?.and_then(Timestamp::from_micros),
+        given_back: Micros::new(row.int(12)?),
     })
 }
 

@@ -30,15 +30,17 @@ pub(crate) fn purse(rows: &[Row]) -> Result<Purse, DbError> {
 pub(crate) fn open(tenant: &TenantId, accounts: &[&AccountRef]) -> Many {
     Many::new(
         Sql::per_engine(
-            "INSERT INTO meter_account (tenant, account, identity, ceiling) VALUES ($1,$2,$3,$4) ON CONFLICT (tenant, account) DO NOTHING",
-            "INSERT INTO meter_account (tenant, account, identity, ceiling) SELECT $1, * FROM unnest($2::text[], $3::text[], $4::bigint[]) \
+            "INSERT INTO meter_account (tenant, account, identity, ceiling, parent) VALUES ($1,$2,$3,$4,$5) \
              ON CONFLICT (tenant, account) DO NOTHING",
+            "INSERT INTO meter_account (tenant, account, identity, ceiling, parent) \
+             SELECT $1, * FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[]) ON CONFLICT (tenant, account) DO NOTHING",
         ),
         params![tenant],
         vec![
             Column::texts(accounts.iter().map(|account| account.account.as_str())),
             Column::texts(accounts.iter().map(|account| account.identity.as_str())),
             Column::Integer(accounts.iter().map(|account| account.ceiling.map(Micros::get)).collect()),
+            Column::Text(accounts.iter().map(|account| account.parent.clone()).collect()),
         ],
     )
 }

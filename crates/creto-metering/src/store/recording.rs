@@ -10,6 +10,7 @@ use creto_kernel::{Digest, ErrorCode, Micros, NhiId, TenantId, Timestamp};
 
 use crate::core::batch_tree;
 use crate::core::charging::Advance;
+use crate::core::daily::{self, DailyKey, Used};
 use crate::core::recording::{self, Drafted, Fate, Known, MemberKey, Paying, Recording, Scope, Slot};
 use crate::core::zone::Day;
 use crate::model::account::AccountRef;
@@ -17,7 +18,7 @@ use crate::model::billable_metric::Aggregation;
 use crate::model::source::{Attribution, Source};
 use crate::store::events::{Batch, Record};
 use crate::store::ledger::Entry;
-use crate::store::{advance, aggregates, events, ledger};
+use crate::store::{advance, aggregates, daily as dailies, events, ledger};
 
 /// The catalog changed between drafting and committing: the draft is made again.
 pub(crate) const CATALOG_CHANGED: ErrorCode = ErrorCode::new("metering.catalog_changed");
@@ -137,7 +138,7 @@ impl Draft {
     }
 
     fn known(&self, answers: &[Vec<Row>]) -> Result<(i64, HashMap<usize, i64>, Known), StepError> {
-        let [epoch, ends, used, numbered, standing, running, days, carried, active, members] = answers else {
+        let [epoch, ends, used, numbered, standing, running, days, carried, active, members, _] = answers else {
             return Err(StepError::Invalid("a draft asked for something else".to_owned()));
         };
         let corrupt = |e: creto_db::DbError| StepError::Invalid(e.to_string());
@@ -190,6 +191,7 @@ impl Decide for Draft {
             aggregates::carried(tenant, &summed),
             aggregates::active(tenant, &counted),
             aggregates::members(tenant, &self.slots, &members.iter().collect::<Vec<_>>()),
+            dailies::of_sources(tenant, &self.sources, &daily::keys(&self.events, &self.slots)),
         ]
     }
 
@@ -228,6 +230,7 @@ impl Decide for Draft {
         ];
         steps.extend(self.aggregate_steps(&recording)?);
         steps.extend(self.advance_step(&recording)?);
+        steps.push(Box::new(self.daily_step(&recording, &numbers, answers.last().map_or(&[], Vec::as_slice))?));
         steps.extend(self.ledger_steps(&recording));
         Ok(steps)
     }
@@ -278,6 +281,7 @@ impl Draft {
                 cost: *cost,
                 terms: draft.terms.clone(),
                 cancelled_at: None,
+                given_back: Micros::ZERO,
             });
             digests.push(event.digest);
             used.push((draft.key, *seq));
@@ -308,6 +312,27 @@ impl Draft {
         };
         let rows: Vec<_> = recording.advances.iter().filter_map(row).collect();
         Ok(Some(Box::new(advance::insert(&self.tenant, &rows)?)))
+    }
+
+    /// What was used by each source, metric and model, with what was known of the day.
+    fn daily_step(&self, recording: &Recording, numbers: &BTreeMap<usize, i64>, known: &[Row]) -> Result<Many, StepError> {
+        let recorded = recording.recorded.iter().filter_map(|at| match (self.events.get(*at), recording.fates.get(*at)) {
+            (Some(drafted), Some(Fate::Recorded { cost, .. })) => Some((drafted, *cost)),
+            _ => None,
+        });
+        let mut sums = daily::sums(recorded, &self.slots);
+        let wanted = daily::keys(&self.events, &self.slots);
+        for row in known {
+            let (place, used) = dailies::placed_row(row).map_err(|e| StepError::Invalid(e.to_string()))?;
+            if let Some(sum) = wanted.get(place).and_then(|key| sums.get_mut(key)) {
+                sum.add(&used);
+            }
+        }
+        let numbered = |(key, used): (DailyKey<usize>, Used)| {
+            let DailyKey { day, source, code, model } = key;
+            Some((DailyKey { day, source: *numbers.get(&source)?, code, model }, used))
+        };
+        Ok(dailies::put(&self.tenant, &sums.into_iter().filter_map(numbered).collect::<Vec<_>>()))
     }
 
     fn ledger_steps(&self, recording: &Recording) -> Vec<Box<dyn Step>> {

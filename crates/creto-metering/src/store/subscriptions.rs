@@ -1,5 +1,7 @@
 //! Subscriptions in the database: what is asked for by column stands in columns, the rest in the document.
 
+use std::collections::HashMap;
+
 use creto_db::{Db, DbError, Row, Write, params};
 use creto_kernel::{ErrorCode, TenantId, Timestamp};
 
@@ -92,6 +94,12 @@ pub(crate) async fn history(db: &Db, tenant: &TenantId, external_id: &str) -> Re
     let sql = "SELECT body FROM meter_subscription WHERE tenant = $1 AND external_id = $2 AND status IN ('active', 'terminated') \
                ORDER BY begins_at, created_at, id";
     db.query(sql, params![tenant, external_id]).await?.iter().map(read).collect()
+}
+
+/// The external identifier of every subscription, by its own.
+pub(crate) async fn external_ids(db: &Db, tenant: &TenantId) -> Result<HashMap<String, String>, DbError> {
+    let sql = "SELECT id, external_id FROM meter_subscription WHERE tenant = $1";
+    db.query(sql, params![tenant]).await?.iter().map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned()))).collect()
 }
 
 /// Which subscriptions a list shows.

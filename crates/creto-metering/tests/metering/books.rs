@@ -80,7 +80,12 @@ impl Books {
     }
 
     pub(crate) async fn send(&self, events: Vec<EventInput>) -> Answered {
-        self.meter.ingest_all(&self.chain, TRUSTED, events.into_iter().map(Ok).collect()).await.unwrap()
+        self.send_as(&self.chain, events).await
+    }
+
+    /// Booked to another chain.
+    pub(crate) async fn send_as(&self, chain: &VerifiedChain, events: Vec<EventInput>) -> Answered {
+        self.meter.ingest_all(chain, TRUSTED, events.into_iter().map(Ok).collect()).await.unwrap()
     }
 
     /// Aggregates are what a replay gives, debits are credits, and both are what the events cost.
@@ -92,6 +97,7 @@ impl Books {
         let sql = "SELECT CAST(COALESCE(SUM(posted_micros), 0) AS BIGINT) FROM meter_running";
         let posted = self.house.db.query_optional(sql, vec![]).await.unwrap().unwrap().int(0).unwrap();
         assert_eq!((report.debits.get(), posted), (cost, cost), "the ledger, the aggregates and the events agree");
+        super::over_time::adds_up(self, report.debits).await;
         report.debits
     }
 
@@ -370,6 +376,7 @@ pub(crate) const CODES: [&str; 11] =
 async fn follow(db: Db, ops: Vec<Op>) {
     let books = Books::open(db).await;
     let by = server("default");
+    let another = books.house.chain("default", None, &["planner", "researcher"]).await;
     let (mut sent, mut requests): (Vec<EventInput>, Vec<Vec<EventInput>>) = Default::default();
     let mut cancelled = std::collections::BTreeSet::new();
     for op in ops {
@@ -383,12 +390,14 @@ async fn follow(db: Db, ops: Vec<Op>) {
                         let operation = if code == "unique_count" && value < 0 { "remove" } else { "add" };
                         let properties = json!({
                             "n": value.abs() % 9 * value.signum(), "region": if east { "east" } else { "west" }, "operation_type": operation,
-                            "size": if value % 2 == 0 { "large" } else { "small" }, "agent": value % 3
+                            "size": if value % 2 == 0 { "large" } else { "small" }, "agent": value % 3,
+                            "model": (value % 4 != 0).then(|| format!("m{}", value.abs() % 4))
                         });
                         books.event(&format!("t{}-{at}", requests.len()), code, secs, properties)
                     })
                     .collect();
-                let answered = books.send(events.clone()).await;
+                let chain = if requests.len() % 2 == 0 { &books.chain } else { &another };
+                let answered = books.send_as(chain, events.clone()).await;
                 assert!(codes(&answered).iter().all(|code| *code == "recorded"), "{:?}", codes(&answered));
                 sent.extend(events.clone());
                 requests.push(events);
