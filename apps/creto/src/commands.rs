@@ -2,6 +2,7 @@
 
 mod accounts;
 mod agents;
+mod alerts;
 mod answer;
 mod audit;
 mod billing;
@@ -19,6 +20,7 @@ mod msg;
 mod over_time;
 mod oversight;
 mod own_keys;
+mod past;
 mod policy;
 mod quota;
 mod remote;
@@ -95,6 +97,10 @@ async fn with_server(session: &Session, command: Command) -> Result<ExitCode, Fa
         Command::Meter(MeterCommand::Check) => metering::check(session).await,
         Command::Meter(MeterCommand::Preview(args)) => metering::preview(session, &args).await,
         Command::Meter(MeterCommand::Price(args)) => metering::price(session, args).await,
+        Command::Meter(MeterCommand::Backfill(args)) => past::backfill(session, args).await,
+        Command::Meter(MeterCommand::Rerate(args)) => past::rerate(session, args).await,
+        Command::Meter(MeterCommand::Alert(command)) => alerts::alert(session, command).await,
+        Command::Meter(MeterCommand::Entitled(args)) => alerts::entitled(session, &args).await,
         Command::Catalog(args) => billing::catalog(session, args).await,
         Command::Invoice(command) => billing::invoice(session, command).await,
         Command::Wallet(command) => billing::wallet(session, command).await,

@@ -87,6 +87,8 @@ pub(crate) fn endpoints(house: &Arc<House>, runs: &Runs) -> Endpoints {
         .and(creto_metering::http::quotas::endpoints(&house.quotas))
         .and(creto_metering::http::quotas::budget_endpoints(&house.budgets))
         .and(creto_metering::http::billing::endpoints(&house.billing))
+        .and(creto_metering::http::features::endpoints(&house.catalog))
+        .and(creto_metering::http::alerts::endpoints(&house.alerts))
         .and(creto_oversight::channels::http::endpoints(&house.channels))
         .and(creto_metering::http::preview::endpoints(&house.catalog))
         .and(creto_metering::lago::endpoints(&house.lago))
@@ -150,6 +152,7 @@ impl Server {
         }
         tasks.spawn(billing::bill(Arc::clone(&house), stopping.clone()));
         tasks.spawn(tend_quotas(Arc::clone(&house), stopping.clone()));
+        tasks.spawn(look_at_alerts(Arc::clone(&house), stopping.clone()));
         tasks.spawn(heartbeat(Arc::clone(&house), stopping));
         Ok(Self { address, house, runs, stop, tasks, sockets })
     }
@@ -212,6 +215,22 @@ async fn tend_quotas(house: Arc<House>, stopping: watch::Receiver<bool>) -> io::
         }
         if let Err(error) = house.quotas.tend().await {
             tracing::warn!(%error, "quotas cannot be looked after; they are looked at again");
+        }
+    }
+}
+
+/// How often it is looked for what changed and is watched: so long an alert may take.
+const LOOK_AT_ALERTS_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// Tells of thresholds that usage and balances passed. Several servers of one database share what is to be told.
+async fn look_at_alerts(house: Arc<House>, stopping: watch::Receiver<bool>) -> io::Result<()> {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_AT_ALERTS_EVERY) => {}
+            () = stopped(stopping.clone()) => return Ok(()),
+        }
+        if let Err(error) = house.alerts.look().await {
+            tracing::warn!(%error, "alerts cannot be looked at; they are looked at again");
         }
     }
 }

@@ -23,7 +23,9 @@ use creto_memory::Memory;
 use creto_messaging::Messaging;
 use creto_metering::core::gcra::Rate;
 use creto_metering::lago::{HookEndpoints, Hooks, Lago, SigningKeys};
-use creto_metering::{Accounts, Billing, Budgets, Catalog, Meter, Pools, QuotaEnforcer, QuotaOptions, RateLimits, RedisPools, Wallets};
+use creto_metering::{
+    Accounts, AlertOptions, Alerts, Billing, Budgets, Catalog, Meter, Pools, QuotaEnforcer, QuotaOptions, RateLimits, RedisPools, Wallets,
+};
 use creto_nhi::{Authority, Credentials, DelegationChain, NhiError, Role, Status, VerifiedChain};
 use creto_oversight::humanlayer::HumanLayer;
 use creto_oversight::{Actions, Channels, ChannelsOptions, DatabaseClock, Desk, People};
@@ -69,6 +71,7 @@ pub(crate) struct House {
     pub(crate) catalog: Catalog,
     pub(crate) wallets: Wallets,
     pub(crate) billing: Billing,
+    pub(crate) alerts: Alerts,
     pub(crate) quotas: QuotaEnforcer,
     pub(crate) budgets: Budgets,
     pub(crate) lago: Lago,
@@ -127,6 +130,9 @@ fn migrations() -> Vec<MigrationSet> {
         creto_metering::WALLET_MIGRATIONS,
         creto_metering::BILLING_MIGRATIONS,
         creto_metering::QUOTA_MIGRATIONS,
+        creto_metering::ALERT_MIGRATIONS,
+        creto_metering::ENTITLEMENT_MIGRATIONS,
+        creto_metering::RERATE_MIGRATIONS,
         creto_metering::LAGO_MIGRATIONS,
         creto_oversight::MIGRATIONS,
         creto_oversight::CHANNEL_MIGRATIONS,
@@ -196,7 +202,14 @@ impl House {
         let wallets = Wallets::new(db.clone(), Arc::clone(&clock), catalog.clone());
         let meter = Meter::new(db.clone(), Arc::clone(&gate), accounts, Arc::clone(&clock)).with_quotas(quotas.clone());
         let billing = Billing::new(db.clone(), Arc::clone(&clock), catalog.clone(), wallets.clone(), Arc::new(meter.clone()));
-        let lago = Lago::new(catalog.clone(), meter.clone(), wallets.clone(), billing.clone(), public.clone());
+        let alerts = Alerts::new(AlertOptions {
+            db: db.clone(),
+            clock: Arc::clone(&clock),
+            server: server.clone(),
+            meter: meter.clone(),
+            billing: billing.clone(),
+        });
+        let lago = Lago::new(meter.clone(), billing.clone(), alerts.clone(), public.clone());
         let hook_keys = SigningKeys::new(db.clone(), Arc::clone(&clock), Arc::clone(&ring), public.clone());
         let webhooks = Webhooks::new(WebhookOptions {
             db: db.clone(),
@@ -221,6 +234,7 @@ impl House {
             lago_hooks: HookEndpoints::new(webhooks.clone(), hook_keys),
             lago,
             billing,
+            alerts,
             budgets: Budgets::new(Arc::clone(&gate), Arc::clone(&clock)),
             quotas,
             wallets,

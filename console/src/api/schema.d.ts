@@ -737,6 +737,44 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/lago/api/v1/customers/{external_id}/wallets/{wallet}/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lago: alerts of a customer's wallet */
+        get: operations["get /lago/api/v1/customers/{external_id}/wallets/{wallet}/alerts"];
+        put?: never;
+        /** Lago: make an alert of a customer's wallet, or several */
+        post: operations["post /lago/api/v1/customers/{external_id}/wallets/{wallet}/alerts"];
+        /** Lago: remove every alert of a customer's wallet */
+        delete: operations["delete /lago/api/v1/customers/{external_id}/wallets/{wallet}/alerts"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/lago/api/v1/customers/{external_id}/wallets/{wallet}/alerts/{alert}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lago: an alert of a customer's wallet */
+        get: operations["get /lago/api/v1/customers/{external_id}/wallets/{wallet}/alerts/{alert}"];
+        /** Lago: change an alert of a customer's wallet */
+        put: operations["put /lago/api/v1/customers/{external_id}/wallets/{wallet}/alerts/{alert}"];
+        post?: never;
+        /** Lago: remove an alert of a customer's wallet */
+        delete: operations["delete /lago/api/v1/customers/{external_id}/wallets/{wallet}/alerts/{alert}"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/lago/api/v1/customers/{external_id}/wallets/{wallet}/metadata": {
         parameters: {
             query?: never;
@@ -820,6 +858,60 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/lago/api/v1/features": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lago: features, newest first */
+        get: operations["get /lago/api/v1/features"];
+        put?: never;
+        /** Lago: make a feature */
+        post: operations["post /lago/api/v1/features"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/lago/api/v1/features/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lago: a feature */
+        get: operations["get /lago/api/v1/features/{code}"];
+        /** Lago: change a feature; privileges that are not sent stay */
+        put: operations["put /lago/api/v1/features/{code}"];
+        post?: never;
+        /** Lago: delete a feature that nobody is entitled to */
+        delete: operations["delete /lago/api/v1/features/{code}"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/lago/api/v1/features/{code}/privileges/{privilege}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Lago: take a privilege off a feature, where nobody has it */
+        delete: operations["delete /lago/api/v1/features/{code}/privileges/{privilege}"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1144,6 +1236,60 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/lago/api/v1/plans/{code}/entitlements": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lago: what a plan entitles to */
+        get: operations["get /lago/api/v1/plans/{code}/entitlements"];
+        put?: never;
+        /** Lago: what a plan entitles to, in place of what it did */
+        post: operations["post /lago/api/v1/plans/{code}/entitlements"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** Lago: change what a plan entitles to */
+        patch: operations["patch /lago/api/v1/plans/{code}/entitlements"];
+        trace?: never;
+    };
+    "/lago/api/v1/plans/{code}/entitlements/{feature}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lago: what a plan entitles to of a feature */
+        get: operations["get /lago/api/v1/plans/{code}/entitlements/{feature}"];
+        put?: never;
+        post?: never;
+        /** Lago: a plan no longer entitles to a feature */
+        delete: operations["delete /lago/api/v1/plans/{code}/entitlements/{feature}"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/lago/api/v1/plans/{code}/entitlements/{feature}/privileges/{privilege}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Lago: a plan no longer entitles to a privilege */
+        delete: operations["delete /lago/api/v1/plans/{code}/entitlements/{feature}/privileges/{privilege}"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/lago/api/v1/subscriptions": {
         parameters: {
             query?: never;
@@ -1176,6 +1322,44 @@ export interface paths {
         post?: never;
         /** Lago: end a subscription */
         delete: operations["delete /lago/api/v1/subscriptions/{external_id}"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/lago/api/v1/subscriptions/{external_id}/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lago: alerts of a subscription */
+        get: operations["get /lago/api/v1/subscriptions/{external_id}/alerts"];
+        put?: never;
+        /** Lago: make an alert of a subscription, or several */
+        post: operations["post /lago/api/v1/subscriptions/{external_id}/alerts"];
+        /** Lago: remove every alert of a subscription */
+        delete: operations["delete /lago/api/v1/subscriptions/{external_id}/alerts"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/lago/api/v1/subscriptions/{external_id}/alerts/{alert}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lago: an alert of a subscription */
+        get: operations["get /lago/api/v1/subscriptions/{external_id}/alerts/{alert}"];
+        /** Lago: change an alert of a subscription */
+        put: operations["put /lago/api/v1/subscriptions/{external_id}/alerts/{alert}"];
+        post?: never;
+        /** Lago: remove an alert of a subscription */
+        delete: operations["delete /lago/api/v1/subscriptions/{external_id}/alerts/{alert}"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1228,6 +1412,58 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/lago/api/v1/subscriptions/{external_id}/entitlements": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lago: what a subscription is entitled to */
+        get: operations["get /lago/api/v1/subscriptions/{external_id}/entitlements"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** Lago: change what a subscription is entitled to */
+        patch: operations["patch /lago/api/v1/subscriptions/{external_id}/entitlements"];
+        trace?: never;
+    };
+    "/lago/api/v1/subscriptions/{external_id}/entitlements/{feature}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Lago: a subscription is not entitled to a feature */
+        delete: operations["delete /lago/api/v1/subscriptions/{external_id}/entitlements/{feature}"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/lago/api/v1/subscriptions/{external_id}/entitlements/{feature}/privileges/{privilege}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Lago: a subscription is not entitled to a privilege */
+        delete: operations["delete /lago/api/v1/subscriptions/{external_id}/entitlements/{feature}/privileges/{privilege}"];
         options?: never;
         head?: never;
         patch?: never;
@@ -2205,6 +2441,43 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/metering/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Alerts, of all or of one subscription or wallet */
+        get: operations["get /v1/metering/alerts"];
+        put?: never;
+        /** Tell somebody when usage or a balance passes a threshold */
+        post: operations["post /v1/metering/alerts"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/alerts/{alert}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** An alert with what it saw last */
+        get: operations["get /v1/metering/alerts/{alert}"];
+        /** Change an alert; what it told of stays told */
+        put: operations["put /v1/metering/alerts/{alert}"];
+        post?: never;
+        /** Remove an alert with what it saw */
+        delete: operations["delete /v1/metering/alerts/{alert}"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/metering/applied-coupons": {
         parameters: {
             query?: never;
@@ -2235,6 +2508,23 @@ export interface paths {
         post?: never;
         /** End a redeemed coupon */
         delete: operations["delete /v1/metering/applied-coupons/{coupon}"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/backfill": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What events of the past would change; they are recorded where `confirm` names exactly that */
+        post: operations["post /v1/metering/backfill"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -2695,6 +2985,43 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/metering/features": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Features, newest first */
+        get: operations["get /v1/metering/features"];
+        put?: never;
+        /** Make a feature */
+        post: operations["post /v1/metering/features"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/features/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A feature with its privileges */
+        get: operations["get /v1/metering/features/{code}"];
+        /** Put the next version of a feature in force */
+        put: operations["put /v1/metering/features/{code}"];
+        post?: never;
+        /** Delete a feature that nobody is entitled to */
+        delete: operations["delete /v1/metering/features/{code}"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/metering/fees": {
         parameters: {
             query?: never;
@@ -2904,6 +3231,25 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/metering/plans/{code}/entitlements": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a plan entitles to */
+        get: operations["get /v1/metering/plans/{code}/entitlements"];
+        /** What a plan entitles to, in place of what it did */
+        put: operations["put /v1/metering/plans/{code}/entitlements"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** Change what a plan entitles to: null removes */
+        patch: operations["patch /v1/metering/plans/{code}/entitlements"];
+        trace?: never;
+    };
     "/v1/metering/plans/{code}/versions": {
         parameters: {
             query?: never;
@@ -3076,6 +3422,58 @@ export interface paths {
         post?: never;
         /** End a subscription now */
         delete: operations["delete /v1/metering/subscriptions/{external_id}"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/subscriptions/{external_id}/entitlements": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a subscription is entitled to */
+        get: operations["get /v1/metering/subscriptions/{external_id}/entitlements"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** Change what a subscription is entitled to: null removes */
+        patch: operations["patch /v1/metering/subscriptions/{external_id}/entitlements"];
+        trace?: never;
+    };
+    "/v1/metering/subscriptions/{external_id}/entitlements/{feature}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether a subscription is entitled to a feature, and to so much of a privilege of it */
+        get: operations["get /v1/metering/subscriptions/{external_id}/entitlements/{feature}"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/subscriptions/{external_id}/rerate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What a final period comes to under another version of its plan; decided where `confirm` names exactly that */
+        post: operations["post /v1/metering/subscriptions/{external_id}/rerate"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -4806,6 +5204,65 @@ export interface components {
          * @enum {string}
          */
         Aggregation: "count" | "sum" | "unique_count" | "max" | "min" | "avg" | "latest" | "weighted_sum" | "custom";
+        /** @description An alert, checked. */
+        Alert: {
+            /** @description What it watches. */
+            alert_type: components["schemas"]["AlertType"];
+            /** @description The metric, of a type that watches one. */
+            billable_metric_code?: string | null;
+            /** @description Its name among those of its subscription or wallet. */
+            code: string;
+            /** @description What people name it by. */
+            name?: string | null;
+            /** @description Where somebody is told. */
+            thresholds: components["schemas"]["Threshold"][];
+        };
+        /** @description What becomes of an alert; what is not said stays. */
+        AlertChange: {
+            /** @description The metric. */
+            billable_metric_code?: string | null;
+            /** @description Its name among those of its subscription or wallet. */
+            code?: string | null;
+            /** @description What people name it by. */
+            name?: string | null;
+            /** @description Where somebody is told, in place of those before. What was told of is not told again. */
+            thresholds?: components["schemas"]["Threshold"][] | null;
+        };
+        AlertList: {
+            alerts: components["schemas"]["AlertRecord"][];
+        };
+        /** @description An alert as it is kept. */
+        AlertRecord: components["schemas"]["Alert"] & {
+            /** @description When it was made. */
+            created_at: string;
+            /** @description Its identifier. */
+            id: string;
+            /** @description When that was. */
+            looked_at?: string | null;
+            /**
+             * Format: int64
+             * @description How often it was changed, and one.
+             */
+            revision: number;
+            /** @description When it was changed last. */
+            updated_at: string;
+            /** @description The value at the last look; of a period's, in the newest period that was looked at. None before the first. */
+            value?: string | null;
+            /** @description What it watches. */
+            watched: components["schemas"]["Watched"];
+        };
+        /**
+         * @description What an alert watches.
+         * @enum {string}
+         */
+        AlertType: "current_usage_amount" | "billable_metric_current_usage_amount" | "billable_metric_current_usage_units" | "lifetime_usage_amount" | "billable_metric_lifetime_usage_units" | "wallet_balance_amount" | "wallet_credits_balance" | "wallet_ongoing_balance_amount" | "wallet_credits_ongoing_balance";
+        /** @description Alerts of one subscription or wallet to make: all or none. */
+        AlertsInput: {
+            /** @description The alerts. */
+            alerts: components["schemas"]["Alert"][];
+            /** @description `{"subscription": external identifier}` or `{"wallet": identifier}`. */
+            watched: components["schemas"]["Watched"];
+        };
         /** @description An answer in words. */
         AnswerInput: {
             option?: string | null;
@@ -4900,6 +5357,67 @@ export interface components {
             decision: string;
             identity: string;
             policy: string;
+        };
+        /** @description What events of the past would change, or changed. */
+        Backfill: {
+            /** @description The admission that recorded it. */
+            admission?: string | null;
+            /** @description What changes, by subscription, period, charge, filter and group. */
+            changes: components["schemas"]["BackfillChange"][];
+            /** @description What all of it costs more, in minor units, where one currency is concerned. */
+            difference_cents?: string | null;
+            /** @description What is confirmed to record it: over the events and every figure below. None where something is refused, or nothing is new. */
+            digest?: string | null;
+            /**
+             * Format: int64
+             * @description Events that were recorded before, and are left out.
+             */
+            duplicates: number;
+            /**
+             * Format: int64
+             * @description Events that are new.
+             */
+            events: number;
+            /** @description Whether it is recorded. */
+            recorded: boolean;
+            /** @description Why nothing of it can be recorded. */
+            refused: components["schemas"]["BackfillRefusal"][];
+        };
+        /** @description What one charge comes to in one period. */
+        BackfillChange: {
+            /** @description The final invoice that billed the period: the difference is an adjustment line of the next one. */
+            adjusts?: string | null;
+            /** @description What they cost after. */
+            amount_after: string;
+            /** @description What they cost before, in units of the currency. */
+            amount_before: string;
+            /** @description The charge; a metric of the house has its name alone. */
+            charge: string;
+            /** @description The difference as a fee, in minor units. */
+            difference_cents: string;
+            /** @description Whose usage. */
+            external_subscription_id: string;
+            /** @description The filter, by its place in the charge. */
+            filter?: number | null;
+            /** @description Where the period begins. */
+            from: string;
+            /** @description What is priced apart. */
+            group: Record<string, never>;
+            /** @description Where the next one begins. */
+            to: string;
+            /** @description Units after. */
+            units_after: string;
+            /** @description Units before. */
+            units_before: string;
+        };
+        /** @description An event that cannot be recorded. */
+        BackfillRefusal: {
+            /** @description The code of the error. */
+            code: string;
+            /** @description Why. */
+            detail: string;
+            /** @description Its identifier, where it was read. */
+            transaction_id?: string | null;
         };
         /** @description What a batch came to. */
         Batch: {
@@ -5430,7 +5948,7 @@ export interface components {
             paid: boolean;
         };
         /** @description A definition as it is kept. */
-        Defined: components["schemas"]["Customer"] & {
+        Defined: components["schemas"]["Feature"] & {
             /** @description When it was made. */
             created_at: string;
             /** @description When it was deleted; such a one is only found by its identifier. */
@@ -5557,6 +6075,45 @@ export interface components {
          * @enum {string}
          */
         EndpointState: "active" | "gone";
+        /** @description The answer to whether a subscription is entitled. */
+        EntitledAnswer: {
+            /** @description Whether it is, now. */
+            entitled: boolean;
+            /** @description Whose. */
+            external_subscription_id: string;
+            /** @description To which feature. */
+            feature: string;
+            /** @description And which privilege of it, where one was asked for. */
+            privilege?: string | null;
+            /** @description What the privilege is worth. */
+            value?: unknown;
+        };
+        /** @description A feature that a plan or a subscription is entitled to. */
+        Entitlement: {
+            /** @description The feature. */
+            code: string;
+            /** @description What it is. */
+            description?: string | null;
+            /** @description What people name it by. */
+            name?: string | null;
+            /** @description What it is worth. */
+            privileges: components["schemas"]["PrivilegeValue"][];
+        };
+        EntitlementList: {
+            entitlements: components["schemas"]["Entitlement"][];
+        };
+        /** @description Values by privilege, by feature; null removes one. */
+        EntitlementPatch: {
+            entitlements: Record<string, never>;
+        };
+        /** @description Values by privilege, by feature. */
+        EntitlementReplacement: {
+            entitlements: {
+                [key: string]: {
+                    [key: string]: unknown;
+                };
+            };
+        };
         /** @description What to erase: exactly one of `request`, `run`, `agent` and `everybody`. */
         EraseInput: {
             /** @description Everything this agent did, asked and remembered. */
@@ -5665,6 +6222,17 @@ export interface components {
             chain?: string | null;
             context?: Record<string, never>;
             resource: string;
+        };
+        /** @description Something a subscription may be entitled to. */
+        Feature: {
+            /** @description What it is asked for by. */
+            code: string;
+            /** @description What it is. */
+            description?: string | null;
+            /** @description What people name it by. */
+            name?: string | null;
+            /** @description What it allows more or less of. */
+            privileges?: components["schemas"]["Privilege"][];
         };
         /** @description One line. */
         Fee: {
@@ -6092,7 +6660,7 @@ export interface components {
         /** @description One page of rows with its totals. */
         Listed: {
             /** @description The rows. */
-            items: components["schemas"]["BillingRun"][];
+            items: components["schemas"]["AlertRecord"][];
             /**
              * Format: int32
              * @description This page's number.
@@ -6594,6 +7162,31 @@ export interface components {
             /** @description Its definition. */
             definition: components["schemas"]["Wallet"];
         };
+        /** @description What a feature allows more or less of. */
+        Privilege: {
+            /** @description Its name in the feature. */
+            code: string;
+            /** @description What limits its values. */
+            config?: components["schemas"]["PrivilegeConfig"];
+            /** @description What people name it by. */
+            name?: string | null;
+            /** @description What its value is. */
+            value_type?: components["schemas"]["ValueType"];
+        };
+        /** @description What limits the values of a privilege. */
+        PrivilegeConfig: {
+            /** @description The values of a `select`. */
+            select_options?: string[];
+        };
+        /** @description A privilege with what it is worth to somebody. */
+        PrivilegeValue: components["schemas"]["Privilege"] & {
+            /** @description What the subscription says in place of it. */
+            override_value?: unknown;
+            /** @description What the plan says. */
+            plan_value?: unknown;
+            /** @description What holds. */
+            value: unknown;
+        };
         /** @description How somebody proved who they are. */
         Proof: {
             /** @description Through which channel: `http`, `slack`, `email`, … */
@@ -7001,6 +7594,66 @@ export interface components {
             /** @description The votes on this revision. */
             votes: components["schemas"]["Vote"][];
         };
+        /** @description What a period comes to under another version of its plan. */
+        Rerate: {
+            /** @description The final invoice that billed it. */
+            adjusts: string;
+            /** @description Charge by charge; those that cost the same are left out. */
+            changes: components["schemas"]["RerateChange"][];
+            /** @description Whether it is decided: then the difference is on the next invoice. */
+            decided: boolean;
+            /**
+             * Format: int64
+             * @description What all of it comes to more, in minor units without tax.
+             */
+            difference_cents: number;
+            /** @description What is confirmed to decide it. */
+            digest: string;
+            /** @description Whose. */
+            external_subscription_id: string;
+            /** @description Where the period begins. */
+            from: string;
+            /**
+             * Format: int32
+             * @description The version of its plan.
+             */
+            plan_version: number;
+            /** @description Where the next one begins. */
+            to: string;
+        };
+        /** @description What one charge comes to. */
+        RerateChange: {
+            /**
+             * Format: int64
+             * @description What it comes to.
+             */
+            amount_cents: number;
+            /**
+             * Format: int64
+             * @description What was billed, with adjustments, in minor units.
+             */
+            billed_cents: number;
+            /** @description The charge. */
+            charge: string;
+            /** @description The filter, by its place in it. */
+            filter?: number | null;
+            /** @description What is priced apart. */
+            group: Record<string, never>;
+            /** @description Units. */
+            units: string;
+        };
+        /** @description Which period is to be rated under which version of its plan. */
+        RerateInput: {
+            /** @description A moment of the period. */
+            at: string;
+            /** @description The digest of what was shown; only then it is decided. */
+            confirm?: string | null;
+            /**
+             * Format: int32
+             * @description The version of the subscription's plan.
+             */
+            plan_version: number;
+        };
         /** @description What came of an action in doubt. */
         ResolveInput: {
             happened: boolean;
@@ -7355,6 +8008,15 @@ export interface components {
         TestClock: {
             now: string;
         };
+        /** @description Where somebody is told. */
+        Threshold: {
+            /** @description Its name. */
+            code?: string | null;
+            /** @description Whether it repeats. */
+            recurring?: boolean;
+            /** @description The value; of a recurring one, the distance between its repetitions beyond the last threshold that does not recur. */
+            value: string;
+        };
         /** @description A top-up. */
         TopUp: {
             /**
@@ -7494,6 +8156,11 @@ export interface components {
         Uses: {
             uses: components["schemas"]["CreditUse"][];
         };
+        /**
+         * @description What the value of a privilege is.
+         * @enum {string}
+         */
+        ValueType: "integer" | "boolean" | "string" | "select";
         /** @description How an invoice is taken back. */
         Voiding: {
             /** @description Whether its periods are billed again. */
@@ -7688,6 +8355,14 @@ export interface components {
             /** @description Whether it happened. */
             status: components["schemas"]["MovementStatus"];
             /** @description Of which wallet. */
+            wallet: string;
+        };
+        /** @description Whose usage or balance. */
+        Watched: {
+            /** @description The subscription of this external identifier, whichever plan it is on. */
+            subscription: string;
+        } | {
+            /** @description The wallet of this identifier. */
             wallet: string;
         };
         /** @description Who a credential stands for. */
@@ -9636,6 +10311,209 @@ export interface operations {
             };
         };
     };
+    "get /lago/api/v1/customers/{external_id}/wallets/{wallet}/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                external_id: string;
+                wallet: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LagoDocuments"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /lago/api/v1/customers/{external_id}/wallets/{wallet}/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                external_id: string;
+                wallet: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LagoDocument"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LagoDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "delete /lago/api/v1/customers/{external_id}/wallets/{wallet}/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                external_id: string;
+                wallet: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LagoDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /lago/api/v1/customers/{external_id}/wallets/{wallet}/alerts/{alert}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                external_id: string;
+                wallet: string;
+                alert: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LagoDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "put /lago/api/v1/customers/{external_id}/wallets/{wallet}/alerts/{alert}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                external_id: string;
+                wallet: string;
+                alert: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LagoDocument"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LagoDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "delete /lago/api/v1/customers/{external_id}/wallets/{wallet}/alerts/{alert}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                external_id: string;
+                wallet: string;
+                alert: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LagoDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
     "post /lago/api/v1/customers/{external_id}/wallets/{wallet}/metadata": {
         parameters: {
             query?: never;
@@ -9874,6 +10752,197 @@ export interface operations {
             header?: never;
             path: {
                 transaction: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LagoDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /lago/api/v1/features": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LagoDocuments"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /lago/api/v1/features": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LagoDocument"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LagoDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /lago/api/v1/features/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LagoDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "put /lago/api/v1/features/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LagoDocument"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LagoDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "delete /lago/api/v1/features/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LagoDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "delete /lago/api/v1/features/{code}/privileges/{privilege}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+                privilege: string;
             };
             cookie?: never;
         };
@@ -10897,6 +11966,204 @@ export interface operations {
             };
         };
     };
+    "get /lago/api/v1/plans/{code}/entitlements": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LagoDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /lago/api/v1/plans/{code}/entitlements": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LagoDocument"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LagoDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "patch /lago/api/v1/plans/{code}/entitlements": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LagoDocument"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LagoDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /lago/api/v1/plans/{code}/entitlements/{feature}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+                feature: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LagoDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "delete /lago/api/v1/plans/{code}/entitlements/{feature}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+                feature: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LagoDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "delete /lago/api/v1/plans/{code}/entitlements/{feature}/privileges/{privilege}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+                feature: string;
+                privilege: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LagoDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
     "get /lago/api/v1/subscriptions": {
         parameters: {
             query?: never;
@@ -11056,6 +12323,203 @@ export interface operations {
             };
         };
     };
+    "get /lago/api/v1/subscriptions/{external_id}/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                external_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LagoDocuments"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /lago/api/v1/subscriptions/{external_id}/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                external_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LagoDocument"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LagoDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "delete /lago/api/v1/subscriptions/{external_id}/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                external_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LagoDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /lago/api/v1/subscriptions/{external_id}/alerts/{alert}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                external_id: string;
+                alert: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LagoDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "put /lago/api/v1/subscriptions/{external_id}/alerts/{alert}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                external_id: string;
+                alert: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LagoDocument"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LagoDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "delete /lago/api/v1/subscriptions/{external_id}/alerts/{alert}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                external_id: string;
+                alert: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LagoDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
     "get /lago/api/v1/subscriptions/{external_id}/charges": {
         parameters: {
             query?: never;
@@ -11174,6 +12638,137 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["LagoDocuments"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /lago/api/v1/subscriptions/{external_id}/entitlements": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                external_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LagoDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "patch /lago/api/v1/subscriptions/{external_id}/entitlements": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                external_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LagoDocument"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LagoDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "delete /lago/api/v1/subscriptions/{external_id}/entitlements/{feature}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                external_id: string;
+                feature: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LagoDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "delete /lago/api/v1/subscriptions/{external_id}/entitlements/{feature}/privileges/{privilege}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                external_id: string;
+                feature: string;
+                privilege: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LagoDocument"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -13516,6 +15111,165 @@ export interface operations {
             };
         };
     };
+    "get /v1/metering/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Listed"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/metering/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AlertsInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlertList"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/alerts/{alert}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                alert: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlertRecord"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "put /v1/metering/alerts/{alert}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                alert: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AlertChange"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlertRecord"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "delete /v1/metering/alerts/{alert}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                alert: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlertRecord"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
     "get /v1/metering/applied-coupons": {
         parameters: {
             query?: never;
@@ -13596,6 +15350,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AppliedCoupon"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/metering/backfill": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EventInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Backfill"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -14832,6 +16619,165 @@ export interface operations {
             };
         };
     };
+    "get /v1/metering/features": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Listed"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/metering/features": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Feature"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Defined"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/features/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Defined"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "put /v1/metering/features/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Feature"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Defined"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "delete /v1/metering/features/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Defined"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
     "get /v1/metering/fees": {
         parameters: {
             query?: never;
@@ -15354,6 +17300,107 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Defined"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/plans/{code}/entitlements": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EntitlementList"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "put /v1/metering/plans/{code}/entitlements": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EntitlementReplacement"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EntitlementList"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "patch /v1/metering/plans/{code}/entitlements": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EntitlementPatch"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EntitlementList"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -15897,6 +17944,139 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Subscription"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/subscriptions/{external_id}/entitlements": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                external_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EntitlementList"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "patch /v1/metering/subscriptions/{external_id}/entitlements": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                external_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EntitlementPatch"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EntitlementList"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/subscriptions/{external_id}/entitlements/{feature}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                external_id: string;
+                feature: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EntitledAnswer"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/metering/subscriptions/{external_id}/rerate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                external_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RerateInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rerate"];
                 };
             };
             /** @description a problem (RFC 9457) */

@@ -135,6 +135,8 @@ impl Accounts {
             sources: drafting.sources,
             slots: drafting.slots,
             events: drafting.events,
+            marks: drafting.marks,
+            rehearsal: None,
             told: told.clone(),
         };
         steps.push(Box::new(Deciding(draft)));

@@ -13,6 +13,7 @@ mod metered;
 mod notes;
 mod one_off;
 mod past;
+mod rerating;
 mod runs;
 mod usage;
 
@@ -38,6 +39,7 @@ pub use export::Export;
 pub use notes::{CreditEstimate, CreditRequest, NoteChange};
 pub use one_off::{OneOff, OneOffItem};
 pub use past::PastUsage;
+pub use rerating::{Rerate, RerateChange, RerateInput};
 pub use usage::{ChargeUsage, UsageSource};
 
 /// How often a change is tried again when somebody else was faster.

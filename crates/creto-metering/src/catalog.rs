@@ -42,11 +42,22 @@ impl Catalog {
     /// Makes a definition. Its code is free, and everything it names exists.
     pub async fn create<T: Definition>(&self, by: &NhiId, body: T) -> Result<Defined<T>, MeteringError> {
         let id = DefinitionId::generate();
-        self.put(by, id, 1, None, body).await
+        self.put(by, id, (1, None), body, Vec::new()).await
     }
 
     /// Puts the next version of a definition in force. `based_on` refuses to overwrite a version the caller has not seen.
     pub async fn update<T: Definition>(&self, by: &NhiId, code: &str, based_on: Option<u32>, body: T) -> Result<Defined<T>, MeteringError> {
+        self.update_with(by, code, (based_on, body), Vec::new()).await
+    }
+
+    /// As [`Catalog::update`], in one commit with what else must hold.
+    pub(crate) async fn update_with<T: Definition>(
+        &self,
+        by: &NhiId,
+        code: &str,
+        (based_on, body): (Option<u32>, T),
+        also: Vec<Write>,
+    ) -> Result<Defined<T>, MeteringError> {
         let before = self.read::<T>(by.tenant(), code).await?.defined;
         if based_on.is_some_and(|seen| seen != before.version) {
             return Err(MeteringError::Conflict {
@@ -59,16 +70,21 @@ impl Catalog {
             return Err(DefinitionError::new("code", format!("of `{code}` cannot change: other definitions name it")).into());
         }
         let version = before.version.saturating_add(1);
-        self.put(by, before.id, version, Some(&before), body).await
+        self.put(by, before.id, (version, Some(&before)), body, also).await
     }
 
     /// Deletes a definition that nothing uses.
     pub async fn delete<T: Definition>(&self, by: &NhiId, code: &str) -> Result<Defined<T>, MeteringError> {
+        self.delete_with(by, code, Vec::new()).await
+    }
+
+    /// As [`Catalog::delete`], in one commit with what else must hold.
+    pub(crate) async fn delete_with<T: Definition>(&self, by: &NhiId, code: &str, also: Vec<Write>) -> Result<Defined<T>, MeteringError> {
         let store::Read { mut defined, salt } = self.read::<T>(by.tenant(), code).await?;
         let now = self.clock.now();
         let leaf = self.leaf(by, &format!("metering.delete_{}", T::KIND.as_str()), T::KIND.as_str(), &defined.id)?;
         let written = store::Written { kind: T::KIND, id: defined.id, code, version: defined.version, body: "", salt: &salt, now };
-        self.commit(Sealed::new(leaf).steps(boxed(store::delete(by.tenant(), &written)))).await?;
+        self.commit(Sealed::new(leaf).steps(boxed(also)).steps(boxed(store::delete(by.tenant(), &written)))).await?;
         defined.deleted_at = Some(now);
         Ok(defined)
     }
@@ -121,9 +137,9 @@ impl Catalog {
         &self,
         by: &NhiId,
         id: DefinitionId,
-        version: u32,
-        before: Option<&Defined<T>>,
+        (version, before): (u32, Option<&Defined<T>>),
         body: T,
+        also: Vec<Write>,
     ) -> Result<Defined<T>, MeteringError> {
         body.check()?;
         let now = self.clock.now();
@@ -139,7 +155,7 @@ impl Catalog {
         let mut named = body.references();
         named.sort_unstable();
         named.dedup();
-        let sealed = Sealed::new(leaf).steps(boxed(rows)).steps(boxed(store::refer(by.tenant(), T::KIND, id, &named)));
+        let sealed = Sealed::new(leaf).steps(boxed(also)).steps(boxed(rows)).steps(boxed(store::refer(by.tenant(), T::KIND, id, &named)));
         self.commit(sealed).await.map_err(|error| named_missing(error, &named, T::KIND, body.code()))?;
         let created_at = before.map_or(now, |before| before.created_at);
         Ok(Defined { id, version, created_at, updated_at: now, deleted_at: None, body })

@@ -1,7 +1,9 @@
 //! Pure decisions about units and money: no clock, no randomness, no I/O.
 
 pub mod aggregate;
+pub mod alert;
 pub mod allocate;
+pub mod backfill;
 pub mod batch_tree;
 pub mod bill;
 pub mod charging;

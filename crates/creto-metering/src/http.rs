@@ -1,9 +1,11 @@
 //! Native routes, `/v1/metering/…`.
 
+pub mod alerts;
 pub mod billing;
 mod body;
 pub mod catalog;
 mod events;
+pub mod features;
 mod over_time;
 pub mod preview;
 mod quarantine;

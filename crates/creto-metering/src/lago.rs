@@ -8,6 +8,7 @@
 //! INVARIANT: what these routes do, the native routes do too: the same use case, the same audit leaf, the same access rule.
 
 mod add_ons;
+mod alerts;
 mod amounts;
 mod body;
 mod charges;
@@ -15,6 +16,7 @@ mod coupons;
 mod credit_notes;
 mod customers;
 mod events;
+mod features;
 mod fees;
 mod hooks;
 mod invoices;
@@ -42,6 +44,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::schema::{ObjectBuilder, Schema};
 use utoipa::openapi::{RefOr, Type};
 
+use crate::alerts::Alerts;
 use crate::billing::Billing;
 use crate::catalog::Catalog;
 use crate::service::Meter;
@@ -59,14 +62,15 @@ pub struct Lago {
     pub(crate) meter: Meter,
     pub(crate) wallets: Wallets,
     pub(crate) billing: Billing,
+    pub(crate) alerts: Alerts,
     pub(crate) public: PublicUrl,
 }
 
 impl Lago {
     /// Over the use cases of one database.
     #[must_use]
-    pub const fn new(catalog: Catalog, meter: Meter, wallets: Wallets, billing: Billing, public: PublicUrl) -> Self {
-        Self { catalog, meter, wallets, billing, public }
+    pub fn new(meter: Meter, billing: Billing, alerts: Alerts, public: PublicUrl) -> Self {
+        Self { catalog: billing.catalog().clone(), wallets: billing.wallets().clone(), meter, billing, alerts, public }
     }
 }
 
@@ -89,6 +93,8 @@ pub fn endpoints(lago: &Lago) -> Vec<Endpoint> {
     all.extend(invoices::endpoints(lago));
     all.extend(fees::endpoints(lago));
     all.extend(credit_notes::endpoints(lago));
+    all.extend(alerts::endpoints(lago));
+    all.extend(features::endpoints(lago));
     all
 }
 

@@ -7,6 +7,7 @@
 //! - [`RateLimits`] is an inline limit of the Gate: so many actions of each agent in a time, counted in memory.
 //! - [`lago`] is Lago's REST API over all of them.
 //! - [`QuotaEnforcer`] is another one: so much of a metric in a time, for agents, roots of chains and tenants, debited before it is used.
+//! - [`Alerts`] tell somebody when usage or a balance passes a threshold.
 //! - [`Budgets`] are money and quota that somebody holds while it works.
 //! - [`Accounts`] is the Gate's ledger: it holds money along a chain, then posts or voids it.
 //!
@@ -15,10 +16,12 @@
 //! INVARIANT: for every account, spent + held never passes its ceiling at the moment of a hold or a direct posting.
 
 mod accounts;
+mod alerts;
 mod billing;
 mod budgets;
 mod catalog;
 pub mod core;
+mod entitlements;
 mod error;
 pub mod http;
 pub mod lago;
@@ -31,11 +34,14 @@ mod store;
 mod wallets;
 
 pub use accounts::{Accounts, LedgerReport};
+pub use alerts::{AlertOptions, Alerts};
 pub use billing::{
-    Billing, ChargeUsage, CouponRedemption, CreditEstimate, CreditRequest, Export, NoteChange, OneOff, OneOffItem, PastUsage, UsageSource,
+    Billing, ChargeUsage, CouponRedemption, CreditEstimate, CreditRequest, Export, NoteChange, OneOff, OneOffItem, PastUsage, Rerate,
+    RerateChange, RerateInput, UsageSource,
 };
 pub use budgets::{BudgetInput, BudgetUse, Budgets, HeldBudget, UsageLineInput};
 pub use catalog::{Catalog, CatalogReader, Passed, SubscriptionView, Terms};
+pub use entitlements::{EntitledAnswer, Question};
 pub use error::MeteringError;
 pub use limits::{AGENTS_PER_SHARD_MAX, RateLimits};
 pub use preview::{PREVIEW_EVENTS_MAX, Preview, PreviewInput};
@@ -43,17 +49,20 @@ pub use preview::{PREVIEW_EVENTS_MAX, Preview, PreviewInput};
 pub use quotas::RedisPools;
 pub use quotas::{Pool, PoolError, Pools, QuotaEnforcer, QuotaOptions, QuotaState, Reservation, SubjectState};
 pub use service::{
-    Answered, Cancelled, CurrentUsage, EventProof, Meter, MetricUsage, Outcome, OverTime, OverTimeInput, Receipt, RecordedEvent, Replayed,
-    Taking, UsageLine,
+    Answered, Backfill, BackfillChange, BackfillRefusal, Cancelled, CurrentUsage, EventProof, Meter, MetricUsage, Outcome, OverTime,
+    OverTimeInput, Receipt, RecordedEvent, Replayed, Taking, UsageLine,
 };
 pub use store::MIGRATIONS;
+pub use store::alerts::ALERT_MIGRATIONS;
 pub use store::billing::{BILLING_MIGRATIONS, FeeFilter, InvoiceFilter, NoteFilter};
 pub use store::catalog::CATALOG_MIGRATIONS;
 pub use store::daily::DAILY_MIGRATIONS;
+pub use store::entitlements::ENTITLEMENT_MIGRATIONS;
 pub use store::events::MIGRATIONS as EVENTS_MIGRATIONS;
 pub use store::lago::LAGO_MIGRATIONS;
 pub use store::quarantine::QUARANTINE_MIGRATIONS;
 pub use store::quotas::QUOTA_MIGRATIONS;
+pub use store::rerates::RERATE_MIGRATIONS;
 pub use store::subscriptions::SubscriptionFilter;
 pub use store::wallets::{MovementFilter, WALLET_MIGRATIONS};
 pub use wallets::{Filled, Wallets};

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod add_on;
+pub mod alert;
 pub mod billable_metric;
 pub mod charge;
 pub mod currency;
@@ -9,6 +10,7 @@ pub mod customer;
 pub mod definition;
 pub mod entry;
 pub mod event;
+pub mod feature;
 pub mod invoice;
 pub mod metric;
 pub mod overrides;

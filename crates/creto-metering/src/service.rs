@@ -1,5 +1,6 @@
 //! The use cases of metering.
 
+mod backfill;
 pub(crate) mod cancel;
 mod counting;
 mod current;
@@ -32,6 +33,7 @@ use crate::model::raise::RaiseTerms;
 use crate::quotas::QuotaEnforcer;
 use crate::store;
 
+pub use backfill::{Backfill, BackfillChange, BackfillRefusal};
 pub use cancel::Cancelled;
 pub use current::{CurrentUsage, UsageLine};
 pub use ingest::{Answered, Outcome, Receipt, Taking};

@@ -2,10 +2,12 @@
 
 pub(crate) mod advance;
 pub(crate) mod aggregates;
+pub(crate) mod alerts;
 pub(crate) mod billing;
 pub(crate) mod cancelling;
 pub(crate) mod catalog;
 pub(crate) mod daily;
+pub(crate) mod entitlements;
 pub(crate) mod events;
 pub(crate) mod lago;
 pub(crate) mod ledger;
@@ -15,6 +17,7 @@ pub(crate) mod quotas;
 pub(crate) mod raises;
 pub(crate) mod recording;
 pub(crate) mod reporters;
+pub(crate) mod rerates;
 pub(crate) mod subscriptions;
 pub(crate) mod wallets;
 

@@ -457,7 +457,7 @@ fn transaction_of(record: &WalletRecord, asked: &Asked<'_>, now: Timestamp) -> R
     })
 }
 
-fn post_inbound(tenant: &TenantId, record: &WalletRecord, it: &WalletTransaction, now: Timestamp) -> [Write; 2] {
+fn post_inbound(tenant: &TenantId, record: &WalletRecord, it: &WalletTransaction, now: Timestamp) -> [Write; 3] {
     let from = match it.kind {
         MovementKind::Purchased => format!("receivable:{}", record.customer),
         _ => "promotion".to_owned(),

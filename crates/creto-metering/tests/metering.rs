@@ -5,6 +5,8 @@
 mod advance;
 #[path = "metering/advance_crash.rs"]
 mod advance_crash;
+#[path = "metering/alerts.rs"]
+mod alerts;
 #[path = "metering/billing.rs"]
 mod billing;
 #[path = "metering/billing_crash.rs"]
@@ -23,6 +25,8 @@ mod catalog;
 mod contention;
 #[path = "metering/crash.rs"]
 mod crash;
+#[path = "metering/entitlements.rs"]
+mod entitlements;
 #[path = "metering/golden.rs"]
 mod golden;
 #[path = "metering/held_budgets.rs"]
@@ -40,6 +44,8 @@ mod ledger;
 mod limits;
 #[path = "metering/over_time.rs"]
 mod over_time;
+#[path = "metering/past.rs"]
+mod past;
 #[path = "metering/preview.rs"]
 mod preview;
 #[path = "metering/props.rs"]

@@ -53,3 +53,33 @@ def test_the_javascript_client_sells_subscribes_and_reads_its_usage(server, node
     assert (said["unknown"]["status"], said["unknown"]["code"]) == (404, "customer_not_found")
     assert said["invalid"]["status"] == 422 and said["invalid"]["error_details"] == {"code": ["value_is_mandatory"]}
     assert (said["nobody"]["status"], said["nobody"]["error"]) == (401, "Unauthorized")
+
+
+def test_the_javascript_client_entitles_plans_and_subscriptions_and_keeps_alerts(server, node):
+    said = told(server, node, "lago_entitlements.mjs")
+
+    def values(entitlement, name="value"):
+        return {it["code"]: it[name] for it in entitlement["privileges"]}
+
+    assert [(it["code"], it["value_type"]) for it in said["feature"]["privileges"]] == [
+        ("max", "integer"), ("root", "boolean"), ("provider", "select"),
+    ]
+    assert said["feature"]["privileges"][2]["config"] == {"select_options": ["google", "okta"]}
+    assert said["renamed"]["description"] == "how many" and [it["code"] for it in said["renamed"]["privileges"]][-1] == "note"
+    assert len(said["renamed"]["privileges"]) == 4, "what is not sent stays"
+    assert [it["code"] for it in said["features"]["features"]] == [said["feature"]["code"]] and said["features"]["meta"]["total_count"] == 1
+    assert said["invalid"]["error_details"] == {"privileges": ["value_is_invalid"]}
+    assert [values(it) for it in said["planned"]] == [{"max": 10, "root": True, "provider": "google"}]
+    assert values(said["patched"][0]) == values(said["one"]) == {"max": 20, "root": True, "provider": "google", "note": "x"}
+    assert values(said["lessOne"]) == {"max": 20, "root": True, "provider": "google"}
+    assert said["bad"]["status"] == 422, said["bad"]
+    (mine,) = said["mine"]
+    assert (values(mine)["max"], values(mine, "plan_value")["max"], values(mine, "override_value")["max"]) == (30, 20, 30)
+    assert mine["overrides"] == {"max": 30} and values(mine, "override_value")["root"] is None
+    assert values(said["without"]) == {"max": 30, "provider": "google"}
+    assert (said["inUse"]["status"], said["inUse"]["code"]) == (405, "not_allowed")
+    assert (said["none"], said["left"]) == ([], [])
+    assert said["alert"]["thresholds"] == [{"code": "soon", "value": "99", "recurring": False}]
+    assert (said["changed"]["name"], said["changed"]["lago_id"]) == ("Warn", said["alert"]["lago_id"])
+    assert [it["code"] for it in said["alerts"]["alerts"]] == ["warn"] and said["gone"]["code"] == "warn"
+    assert (said["unknown"]["status"], said["unknown"]["code"]) == (404, "alert_not_found")

@@ -85,7 +85,9 @@ impl World {
             "key" if path.contains("/metadata/") => "tier".to_owned(),
             "transaction" => "shared".to_owned(),
             "run" if path.starts_with("/v1/metering/billing-runs") => self.id("billing run"),
-            "charge" | "filter" | "external_id" | "subscription" => format!("only-{}", self.tenant),
+            "alert" if path.starts_with("/v1/") => self.id("alert"),
+            "alert" | "charge" | "external_id" | "feature" | "filter" | "subscription" => format!("only-{}", self.tenant),
+            "privilege" => "level".to_owned(),
             "digest" => self.id("digest"),
             "id" if path.starts_with("/v1/keys") => self.id("key"),
             "id" if path.starts_with("/v1/oversight") => self.id("request"),
@@ -153,6 +155,26 @@ impl World {
                 "metric": "actions", "scope": "agent", "subject": format!("only-{}", self.tenant), "window": "total", "limit": "0"
             }),
             ("POST", "/v1/metering/budgets") => json!({ "name": "mine", "amount": "0" }),
+            ("POST", "/v1/metering/alerts") => json!({
+                "watched": { "wallet": self.id("wallet") },
+                "alerts": [{ "code": "mine", "alert_type": "wallet_balance_amount", "thresholds": [{ "value": "1" }] }]
+            }),
+            ("PUT", "/v1/metering/alerts/{alert}") => json!({ "name": "mine" }),
+            ("PUT" | "PATCH", path) if path.starts_with("/v1/") && path.ends_with("/entitlements") => {
+                json!({ "entitlements": { format!("only-{}", self.tenant): { "level": 9 } } })
+            }
+            ("POST", "/v1/metering/backfill") => json!({
+                "transaction_id": "mine", "external_subscription_id": format!("only-{}", self.tenant), "code": format!("only-{}", self.tenant)
+            }),
+            ("POST", "/v1/metering/subscriptions/{external_id}/rerate") => json!({ "at": "2026-01-01T00:00:00Z", "plan_version": 1 }),
+            ("POST" | "PATCH", path) if path.starts_with("/lago/") && path.ends_with("/entitlements") => {
+                json!({ "entitlements": { format!("only-{}", self.tenant): { "level": 9 } } })
+            }
+            ("POST", path) if path.starts_with("/lago/") && path.ends_with("/alerts") => json!({
+                "alert": { "code": "mine", "alert_type": "current_usage_amount", "thresholds": [{ "value": "1" }] }
+            }),
+            ("PUT", path) if path.starts_with("/lago/") && path.ends_with("/{alert}") => json!({ "alert": { "name": "mine" } }),
+            ("PUT", "/lago/api/v1/features/{code}") => json!({ "feature": { "name": "mine" } }),
             ("POST", "/v1/metering/wallets") => json!({
                 "external_customer_id": format!("only-{}", self.tenant), "wallet": { "currency": "EUR", "rate_amount": "1" }
             }),
@@ -241,6 +263,8 @@ impl World {
                     "metering/invoices",
                     "metering/credit-notes",
                     "metering/applied-coupons",
+                    "metering/alerts",
+                    "metering/features",
                 ],
             ),
             ("approver", vec!["oversight/requests", "runs"]),
@@ -324,6 +348,10 @@ fn plant_billing(owner: &Client, tenant: &str, marker: &str, ids: &mut BTreeMap<
     make("coupons", json!({ "code": code, "name": marker, "coupon_type": "percentage", "percentage_rate": "1", "frequency": "forever" }));
     make("customers", json!({ "external_id": code, "name": marker }));
     make("subscriptions", json!({ "external_id": code, "external_customer_id": code, "plan_code": code, "name": marker }));
+    make("features", json!({ "code": code, "name": marker, "privileges": [{ "code": "level", "value_type": "integer" }] }));
+    owner.put(&format!("/v1/metering/plans/{code}/entitlements"), json!({ "entitlements": { &code: { "level": 1 } } })).ok();
+    let alert = json!({ "code": code, "name": marker, "alert_type": "current_usage_amount", "thresholds": [{ "value": "1" }] });
+    let alerts = make("alerts", json!({ "watched": { "subscription": code }, "alerts": [alert] }));
     let coupon = make("applied-coupons", json!({ "external_customer_id": code, "coupon_code": code }));
     let invoice = make("invoices", json!({ "external_customer_id": code, "items": [{ "add_on_code": code }] }));
     let fee = text(&invoice["fees"][0], "id").to_owned();
@@ -337,6 +365,7 @@ fn plant_billing(owner: &Client, tenant: &str, marker: &str, ids: &mut BTreeMap<
     owner.put(&format!("/v1/metering/quotas/{code}"), quota).ok();
     let run = owner.post("/v1/metering/billing-runs", json!({})).ok();
     ids.extend([
+        ("alert", text(&list(&alerts, "alerts")[0], "id").to_owned()),
         ("coupon", text(&coupon, "id").to_owned()),
         ("invoice", text(&invoice, "id").to_owned()),
         ("fee", fee),

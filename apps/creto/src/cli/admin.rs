@@ -190,6 +190,102 @@ pub(crate) enum MeterCommand {
     Track(TrackArgs),
     /// Record the events of a file, one JSON object on each line; called again, it goes on where it stopped.
     Ingest(IngestArgs),
+    /// Show what events of the past would change, and record them where that is confirmed.
+    Backfill(BackfillArgs),
+    /// Show what a final period comes to under another version of its plan, and bill the difference where that is confirmed.
+    Rerate(RerateArgs),
+    /// Tell somebody when usage or a balance passes a threshold.
+    #[command(subcommand)]
+    Alert(AlertCommand),
+    /// Ask whether a subscription is entitled to a feature; exit code 1 where it is not.
+    Entitled(EntitledArgs),
+}
+
+/// `creto meter backfill`.
+#[derive(Debug, Args)]
+pub(crate) struct BackfillArgs {
+    /// The file, one JSON object on each line.
+    pub(crate) file: std::path::PathBuf,
+    /// Record exactly what is shown.
+    #[arg(long, conflicts_with = "confirm")]
+    pub(crate) yes: bool,
+    /// Record it where it is still what had this digest.
+    #[arg(long, value_name = "DIGEST")]
+    pub(crate) confirm: Option<String>,
+}
+
+/// `creto meter rerate`.
+#[derive(Debug, Args)]
+pub(crate) struct RerateArgs {
+    /// The subscription.
+    pub(crate) subscription: String,
+    /// A moment of the period, such as 2026-10-15T00:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: String,
+    /// The version of its plan.
+    #[arg(long, value_name = "N")]
+    pub(crate) plan_version: u32,
+    /// Bill exactly the difference that is shown.
+    #[arg(long, conflicts_with = "confirm")]
+    pub(crate) yes: bool,
+    /// Bill it where it is still what had this digest.
+    #[arg(long, value_name = "DIGEST")]
+    pub(crate) confirm: Option<String>,
+}
+
+/// `creto meter alert`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AlertCommand {
+    /// Make an alert of a subscription or a wallet.
+    Add(Box<AlertArgs>),
+    /// List alerts with what they saw last.
+    List,
+    /// Remove an alert.
+    Remove {
+        /// Its identifier, as `creto meter alert list` shows it.
+        alert: String,
+    },
+}
+
+/// `creto meter alert add`.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("watched").required(true).args(["subscription", "wallet"]))]
+pub(crate) struct AlertArgs {
+    /// Its name among those of what it watches.
+    pub(crate) code: String,
+    /// What it watches, such as current_usage_amount or wallet_balance_amount.
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) kind: String,
+    /// The metric, of a type that watches one.
+    #[arg(long, value_name = "M")]
+    pub(crate) metric: Option<String>,
+    /// Whose usage.
+    #[arg(long, value_name = "S")]
+    pub(crate) subscription: Option<String>,
+    /// Whose balance, by the wallet's identifier.
+    #[arg(long, value_name = "W")]
+    pub(crate) wallet: Option<String>,
+    /// Where somebody is told; given several times, at each.
+    #[arg(long, value_name = "N", required = true)]
+    pub(crate) at: Vec<String>,
+    /// And at each such distance beyond the last.
+    #[arg(long, value_name = "N")]
+    pub(crate) every: Option<String>,
+}
+
+/// `creto meter entitled`.
+#[derive(Debug, Args)]
+pub(crate) struct EntitledArgs {
+    /// The subscription.
+    pub(crate) subscription: String,
+    /// The feature.
+    pub(crate) feature: String,
+    /// A privilege of it.
+    #[arg(long, value_name = "P")]
+    pub(crate) privilege: Option<String>,
+    /// How much of it: a number at least so large, else this very value.
+    #[arg(long, value_name = "V", requires = "privilege")]
+    pub(crate) wanted: Option<String>,
 }
 
 /// `creto meter ingest`.

@@ -22,6 +22,7 @@ use crate::model::invoice::{BilledPeriod, Fee, FeeId, FeeKind, Invoice, InvoiceI
 use crate::model::page::{PER_PAGE_MAX, Page};
 use crate::model::plan::Interval;
 use crate::model::tax::Tax;
+use crate::store::rerates;
 
 /// One period to bill: the part of a charge period that the subscription covers.
 #[derive(Clone, Copy, Debug)]
@@ -220,6 +221,7 @@ impl Billing {
         let (mut late, mut changed) = (Vec::new(), false);
         let mut room: i64 = own.iter().map(|fee| fee.amount_cents).sum();
         let billed = store::usage_fees(&self.db, tenant, view.subscription.id).await?;
+        let rerated: BTreeMap<Timestamp, u32> = rerates::versions(&self.db, tenant, view.subscription.id).await?.into_iter().collect();
         for past in store::periods(&self.db, tenant, view.subscription.id).await? {
             if !past.is_final || past.to > due.from {
                 continue;
@@ -231,7 +233,8 @@ impl Billing {
                 .map(|(_, _, fee)| fee)
                 .filter(|fee| matches!(fee.kind, FeeKind::Charge | FeeKind::Adjustment))
                 .collect();
-            let then = self.catalog.view_before(tenant, view, past.to).await?;
+            let rerated = rerated.get(&past.from).copied();
+            let then = self.as_billed(tenant, view, past.to, rerated).await?;
             let view = then.as_ref().unwrap_or(view);
             let used = self.usage.used(tenant, view, past.from, past.to).await?;
             let same = |fee: &Fee, other: &Fee| (&fee.code, fee.filter, &fee.group) == (&other.code, other.filter, &other.group);
@@ -241,7 +244,7 @@ impl Billing {
             // A level that is carried over changes every period after the one that an event came late for.
             let recurs = view.metrics.values().any(|metric| metric.recurring);
             changed = changed || is_late || used.iter().any(fewer);
-            if !is_late && !used.iter().any(fewer) && !(recurs && changed) {
+            if !is_late && rerated.is_none() && !used.iter().any(fewer) && !(recurs && changed) {
                 continue;
             }
             // What is billed at its events was, whenever they came.
@@ -258,6 +261,22 @@ impl Billing {
             }
         }
         Ok(late)
+    }
+
+    /// The subscription by what was agreed when a period that ends before `to` did, or by the plan's version it was decided to be billed under
+    /// since; none where that is what is agreed now.
+    async fn as_billed(
+        &self,
+        tenant: &TenantId,
+        view: &SubscriptionView,
+        to: Timestamp,
+        rerated: Option<u32>,
+    ) -> Result<Option<SubscriptionView>, MeteringError> {
+        let then = self.catalog.view_before(tenant, view, to).await?;
+        let Some(version) = rerated else { return Ok(then) };
+        let mut decided = then.as_ref().unwrap_or(view).subscription.clone();
+        decided.plan_version = version;
+        self.catalog.view(tenant, decided).await.map(Some)
     }
 
     /// A draft with nothing on it yet.

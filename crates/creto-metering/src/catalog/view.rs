@@ -9,14 +9,16 @@ use super::Catalog;
 use crate::core::period::{self, Period};
 use crate::core::zone::{Day, Zone};
 use crate::error::MeteringError;
+use crate::model::alert::Watched;
 use crate::model::billable_metric::BillableMetric;
 use crate::model::currency::Currency;
 use crate::model::customer::Customer;
 use crate::model::entry::Defined;
+use crate::model::feature::Entitlement;
 use crate::model::plan::Plan;
 use crate::model::subscription::{Subscription, SubscriptionId};
 use crate::service::drafting::charge_period;
-use crate::store::{catalog as store, subscriptions};
+use crate::store::{alerts, catalog as store, subscriptions};
 
 /// Most subscriptions of one tenant kept in memory; beyond it they are forgotten and read again.
 const SUBSCRIPTIONS_MAX: usize = 100_000;
@@ -42,6 +44,8 @@ pub struct SubscriptionView {
     pub followed: bool,
     /// The subscription under the terms it had before, each until before a moment, oldest first; read with a history alone.
     earlier: Vec<(Timestamp, Arc<SubscriptionView>)>,
+    /// What its usage changes that somebody wants to be told of.
+    pub(crate) watched: Vec<Watched>,
 }
 
 impl SubscriptionView {
@@ -72,6 +76,7 @@ struct Readings {
     epoch: i64,
     subscriptions: HashMap<String, Views>,
     metrics: HashMap<String, Option<Arc<BillableMetric>>>,
+    entitlements: HashMap<String, Arc<Vec<Entitlement>>>,
 }
 
 #[derive(Debug, Default)]
@@ -96,7 +101,8 @@ impl Cache {
         if epoch < readings.epoch {
             return;
         }
-        let full = readings.subscriptions.len() >= SUBSCRIPTIONS_MAX || readings.metrics.len() >= SUBSCRIPTIONS_MAX;
+        let sizes = [readings.subscriptions.len(), readings.metrics.len(), readings.entitlements.len()];
+        let full = sizes.into_iter().any(|size| size >= SUBSCRIPTIONS_MAX);
         if epoch > readings.epoch || full {
             *readings = Readings { epoch, ..Readings::default() };
         }
@@ -150,7 +156,8 @@ impl Catalog {
             Some(end) => subscriptions::begins_at(&self.db, tenant, &subscription.external_id, end, subscription.id).await?,
             None => false,
         };
-        Ok(SubscriptionView { subscription, plan, metrics, customer, zone, currency, followed, earlier: Vec::new() })
+        let watched = alerts::on_usage(&self.db, tenant, &subscription.external_id, subscription.customer).await?;
+        Ok(SubscriptionView { subscription, plan, metrics, customer, zone, currency, followed, earlier: Vec::new(), watched })
     }
 
     /// The subscription by what was agreed when a period that ends before `to` did; none where that is what is agreed now.
@@ -207,6 +214,18 @@ impl CatalogReader {
         let kept = Arc::clone(&views);
         cache.put(&self.tenant, self.epoch, |readings| drop(readings.subscriptions.insert(external_id.to_owned(), kept)));
         Ok(views)
+    }
+
+    /// What the subscription of this external identifier is entitled to.
+    pub async fn entitlements(&self, external_id: &str) -> Result<Arc<Vec<Entitlement>>, MeteringError> {
+        let cache = &self.catalog.cache;
+        if let Some(held) = cache.get(&self.tenant, self.epoch, |readings| readings.entitlements.get(external_id).cloned()) {
+            return Ok(held);
+        }
+        let held = Arc::new(self.catalog.entitlements_of(&self.tenant, external_id).await?);
+        let kept = Arc::clone(&held);
+        cache.put(&self.tenant, self.epoch, |readings| drop(readings.entitlements.insert(external_id.to_owned(), kept)));
+        Ok(held)
     }
 
     /// The metric of this code; `None` where there is none.

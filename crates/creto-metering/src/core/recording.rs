@@ -231,6 +231,12 @@ pub fn record(drafted: &[Drafted], slots: &[Slot], sources: &[Source], known: &K
     desk.done
 }
 
+/// What a period begins with, before its first event.
+pub(crate) fn begun(at: usize, slot: &Slot, known: &Known) -> Running {
+    let active = known.active.get(&at).copied().unwrap_or_default();
+    Running { tally: Tally::begin(&slot.terms, active), posted: Micros::ZERO }
+}
+
 struct Desk<'a> {
     slots: &'a [Slot],
     known: &'a Known,
@@ -324,9 +330,7 @@ impl Desk<'_> {
     }
 
     fn running(&self, at: usize, slot: &Slot) -> Running {
-        let active = || self.known.active.get(&at).copied().unwrap_or_default();
-        let empty = || Running { tally: Tally::begin(&slot.terms, active()), posted: Micros::ZERO };
-        self.done.running.get(&at).or_else(|| self.known.running.get(&at)).cloned().unwrap_or_else(empty)
+        self.done.running.get(&at).or_else(|| self.known.running.get(&at)).cloned().unwrap_or_else(|| begun(at, slot, self.known))
     }
 
     fn day(&self, at: usize, day: Day, slot: &Slot) -> DayTally {

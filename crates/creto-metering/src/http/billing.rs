@@ -13,7 +13,7 @@ use creto_kernel::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::billing::{Billing, CouponRedemption, CreditEstimate, CreditRequest, Export, OneOff};
+use crate::billing::{Billing, CouponRedemption, CreditEstimate, CreditRequest, Export, OneOff, Rerate, RerateInput};
 use crate::core::{paper, sheet};
 use crate::error::MeteringError;
 use crate::model::customer::Customer;
@@ -39,6 +39,16 @@ fn invoices(billing: &Billing) -> Vec<Endpoint> {
     let state = || billing.clone();
     let (all, one, operator) = ("/v1/metering/invoices", "/v1/metering/invoices/{invoice}", Access::Operator);
     vec![
+        Endpoint::new(
+            Method::POST,
+            "/v1/metering/subscriptions/{external_id}/rerate",
+            operator,
+            "What a final period comes to under another version of its plan; decided where `confirm` names exactly that",
+            rerate,
+            state(),
+        )
+        .takes::<RerateInput>()
+        .answers::<Rerate>(),
         Endpoint::new(Method::GET, all, operator, "List invoices, newest first", list, state()).answers::<Listed<Invoice>>(),
         Endpoint::new(Method::POST, all, operator, "Bill a customer once", bill_once, state())
             .takes::<OneOff>()
@@ -203,6 +213,15 @@ fn page(page: Option<u32>, per_page: Option<u32>) -> Page {
 /// An identifier out of a path. What is none is nobody's.
 fn id<T: FromStr>(kind: &'static str, text: &str) -> Result<T, MeteringError> {
     text.parse().map_err(|_| MeteringError::UnknownDefinition { kind, code: text.chars().take(80).collect() })
+}
+
+async fn rerate(
+    State(billing): State<Billing>,
+    caller: Caller,
+    Path(external_id): Path<String>,
+    StrictJson(input): StrictJson<RerateInput>,
+) -> Result<Json<Rerate>, Problem> {
+    Ok(Json(billing.rerate(&caller.0.identity, &external_id, &input).await?))
 }
 
 async fn list(State(billing): State<Billing>, caller: Caller, Query(which): Query<Which>) -> Result<Json<Listed<Invoice>>, Problem> {

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use super::body::{self, BATCH_BYTES_MAX};
 use crate::error::MeteringError;
 use crate::model::event::EventInput;
-use crate::service::{Answered, Cancelled, CurrentUsage, EventProof, Meter, Outcome, Receipt, RecordedEvent, Taking};
+use crate::service::{Answered, Backfill, Cancelled, CurrentUsage, EventProof, Meter, Outcome, Receipt, RecordedEvent, Taking};
 
 /// The endpoints of events.
 #[must_use]
@@ -27,6 +27,17 @@ pub(super) fn endpoints(meter: &Meter) -> Vec<Endpoint> {
             .body_max(BATCH_BYTES_MAX)
             .takes::<EventInput>()
             .answers::<Receipt>(),
+        Endpoint::new(
+            Method::POST,
+            "/v1/metering/backfill",
+            Access::Operator,
+            "What events of the past would change; they are recorded where `confirm` names exactly that",
+            backfill,
+            state(),
+        )
+        .body_max(BATCH_BYTES_MAX)
+        .takes::<EventInput>()
+        .answers::<Backfill>(),
         Endpoint::new(Method::GET, "/v1/metering/events", Access::Operator, "Events of a subscription and a metric", list, state())
             .answers::<EventList>(),
         Endpoint::new(Method::GET, "/v1/metering/events/{transaction}", Access::Operator, "One event as it is recorded", one, state())
@@ -233,6 +244,27 @@ impl BatchReceipt {
 
 fn refused(answer: EventAnswer, error: &MeteringError) -> EventAnswer {
     EventAnswer { code: Some(error.code().as_str()), detail: Some(error.to_string()), hint: error.hint(), ..answer }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Confirmed {
+    /// The digest of what was shown.
+    #[serde(default)]
+    confirm: Option<Digest>,
+}
+
+async fn backfill(
+    State(meter): State<Meter>,
+    caller: Caller,
+    Query(confirmed): Query<Confirmed>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Result<Json<Backfill>, Problem> {
+    let sent = body::read(&headers, &bytes)?;
+    let direct = meter.direct(&caller.0.identity)?;
+    let acting = Acting { chain: &direct, run: caller.1 };
+    Ok(Json(meter.backfill(acting, sent.events, confirmed.confirm).await?))
 }
 
 async fn list(State(meter): State<Meter>, caller: Caller, Query(of): Query<Listing>) -> Result<Json<EventList>, Problem> {

@@ -9,19 +9,22 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::signing::{Algorithm, SigningKeys, hmac};
-use super::{Lago, credit_notes, customers, fees, invoices, metrics, plans, subscriptions, wallet_transactions, wallets};
+use super::{Lago, credit_notes, customers, features, fees, invoices, metrics, plans, subscriptions, wallet_transactions, wallets};
+use crate::core::alert::Crossed;
+use crate::core::exact::Exact;
 use crate::error::MeteringError;
-use crate::lago::shape::{derived_id, lago_id};
+use crate::lago::shape::{decimal, derived_id, lago_id, number};
 use crate::model::billable_metric::BillableMetric;
 use crate::model::customer::Customer;
 use crate::model::entry::DefinitionId;
+use crate::model::feature::Feature;
 use crate::model::plan::Plan;
 
 /// The name endpoints keep the format by.
 pub(super) const FORMAT: &str = "lago";
 
 /// Lago's word for a change, where each of its events has one.
-const WORDS: [(&str, &str); 23] = [
+const WORDS: [(&str, &str); 29] = [
     ("metering.create_metric", "billable_metric.created"),
     ("metering.update_metric", "billable_metric.updated"),
     ("metering.delete_metric", "billable_metric.deleted"),
@@ -45,6 +48,12 @@ const WORDS: [(&str, &str); 23] = [
     ("metering.lose_dispute", "invoice.payment_dispute_lost"),
     ("metering.create_credit_note", "credit_note.created"),
     ("metering.create_fee", "fee.created"),
+    ("metering.trigger_alert", "alert.triggered"),
+    ("metering.create_feature", "feature.created"),
+    ("metering.update_feature", "feature.updated"),
+    ("metering.delete_feature", "feature.deleted"),
+    ("metering.entitle_plan", "plan.updated"),
+    ("metering.entitle_subscription", "subscription.updated"),
 ];
 /// Words that depend on more than the event's type.
 const FURTHER: [&str; 5] =
@@ -58,11 +67,18 @@ pub(super) fn words() -> impl Iterator<Item = &'static str> {
 /// An event of ours: what a leaf says.
 #[derive(Debug, Deserialize)]
 struct Event {
+    #[serde(default)]
+    timestamp: Value,
     data: Data,
 }
 
 #[derive(Debug, Deserialize)]
 struct Data {
+    #[serde(default)]
+    leaf: String,
+    /// When it happened, as the event around it says.
+    #[serde(default)]
+    at: Value,
     resource: String,
     #[serde(default)]
     facts: Map<String, Value>,
@@ -149,9 +165,49 @@ impl Hooks {
                 }
                 Err(_) => None,
             },
+            "feature" => self.definition::<Feature>(tenant, data).await?.map(|it| ("feature", features::shown(&it))),
+            "alert" => self.triggered(tenant, data).await?.map(|it| ("triggered_alert", it)),
             _ => None,
         };
         Ok(found)
+    }
+
+    /// What an alert told of: the values are those of the moment, whose they are is as it is now.
+    async fn triggered(&self, tenant: &TenantId, data: &Data) -> Result<Option<Value>, MeteringError> {
+        let Ok(id) = data.id().parse() else { return Ok(None) };
+        let it = self.lago.alerts.get(tenant, id).await?;
+        let (mut subscription, mut customer) = (None, None);
+        if let Ok(id) = data.fact("subscription").parse() {
+            let it = self.lago.catalog.subscription_by_id(tenant, id).await?;
+            customer = Some(it.external_customer_id.clone());
+            subscription = Some(it);
+        }
+        let wallet = match data.fact("wallet").parse() {
+            Ok(id) => Some(self.lago.wallets.get(tenant, id).await?.record),
+            Err(_) => None,
+        };
+        let customer = customer.or_else(|| wallet.as_ref().map(|wallet| wallet.external_customer_id.clone()));
+        let crossed: Vec<Crossed> = serde_json::from_str(data.fact("crossed")).unwrap_or_default();
+        let threshold = |it: &Crossed| json!({ "code": it.code, "value": decimal(&it.value), "recurring": it.recurring });
+        let number = |name| data.fact(name).parse::<Exact>().map_or(Value::Null, |value| number(&value));
+        Ok(Some(json!({
+            "lago_id": derived_id(&["triggered_alert", &data.leaf]),
+            "lago_organization_id": organization_id(tenant),
+            "lago_alert_id": lago_id(&it.id),
+            "lago_subscription_id": subscription.as_ref().map(|it| lago_id(&it.id)),
+            "external_subscription_id": subscription.as_ref().map(|it| &it.external_id),
+            "lago_wallet_id": wallet.as_ref().map(|wallet| lago_id(&wallet.id)),
+            "wallet_code": wallet.as_ref().map(|wallet| &wallet.code),
+            "external_customer_id": customer,
+            "billable_metric_code": it.alert.billable_metric_code,
+            "alert_type": it.alert.alert_type,
+            "alert_code": it.alert.code,
+            "alert_name": it.alert.name,
+            "current_value": number("value"),
+            "previous_value": number("previous"),
+            "crossed_thresholds": crossed.iter().map(threshold).collect::<Vec<_>>(),
+            "triggered_at": data.at,
+        })))
     }
 
     async fn definition<T: crate::model::entry::Definition>(
@@ -167,11 +223,13 @@ impl Hooks {
 
     async fn rendered(&self, sending: &Sending<'_>) -> Result<Option<Formatted>, MeteringError> {
         let body = match serde_json::from_str::<Event>(sending.payload) {
-            Ok(event) if sending.word != TEST => match self.object(sending.tenant, sending.word, &event.data).await {
-                Ok(Some((root, object))) => envelope(sending.tenant, sending.word, root, object),
-                Ok(None) | Err(MeteringError::UnknownDefinition { .. } | MeteringError::UnknownSubscription(_)) => return Ok(None),
-                Err(error) => return Err(error),
-            },
+            Ok(Event { timestamp: at, data }) if sending.word != TEST => {
+                match self.object(sending.tenant, sending.word, &Data { at, ..data }).await {
+                    Ok(Some((root, object))) => envelope(sending.tenant, sending.word, root, object),
+                    Ok(None) | Err(MeteringError::UnknownDefinition { .. } | MeteringError::UnknownSubscription(_)) => return Ok(None),
+                    Err(error) => return Err(error),
+                }
+            }
             _ => envelope(sending.tenant, sending.word, "webhook", json!({})),
         };
         let body = body.to_string();

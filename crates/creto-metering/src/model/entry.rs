@@ -11,7 +11,7 @@ use crate::model::plan::Plan;
 use crate::model::tax::{Coupon, Tax};
 
 creto_kernel::typed_ids! {
-    /// One definition of the catalog: a metric, a plan, a tax, an add-on, a coupon or a customer.
+    /// One definition of the catalog: a metric, a plan, a tax, an add-on, a coupon, a customer or a feature.
     DefinitionId = "def";
 }
 creto_db::value_from_text!(DefinitionId);
@@ -32,6 +32,8 @@ pub enum Kind {
     Coupon,
     /// Who is billed.
     Customer,
+    /// What a subscription may be entitled to.
+    Feature,
 }
 
 impl Kind {
@@ -45,6 +47,7 @@ impl Kind {
             Self::AddOn => "add_on",
             Self::Coupon => "coupon",
             Self::Customer => "customer",
+            Self::Feature => "feature",
         }
     }
 

@@ -128,7 +128,7 @@ impl Meter {
         let place = drafting.source(source.clone());
         read_by.draft(tenant, &mut drafting, &record, place)?;
         let drafted = drafting.events.pop().ok_or_else(unknown)?;
-        let slots = drafting.slots;
+        let (slots, marks) = (drafting.slots, drafting.marks);
         // Of a level that is carried over all events count; else those of the periods the event is in.
         let ever = slots.iter().any(|slot| slot.terms.metric.recurring);
         let window = if ever {
@@ -151,6 +151,7 @@ impl Meter {
             drafted,
             slots,
             window,
+            marks,
             given,
         })
     }

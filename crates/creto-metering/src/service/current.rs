@@ -6,10 +6,14 @@ use utoipa::ToSchema;
 
 use super::Meter;
 use super::drafting::charge_period;
+use crate::catalog::SubscriptionView;
 use crate::core::exact::Exact;
 use crate::core::fee;
 use crate::core::matching::Group;
+use crate::core::period::Period;
 use crate::error::MeteringError;
+use crate::model::plan::Plan;
+use crate::store::aggregates;
 
 /// Usage of a period so far, and what it costs so far.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -62,16 +66,38 @@ pub struct UsageLine {
     pub amount_cents: Option<Exact>,
 }
 
+impl CurrentUsage {
+    /// Units of a metric; of its first charge, where several price it.
+    pub(crate) fn units_of(&self, plan: &Plan, code: &str) -> Exact {
+        let Some(charge) = plan.charges.iter().find(|charge| charge.billable_metric_code == code) else { return Exact::ZERO };
+        self.charges.iter().filter(|line| line.charge == charge.code && line.shown.is_empty()).map(|line| &line.units).sum()
+    }
+
+    /// What a metric costs, in minor units.
+    pub(crate) fn amount_of(&self, code: &str) -> Exact {
+        self.charges.iter().filter(|line| line.code == code).filter_map(|line| line.amount_cents.as_ref()).sum()
+    }
+}
+
 impl Meter {
     /// Usage of a subscription of the catalog in the period that `at` is in.
     pub async fn current_usage(&self, tenant: &TenantId, external_id: &str, at: Timestamp) -> Result<CurrentUsage, MeteringError> {
         let reader = self.accounts.reader(tenant).await?;
         let view = reader.subscription(external_id, at).await?;
         let view = view.ok_or_else(|| MeteringError::UnknownSubscription(external_id.to_owned()))?;
-        let period = charge_period(&view, at);
-        let used = self.tallies(tenant, &view, period).await?;
+        self.usage_of_period(tenant, &view, charge_period(&view, at)).await
+    }
+
+    /// Usage of a subscription in one of its periods.
+    pub(crate) async fn usage_of_period(
+        &self,
+        tenant: &TenantId,
+        view: &SubscriptionView,
+        period: Period,
+    ) -> Result<CurrentUsage, MeteringError> {
+        let used = self.tallies(tenant, view, period).await?;
         let mut usage = CurrentUsage {
-            external_subscription_id: external_id.to_owned(),
+            external_subscription_id: view.subscription.external_id.clone(),
             from: period.from(&view.zone),
             to: period.to_exclusive(&view.zone),
             currency: view.currency.as_str().to_owned(),
@@ -98,5 +124,16 @@ impl Meter {
             });
         }
         Ok(usage)
+    }
+
+    /// Units of a metric in all periods of a subscription; the level in the newest, of a metric that is carried over.
+    pub(crate) async fn lifetime_units(&self, tenant: &TenantId, view: &SubscriptionView, code: &str) -> Result<Exact, MeteringError> {
+        let periods = aggregates::periods(&self.db, tenant, &view.subscription.id.to_string()).await?;
+        let recurs = view.metrics.get(code).is_some_and(|metric| metric.recurring);
+        let mut units = Exact::ZERO;
+        for from in periods.into_iter().rev().take(if recurs { 1 } else { usize::MAX }).filter_map(Timestamp::from_micros) {
+            units += &self.usage_of_period(tenant, view, charge_period(view, from)).await?.units_of(&view.plan, code);
+        }
+        Ok(units)
     }
 }

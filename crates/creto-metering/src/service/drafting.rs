@@ -17,6 +17,7 @@ use crate::core::reading::{self, ReadError, reading};
 use crate::core::recording::{Drafted, Share, Slot, SlotKey};
 use crate::core::zone::{Day, Zone};
 use crate::error::MeteringError;
+use crate::model::alert::Watched;
 use crate::model::billable_metric::{Aggregation, BillableMetric};
 use crate::model::charge::Charge;
 use crate::model::event::{self, Event};
@@ -24,6 +25,7 @@ use crate::model::metric::Metric;
 use crate::model::plan::Interval;
 use crate::model::price::PriceModel;
 use crate::model::source::Source;
+use crate::store::alerts::{Mark, Marks};
 
 /// Minor units of the house's own prices: they are in units of the currency.
 const HOUSE_SUBUNITS: u32 = 100;
@@ -36,6 +38,8 @@ pub(crate) struct Drafting {
     pub(crate) events: Vec<Drafted>,
     /// For each drafted event, its place among those that were sent.
     pub(crate) places: Vec<usize>,
+    /// What these events change that is watched.
+    pub(crate) marks: Marks,
     known_slots: HashMap<SlotKey, usize>,
     known_levels: HashMap<(String, String, String), usize>,
     known_sources: HashMap<Digest, Vec<usize>>,
@@ -128,6 +132,12 @@ impl Drafting {
         // One that the metric's condition leaves out is kept, and counts nowhere.
         let counts = reading::counts(metric, scope).map_err(unreadable)?;
         let of = self.period(view, day, event.occurred_at);
+        for watched in &view.watched {
+            self.marks.all.insert(match watched {
+                Watched::Subscription(_) => Mark { watched: watched.clone(), subscription: of.subscription.clone(), period: of.from },
+                Watched::Wallet(_) => Mark { watched: watched.clone(), subscription: String::new(), period: 0 },
+            });
+        }
         let mut shares = Vec::new();
         for charge in view.plan.charges.iter().filter(|charge| counts && charge.billable_metric_code == event.code) {
             let filter = matching::filter(metric, charge, &event.fields);

@@ -185,14 +185,14 @@ fn receipt(mut answered: Answered) -> Result<Receipt, MeteringError> {
 }
 
 /// One event as it was sent, read once.
-struct Sent {
+pub(super) struct Sent {
     id: Option<String>,
     token: Option<String>,
     event: Result<Arc<Event>, MeteringError>,
 }
 
 impl Sent {
-    fn read(input: Result<EventInput, MeteringError>, now: Timestamp) -> Self {
+    pub(super) fn read(input: Result<EventInput, MeteringError>, now: Timestamp) -> Self {
         match input {
             Err(error) => Self { id: None, token: None, event: Err(error) },
             Ok(mut input) => Self {
@@ -205,30 +205,30 @@ impl Sent {
 }
 
 /// One request of events on its way.
-struct Intake<'a> {
-    meter: &'a Meter,
-    acting: Acting<'a>,
+pub(super) struct Intake<'a> {
+    pub(super) meter: &'a Meter,
+    pub(super) acting: Acting<'a>,
     taking: Taking,
-    now: Timestamp,
-    epoch: i64,
+    pub(super) now: Timestamp,
+    pub(super) epoch: i64,
     sent: &'a [Sent],
-    outcomes: Vec<Option<Outcome>>,
-    drafting: Drafting,
+    pub(super) outcomes: Vec<Option<Outcome>>,
+    pub(super) drafting: Drafting,
     counting: Counting,
 }
 
 impl<'a> Intake<'a> {
-    fn new(meter: &'a Meter, acting: Acting<'a>, taking: Taking, now: Timestamp, sent: &'a [Sent]) -> Self {
+    pub(super) fn new(meter: &'a Meter, acting: Acting<'a>, taking: Taking, now: Timestamp, sent: &'a [Sent]) -> Self {
         let outcomes = sent.iter().map(|sent| sent.event.as_ref().err().map(|error| Outcome::Refused(error.clone()))).collect();
         Self { meter, acting, taking, now, epoch: 0, sent, outcomes, drafting: Drafting::default(), counting: Counting::default() }
     }
 
     /// The identifier of an event, where it was read.
-    fn id(&self, at: usize) -> Option<String> {
+    pub(super) fn id(&self, at: usize) -> Option<String> {
         self.sent.get(at).and_then(|sent| sent.id.clone())
     }
 
-    fn tenant(&self) -> &'a TenantId {
+    pub(super) fn tenant(&self) -> &'a TenantId {
         self.acting.chain.tenant()
     }
 
@@ -265,7 +265,7 @@ impl<'a> Intake<'a> {
     }
 
     /// How an event whose identifier was used is answered: as the first time, or with both digests.
-    async fn first_answer(&self, at: usize, seq: i64) -> Result<Outcome, MeteringError> {
+    pub(super) async fn first_answer(&self, at: usize, seq: i64) -> Result<Outcome, MeteringError> {
         let (db, tenant) = (&self.meter.db, self.tenant());
         let lost = || MeteringError::Db(DbError::Corrupt(format!("the event at place {seq} has no batch")));
         let batch = events::batch_of(db, tenant, seq).await?.ok_or_else(lost)?;
@@ -281,7 +281,7 @@ impl<'a> Intake<'a> {
     }
 
     /// Finds for each event whom it is booked to, whether they may report it, and what it counts in.
-    async fn draft(&mut self) -> Result<(), MeteringError> {
+    pub(super) async fn draft(&mut self) -> Result<(), MeteringError> {
         let reader = self.meter.accounts.reader(self.tenant()).await?;
         self.epoch = reader.epoch();
         let mut allowed = Allowed::default();
@@ -379,7 +379,7 @@ impl<'a> Intake<'a> {
         }
         let admission = AdmissionId::generate();
         let told = Told::default();
-        let Drafting { slots, sources, events, places, .. } = std::mem::take(&mut self.drafting);
+        let Drafting { slots, sources, events, places, marks, .. } = std::mem::take(&mut self.drafting);
         let request = self.request(admission, &events)?;
         let mut counted = self.counting.of(&events, &told, self.now)?;
         let draft = Draft {
@@ -393,6 +393,8 @@ impl<'a> Intake<'a> {
             sources,
             slots,
             events,
+            marks,
+            rehearsal: None,
             told: told.clone(),
         };
         let mut steps: Vec<Box<dyn Step>> = Vec::new();
@@ -463,7 +465,7 @@ impl<'a> Intake<'a> {
     }
 
     /// Policy is asked about each metric: a request of many must not carry one that may not be reported.
-    async fn ask_policy(&mut self) -> Result<(), MeteringError> {
+    pub(super) async fn ask_policy(&mut self) -> Result<(), MeteringError> {
         let codes: BTreeSet<&str> = self.drafting.events.iter().map(|drafted| drafted.event.code.as_str()).collect();
         if codes.len() <= 1 {
             return Ok(());
@@ -492,7 +494,7 @@ impl<'a> Intake<'a> {
     }
 
     /// The action: of one event all that is known, so that an approver sees it; of many, how many and their root.
-    fn request(&self, admission: AdmissionId, drafted: &[Drafted]) -> Result<AdmitRequest<'a>, MeteringError> {
+    pub(super) fn request(&self, admission: AdmissionId, drafted: &[Drafted]) -> Result<AdmitRequest<'a>, MeteringError> {
         let Some(first) = drafted.first() else { return Err(MeteringError::Undone) };
         let mut request = request_for(self.acting, &first.event.code)?;
         request.admission = Some(admission);

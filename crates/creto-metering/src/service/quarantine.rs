@@ -153,6 +153,8 @@ impl Meter {
                 sources: drafting.sources,
                 slots: drafting.slots,
                 events: drafting.events,
+                marks: drafting.marks,
+                rehearsal: None,
                 told: told.clone(),
             };
             let leaf = self.leaf(by, "metering.replay_event", &format!("event:{}", kept.key))?.fact("admission", admission);

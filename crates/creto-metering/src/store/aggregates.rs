@@ -306,6 +306,12 @@ pub(crate) async fn of_period(db: &Db, tenant: &TenantId, subscription: &str, pe
     db.query(sql, params![tenant, subscription, period]).await?.iter().map(kept).collect()
 }
 
+/// Where the periods begin that a subscription used anything in, oldest first.
+pub(crate) async fn periods(db: &Db, tenant: &TenantId, subscription: &str) -> Result<Vec<i64>, DbError> {
+    let sql = "SELECT DISTINCT period FROM meter_running WHERE tenant = $1 AND subscription = $2 ORDER BY period";
+    db.query(sql, params![tenant, subscription]).await?.iter().map(|row| row.int(0)).collect()
+}
+
 /// One aggregate of a day, as it is kept.
 #[derive(Clone, Debug)]
 pub(crate) struct KeptDay {

@@ -15,6 +15,7 @@ use crate::core::recording::{self, DayTally, Drafted, Known, MemberKey, Paying, 
 use crate::model::source::Source;
 use crate::service::cancel::ReadBy;
 use crate::service::drafting::Drafting;
+use crate::store::alerts::Marks;
 use crate::store::daily as dailies;
 use crate::store::events::{self, Record};
 use crate::store::recording::{CATALOG_CHANGED, ledger_steps};
@@ -57,6 +58,8 @@ pub(crate) struct Cancelling {
     pub(crate) drafted: Drafted,
     pub(crate) slots: Vec<Slot>,
     pub(crate) window: (Timestamp, Timestamp),
+    /// What of it is watched.
+    pub(crate) marks: Marks,
     pub(crate) given: GivenBack,
 }
 
@@ -276,6 +279,7 @@ impl Cancelling {
             let codes = [(self.record.code.as_str(), back)];
             steps.extend(ledger_steps(&self.tenant, self.admission, self.now, &self.by, &[(&self.source, back)], codes));
         }
+        steps.extend(crate::catalog::boxed(self.marks.writes(&self.tenant)));
         Ok(steps)
     }
 }

@@ -8,6 +8,8 @@ use creto_enablement_common::ports::Bill;
 use creto_kernel::id::AdmissionId;
 use creto_kernel::{Digest, ErrorCode, Micros, NhiId, TenantId, Timestamp};
 
+use crate::catalog::boxed;
+use crate::core::backfill::Rehearsal;
 use crate::core::batch_tree;
 use crate::core::charging::Advance;
 use crate::core::daily::{self, DailyKey, Used};
@@ -16,6 +18,7 @@ use crate::core::zone::Day;
 use crate::model::account::AccountRef;
 use crate::model::billable_metric::Aggregation;
 use crate::model::source::{Attribution, Source};
+use crate::store::alerts::Marks;
 use crate::store::events::{Batch, Record};
 use crate::store::ledger::Entry;
 use crate::store::{advance, aggregates, daily as dailies, events, ledger};
@@ -25,6 +28,8 @@ pub(crate) const CATALOG_CHANGED: ErrorCode = ErrorCode::new("metering.catalog_c
 pub(crate) const BUDGET_EXCEEDED: ErrorCode = ErrorCode::new("metering.budget_exceeded");
 pub(crate) const DUPLICATE: ErrorCode = ErrorCode::new("metering.duplicate_conflict");
 pub(crate) const COST_OVERFLOW: ErrorCode = ErrorCode::new("metering.cost_overflow");
+pub(crate) const REHEARSED: ErrorCode = ErrorCode::new("metering.rehearsed");
+pub(crate) const PLAN_CHANGED: ErrorCode = ErrorCode::new("metering.plan_changed");
 pub(crate) const UNPRICED: ErrorCode = ErrorCode::new("metering.unpriced");
 
 /// Events ready to be recorded.
@@ -42,6 +47,10 @@ pub(crate) struct Draft {
     pub(crate) sources: Vec<Source>,
     pub(crate) slots: Vec<Slot>,
     pub(crate) events: Vec<Drafted>,
+    /// What of it is watched.
+    pub(crate) marks: Marks,
+    /// What would change is told, and recorded only where that was agreed to.
+    pub(crate) rehearsal: Option<Rehearsal>,
     pub(crate) told: Told,
 }
 
@@ -202,6 +211,9 @@ impl Decide for Draft {
         let (records, digests, used) = self.rows(&recording, &numbers);
         let root = batch_tree::root(&digests);
         self.told.say(&recording, root, self.short(&recording));
+        if let Some(rehearsal) = &self.rehearsal {
+            self.agreed(rehearsal, &recording, &known, &root)?;
+        }
         let refused = recording.fates.iter().find(|fate| !matches!(fate, Fate::Recorded { .. }));
         if let Some(fate) = refused.filter(|_| self.all_or_none || records.is_empty()) {
             return Err(conflict(fate));
@@ -232,6 +244,7 @@ impl Decide for Draft {
         steps.extend(self.advance_step(&recording)?);
         steps.push(Box::new(self.daily_step(&recording, &numbers, answers.last().map_or(&[], Vec::as_slice))?));
         steps.extend(self.ledger_steps(&recording));
+        steps.extend(boxed(self.marks.writes(tenant)));
         Ok(steps)
     }
 }
@@ -249,6 +262,21 @@ fn conflict(fate: &Fate) -> StepError {
 }
 
 impl Draft {
+    /// Refuses whatever was not agreed to.
+    fn agreed(&self, rehearsal: &Rehearsal, recording: &Recording, known: &Known, root: &Digest) -> Result<(), StepError> {
+        let invalid = |e: crate::core::charging::ChargingError| StepError::Invalid(e.to_string());
+        let digest = rehearsal.decide(recording, &self.slots, known, root).map_err(invalid)?;
+        let refused = recording.fates.iter().find(|fate| !matches!(fate, Fate::Recorded { .. } | Fate::Used { .. }));
+        match (rehearsal.agreed, refused) {
+            (None, _) => Err(StepError::conflict(REHEARSED, "what would change is told, and nothing is recorded")),
+            (Some(_), Some(fate)) => Err(conflict(fate)),
+            (Some(agreed), None) if agreed != digest => {
+                Err(StepError::conflict(PLAN_CHANGED, "what the backfill would change is no longer what was agreed to"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A number for each source that something is booked to: by place.
     fn number(&self, recording: &Recording, mut numbers: HashMap<usize, i64>, mut last: i64) -> BTreeMap<usize, i64> {
         let booked: BTreeSet<usize> = recording.recorded.iter().filter_map(|at| self.events.get(*at)).map(|event| event.source).collect();

@@ -109,15 +109,16 @@ pub(crate) fn use_lot(tenant: &TenantId, transaction: WalletTransactionId, lot: 
     ]
 }
 
-/// One balanced posting: both lines or none.
-pub(crate) fn post(tenant: &TenantId, it: &WalletTransaction, currency: &str, debit: &str, credit: &str, now: Timestamp) -> [Write; 2] {
-    [("debit", debit, 0), ("credit", credit, 1)].map(|(side, account, line)| {
+/// One balanced posting: both lines or none; and the note that the wallet changed, where somebody watches it.
+pub(crate) fn post(tenant: &TenantId, it: &WalletTransaction, currency: &str, debit: &str, credit: &str, now: Timestamp) -> [Write; 3] {
+    let [debit, credit] = [("debit", debit, 0), ("credit", credit, 1)].map(|(side, account, line)| {
         Write::new(
             "INSERT INTO meter_wallet_posting (tenant, transaction_id, line, account, side, micros, currency, posted_at) \
              VALUES ($1,$2,$3,$4,$5,$6,$7,$8)",
             params![tenant, it.id, line, account, side, it.amount, currency, now],
         )
-    })
+    });
+    [debit, credit, super::alerts::mark_wallet(tenant, it.wallet)]
 }
 
 /// Credits that came in together, with what is left of them.

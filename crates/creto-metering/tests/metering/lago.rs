@@ -11,7 +11,7 @@ use creto_enablement_common::PublicUrl;
 use creto_enablement_common::http::{Caller, Endpoints};
 use creto_kernel::Clock as _;
 use creto_metering::lago::{Lago, endpoints};
-use creto_metering::{Billing, Catalog, Meter, Wallets};
+use creto_metering::{AlertOptions, Alerts, Billing, Catalog, Meter, Wallets};
 use creto_nhi::{Principal, Roles};
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
@@ -66,8 +66,10 @@ async fn lagos_pages_of_subscriptions_events_and_billed_periods_are_alike_on_eve
         let meter = Meter::new(db.clone(), Arc::clone(&house.gate), house.accounts.clone(), clock.clone());
         let catalog = Catalog::new(db.clone(), clock.clone());
         let wallets = Wallets::new(db.clone(), clock.clone(), catalog.clone());
-        let billing = Billing::new(db, clock.clone(), catalog.clone(), wallets.clone(), Arc::new(meter.clone()));
-        let lago = Lago::new(catalog.clone(), meter.clone(), wallets, billing.clone(), PublicUrl::default());
+        let billing = Billing::new(db.clone(), clock.clone(), catalog.clone(), wallets, Arc::new(meter.clone()));
+        let options =
+            AlertOptions { db, clock: clock.clone(), server: server("default"), meter: meter.clone(), billing: billing.clone() };
+        let lago = Lago::new(meter.clone(), billing.clone(), Alerts::new(options), PublicUrl::default());
         let owner = Client::of(&lago, human("default", "olga", Roles::OPERATOR_AND_APPROVER));
         let agent = Client::of(&lago, Principal::in_sandbox(chain.clone()));
 
