@@ -38,6 +38,9 @@ pub struct ConfigFile {
     pub teams: bool,
     /// ServiceNow. The password is `CRETO_SERVICENOW_PASSWORD`.
     pub servicenow: Option<ServiceNowFile>,
+    /// Stripe, through which invoices are paid. The secret key is `CRETO_STRIPE_SECRET_KEY`, the webhook's signing secret
+    /// `CRETO_STRIPE_WEBHOOK_SECRET`.
+    pub stripe: Option<StripeFile>,
     /// The identity provider people may sign in through.
     pub oidc: Option<OidcFile>,
     /// Begins an installation for tests: its decisions bind nobody, and its receipts say so. Only in a data directory that is not used yet.
@@ -115,6 +118,35 @@ fn task() -> String {
     "task".to_owned()
 }
 
+/// A Stripe account.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StripeFile {
+    /// The API.
+    #[serde(default = "stripe_api")]
+    pub api: String,
+    /// A file with the secret key, where the environment has none.
+    #[serde(default)]
+    pub secret_key_file: Option<PathBuf>,
+    /// A file with the webhook's signing secret, where the environment has none.
+    #[serde(default)]
+    pub webhook_secret_file: Option<PathBuf>,
+    /// Whether Stripe sends the invoices and waits; else it charges the customer's payment method.
+    #[serde(default)]
+    pub send_invoices: bool,
+    /// After how many seconds an open payment is looked at, where Stripe told nothing of it.
+    #[serde(default = "poll_secs")]
+    pub poll_secs: u64,
+}
+
+fn stripe_api() -> String {
+    "https://api.stripe.com".to_owned()
+}
+
+const fn poll_secs() -> u64 {
+    900
+}
+
 /// An OpenID Connect provider. The client's secret, where it has one, is `CRETO_OIDC_CLIENT_SECRET`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -170,6 +202,7 @@ impl Default for ConfigFile {
             slack: None,
             teams: false,
             servicenow: None,
+            stripe: None,
             oidc: None,
             test_mode: false,
             warm_sandboxes: 0,

@@ -89,6 +89,7 @@ pub(crate) fn endpoints(house: &Arc<House>, runs: &Runs) -> Endpoints {
         .and(creto_metering::http::billing::endpoints(&house.billing))
         .and(creto_metering::http::features::endpoints(&house.catalog))
         .and(creto_metering::http::alerts::endpoints(&house.alerts))
+        .and(creto_metering::http::payments::endpoints(&house.payments))
         .and(creto_oversight::channels::http::endpoints(&house.channels))
         .and(creto_metering::http::preview::endpoints(&house.catalog))
         .and(creto_metering::lago::endpoints(&house.lago))
@@ -151,6 +152,7 @@ impl Server {
             tasks.spawn(follow_others(Arc::clone(&house), runs.clone(), stopping.clone()));
         }
         tasks.spawn(billing::bill(Arc::clone(&house), stopping.clone()));
+        tasks.spawn(billing::look(Arc::clone(&house), stopping.clone()));
         tasks.spawn(tend_quotas(Arc::clone(&house), stopping.clone()));
         tasks.spawn(look_at_alerts(Arc::clone(&house), stopping.clone()));
         tasks.spawn(heartbeat(Arc::clone(&house), stopping));

@@ -1,6 +1,7 @@
 //! With its modules the only file that names concrete adapters: which engine, which runtime, which clock stands behind which port.
 
 mod channels;
+mod payments;
 
 use std::fmt;
 use std::fs::{self, File, TryLockError};
@@ -23,6 +24,7 @@ use creto_memory::Memory;
 use creto_messaging::Messaging;
 use creto_metering::core::gcra::Rate;
 use creto_metering::lago::{HookEndpoints, Hooks, Lago, SigningKeys};
+use creto_metering::payments::{self as payment_tasks, Payments, PaymentsOptions};
 use creto_metering::{
     Accounts, AlertOptions, Alerts, Billing, Budgets, Catalog, Meter, Pools, QuotaEnforcer, QuotaOptions, RateLimits, RedisPools, Wallets,
 };
@@ -58,6 +60,8 @@ const ADMIN_KEY_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Every service of one server, over one data directory.
 pub(crate) struct House {
     pub(crate) data: PathBuf,
+    /// How long an open payment is not looked at.
+    pub(crate) payments_every: Duration,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tenant: TenantId,
     pub(crate) server: NhiId,
@@ -72,6 +76,7 @@ pub(crate) struct House {
     pub(crate) wallets: Wallets,
     pub(crate) billing: Billing,
     pub(crate) alerts: Alerts,
+    pub(crate) payments: Payments,
     pub(crate) quotas: QuotaEnforcer,
     pub(crate) budgets: Budgets,
     pub(crate) lago: Lago,
@@ -129,6 +134,7 @@ fn migrations() -> Vec<MigrationSet> {
         creto_metering::QUARANTINE_MIGRATIONS,
         creto_metering::WALLET_MIGRATIONS,
         creto_metering::BILLING_MIGRATIONS,
+        creto_metering::PAYMENT_MIGRATIONS,
         creto_metering::QUOTA_MIGRATIONS,
         creto_metering::ALERT_MIGRATIONS,
         creto_metering::ENTITLEMENT_MIGRATIONS,
@@ -198,7 +204,11 @@ impl House {
         });
         let oidc = config.file.oidc.clone().map(|file| Provider::new(file, secret_of("CRETO_OIDC_CLIENT_SECRET"), outbound.clone()));
         let public = PublicUrl::new(config.file.public_url.as_deref());
-        let catalog = Catalog::new(db.clone(), Arc::clone(&clock));
+        let provider = payments::configured(&config.file, &outbound, &clock)?;
+        let mut catalog = Catalog::new(db.clone(), Arc::clone(&clock));
+        if provider.is_some() {
+            catalog = catalog.collected_for(tenant.clone());
+        }
         let wallets = Wallets::new(db.clone(), Arc::clone(&clock), catalog.clone());
         let meter = Meter::new(db.clone(), Arc::clone(&gate), accounts, Arc::clone(&clock)).with_quotas(quotas.clone());
         let billing = Billing::new(db.clone(), Arc::clone(&clock), catalog.clone(), wallets.clone(), Arc::new(meter.clone()));
@@ -209,7 +219,14 @@ impl House {
             meter: meter.clone(),
             billing: billing.clone(),
         });
-        let lago = Lago::new(meter.clone(), billing.clone(), alerts.clone(), public.clone());
+        let payments = Payments::new(PaymentsOptions {
+            db: db.clone(),
+            clock: Arc::clone(&clock),
+            billing: billing.clone(),
+            by: server.clone(),
+            provider,
+        });
+        let lago = Lago::new(meter.clone(), payments.clone(), alerts.clone(), public.clone());
         let hook_keys = SigningKeys::new(db.clone(), Arc::clone(&clock), Arc::clone(&ring), public.clone());
         let webhooks = Webhooks::new(WebhookOptions {
             db: db.clone(),
@@ -235,6 +252,7 @@ impl House {
             lago,
             billing,
             alerts,
+            payments,
             budgets: Budgets::new(Arc::clone(&gate), Arc::clone(&clock)),
             quotas,
             wallets,
@@ -251,6 +269,7 @@ impl House {
             log: LogReader::new(Arc::new(log_files.clone()), sequencer.trust(), db.clone()),
             log_files,
             data,
+            payments_every: Duration::from_secs(config.file.stripe.as_ref().map_or(0, |stripe| stripe.poll_secs)),
             clock,
             tenant,
             server,
@@ -329,7 +348,12 @@ impl House {
         let dispatcher = Dispatcher::new(self.db.clone(), Arc::clone(&self.clock))
             .on(webhook::TOPIC, self.webhooks.clone())
             .on(creto_oversight::model::notice::TOPIC, self.channels.clone());
-        tokio::join!(dispatcher.run(stop.clone()), self.webhooks.clone().run(stop));
+        // By itself: a payment provider that is slow keeps nobody waiting who is to be told something.
+        let mut collecting = Dispatcher::new(self.db.clone(), Arc::clone(&self.clock));
+        if self.payments.are_collected() {
+            collecting = collecting.on(payment_tasks::TOPIC, self.payments.clone());
+        }
+        tokio::join!(dispatcher.run(stop.clone()), collecting.run(stop.clone()), self.webhooks.clone().run(stop));
     }
 
     /// Closes: sandboxes first, then the log.

@@ -30,6 +30,7 @@ use crate::model::entry::DefinitionId;
 use crate::model::invoice::{Fee, FeeId, Invoice, InvoiceDocument, InvoiceId, InvoiceStatus, PaymentStatus};
 use crate::model::page::{Listed, Page};
 use crate::model::wallets::{MovementKind, MovementStatus};
+use crate::payments::Task;
 use crate::store::billing as store;
 use crate::store::catalog::CHANGED;
 use crate::wallets::Wallets;
@@ -96,7 +97,8 @@ impl Billing {
         let kept = self.kept(tenant, id).await?;
         let fees = store::fees(&self.db, tenant, id).await?;
         let leaf = (!kept.leaf.is_empty()).then_some(kept.leaf);
-        Ok(InvoiceDocument { invoice: kept.invoice, fees, billed_to: kept.billed_to, leaf })
+        let payment = crate::store::payments::payment(&self.db, tenant, id).await?;
+        Ok(InvoiceDocument { invoice: kept.invoice, fees, billed_to: kept.billed_to, leaf, payment })
     }
 
     /// A page of invoices, newest first.
@@ -125,13 +127,40 @@ impl Billing {
         found.ok_or_else(|| MeteringError::UnknownDefinition { kind: "invoice", code: id.to_string() })
     }
 
-    /// Says whether an invoice was paid. Credits it asked payment for come in with the same commit.
+    /// Says whether an invoice was paid. Credits it asked payment for come in with the same commit; whoever asks for the payment learns
+    /// of it.
     pub async fn set_payment(&self, by: &NhiId, id: InvoiceId, paid: PaymentStatus) -> Result<InvoiceDocument, MeteringError> {
+        self.put_payment(by, id, paid, None).await
+    }
+
+    /// What the payment provider says of it, with the step that notes so.
+    ///
+    /// INVARIANT: a payment that succeeded is never taken back by what a provider says.
+    pub(crate) async fn told_payment(
+        &self,
+        by: &NhiId,
+        id: InvoiceId,
+        paid: PaymentStatus,
+        told: Told,
+    ) -> Result<InvoiceDocument, MeteringError> {
+        self.put_payment(by, id, paid, Some(told)).await
+    }
+
+    async fn put_payment(
+        &self,
+        by: &NhiId,
+        id: InvoiceId,
+        paid: PaymentStatus,
+        told: Option<Told>,
+    ) -> Result<InvoiceDocument, MeteringError> {
         let tenant = by.tenant();
         for _ in 0..TRIES_MAX {
             let mut kept = self.kept(tenant, id).await?;
             if kept.invoice.status != InvoiceStatus::Finalized {
                 return Err(MeteringError::WrongState(format!("the invoice is {}, so nobody pays it", kept.invoice.status.as_str())));
+            }
+            if told.is_some() && kept.invoice.payment_status == PaymentStatus::Succeeded {
+                return Err(MeteringError::WrongState("the invoice was paid meanwhile".to_owned()));
             }
             let now = self.now(tenant).await?;
             let mut writes: Vec<Write> = Vec::new();
@@ -144,8 +173,14 @@ impl Billing {
             }
             kept.invoice.payment_status = paid;
             writes.push(self.next(tenant, &mut kept, now)?);
-            let leaf = event_leaf(&*self.clock, by, "metering.set_payment", &format!("invoice:{id}"))?.fact("payment", paid.as_str());
-            match commit(&self.db, Sealed::new(leaf).steps(boxed(writes))).await {
+            let mut leaf = event_leaf(&*self.clock, by, "metering.set_payment", &format!("invoice:{id}"))?.fact("payment", paid.as_str());
+            if let Some(Told { step, provider, reference }) = &told {
+                leaf = leaf.fact("provider", provider).fact("reference", reference);
+                writes.push(step.clone());
+            }
+            let sealed = Sealed::new(leaf).steps(boxed(writes));
+            let sealed = if told.is_some() { sealed } else { self.catalog.collecting(tenant, sealed, Task::Invoice(id)) };
+            match commit(&self.db, sealed).await {
                 Err(MeteringError::Conflict { code, .. }) if code == CHANGED => {}
                 Err(error) => return Err(error),
                 Ok(()) => return self.get(tenant, id).await,
@@ -210,7 +245,8 @@ impl Billing {
             let leaf = event_leaf(&*self.clock, by, "metering.void_invoice", &format!("invoice:{id}"))?
                 .fact("number", &kept.invoice.number)
                 .fact("rebill", rebill);
-            match commit(&self.db, Sealed::new(leaf).steps(boxed(writes))).await {
+            let sealed = self.catalog.collecting(tenant, Sealed::new(leaf).steps(boxed(writes)), Task::Invoice(id));
+            match commit(&self.db, sealed).await {
                 Err(MeteringError::Conflict { code, .. }) if code == CHANGED => {}
                 Err(error) => return Err(error),
                 Ok(()) => return self.get(tenant, id).await,
@@ -249,12 +285,26 @@ impl Billing {
         writes.push(store::erase_billed_to(tenant, customer.id));
         let leaf = event_leaf(&*self.clock, by, "metering.erase_customer", &format!("customer:{}", customer.id))?
             .digest("definition", Digest::of_parts(&[salt.as_bytes(), text.as_bytes()]));
-        commit(&self.db, Sealed::new(leaf).steps(boxed(writes))).await
+        let mut sealed = Sealed::new(leaf).steps(boxed(writes));
+        // Who was made at the provider from here is forgotten there too.
+        let made = customer.body.payment_provider.as_deref().filter(|_| customer.body.sync_with_provider);
+        if let Some(reference) = made.and_then(|provider| customer.body.known_as(provider)) {
+            sealed = self.catalog.collecting(tenant, sealed, Task::Forget(reference.to_owned()));
+        }
+        commit(&self.db, sealed).await
     }
 
     async fn customer(&self, tenant: &TenantId, id: DefinitionId) -> Result<Customer, MeteringError> {
         Ok(self.catalog.by_id::<Customer>(tenant, id).await?.body)
     }
+}
+
+/// What a payment provider said, as it is put on record.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    pub(crate) step: Write,
+    pub(crate) provider: String,
+    pub(crate) reference: String,
 }
 
 fn billed_to_text(customer: Option<&Customer>) -> Result<String, MeteringError> {

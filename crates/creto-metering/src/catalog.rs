@@ -16,6 +16,7 @@ use crate::error::MeteringError;
 use crate::model::definition::DefinitionError;
 use crate::model::entry::{Defined, Definition, DefinitionId, Kind, Reference};
 use crate::model::page::{Listed, Page};
+use crate::payments::Task;
 use crate::store::catalog as store;
 
 pub use subscriptions::{Passed, Terms};
@@ -30,13 +31,27 @@ pub struct Catalog {
     pub(crate) db: Db,
     pub(crate) clock: Arc<dyn Clock>,
     cache: Arc<view::Cache>,
+    /// The tenant whose invoices are paid through a provider.
+    collected: Option<TenantId>,
 }
 
 impl Catalog {
     /// The catalog in `db`.
     #[must_use]
     pub fn new(db: Db, clock: Arc<dyn Clock>) -> Self {
-        Self { db, clock, cache: Arc::default() }
+        Self { db, clock, cache: Arc::default(), collected: None }
+    }
+
+    /// Tells a payment provider, through the outbox, of what changes for this tenant.
+    #[must_use]
+    pub fn collected_for(mut self, tenant: TenantId) -> Self {
+        self.collected = Some(tenant);
+        self
+    }
+
+    /// A change that a payment provider should learn of, where there is one: the task is committed with it.
+    pub(crate) fn collecting(&self, tenant: &TenantId, sealed: Sealed, task: Task) -> Sealed {
+        if self.collected.as_ref() == Some(tenant) { sealed.message(task.message(tenant, self.clock.now())) } else { sealed }
     }
 
     /// Makes a definition. Its code is free, and everything it names exists.
@@ -155,7 +170,10 @@ impl Catalog {
         let mut named = body.references();
         named.sort_unstable();
         named.dedup();
-        let sealed = Sealed::new(leaf).steps(boxed(also)).steps(boxed(rows)).steps(boxed(store::refer(by.tenant(), T::KIND, id, &named)));
+        let mut sealed = Sealed::new(leaf).steps(boxed(also)).steps(boxed(rows)).steps(boxed(store::refer(by.tenant(), T::KIND, id, &named)));
+        if T::KIND == Kind::Customer {
+            sealed = self.collecting(by.tenant(), sealed, Task::Customer(id));
+        }
         self.commit(sealed).await.map_err(|error| named_missing(error, &named, T::KIND, body.code()))?;
         let created_at = before.map_or(now, |before| before.created_at);
         Ok(Defined { id, version, created_at, updated_at: now, deleted_at: None, body })

@@ -3,6 +3,7 @@
 pub mod aggregate;
 pub mod alert;
 pub mod allocate;
+pub mod asked;
 pub mod backfill;
 pub mod batch_tree;
 pub mod bill;

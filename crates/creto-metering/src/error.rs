@@ -138,8 +138,14 @@ pub enum MeteringError {
     #[error("{0}")]
     Malformed(String),
     /// A payment was to be asked of a payment provider.
-    #[error("no payment provider is linked: payments are told to the server, which asks nobody for them")]
+    #[error("no payment provider is linked: payments are told to the server, which asks nobody for this one")]
     NoPaymentProvider,
+    /// What was sent in a payment provider's name is not from it.
+    #[error("the notice is refused: {0}")]
+    BadPaymentNotice(String),
+    /// The payment provider does not answer, or not as it should.
+    #[error("the payment provider does not say: {0}")]
+    Provider(String),
     /// The Gate said no.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -182,6 +188,8 @@ impl Coded for MeteringError {
             Self::AmountOverflow(_) => ErrorCode::new("metering.amount_overflow"),
             Self::Malformed(_) => ErrorCode::new("metering.malformed_request"),
             Self::NoPaymentProvider => ErrorCode::new("metering.no_payment_provider"),
+            Self::BadPaymentNotice(_) => ErrorCode::new("metering.bad_payment_notice"),
+            Self::Provider(_) => ErrorCode::new("metering.provider_unavailable"),
             Self::Refused(refusal) => refusal.code(),
             Self::Db(error) => error.code(),
         }
@@ -195,7 +203,9 @@ impl Coded for MeteringError {
             | Self::AmountOverflow(_)
             | Self::CostOverflow(_)
             | Self::Malformed(_)
+            | Self::BadPaymentNotice(_)
             | Self::NoPaymentProvider => Kind::Invalid,
+            Self::Provider(_) => Kind::Unavailable,
             Self::DuplicateConflict { .. } => Kind::Conflict,
             Self::UnknownMetric(_) | Self::UnknownAccount(_) => Kind::NotFound,
             Self::UnknownDefinition { .. } => Kind::NotFound,
@@ -222,7 +232,7 @@ impl Coded for MeteringError {
             Self::Quarantined { .. } => {
                 Some("an operator replays it once it can be priced: `POST /v1/metering/quarantine/replay`".to_owned())
             }
-            Self::NoPaymentProvider => Some("say what became of the payment with `payment_status` of the invoice".to_owned()),
+            Self::NoPaymentProvider => Some("configure `[stripe]` and name it as the customer's `payment_provider`, or say what became of the payment with `payment_status` of the invoice".to_owned()),
             Self::Refused(refusal) => refusal.hint(),
             _ => None,
         }

@@ -7,6 +7,7 @@ pub mod catalog;
 mod events;
 pub mod features;
 mod over_time;
+pub mod payments;
 pub mod preview;
 mod quarantine;
 pub mod quotas;

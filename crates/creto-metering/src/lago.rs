@@ -47,6 +47,7 @@ use utoipa::openapi::{RefOr, Type};
 use crate::alerts::Alerts;
 use crate::billing::Billing;
 use crate::catalog::Catalog;
+use crate::payments::Payments;
 use crate::service::Meter;
 use crate::wallets::Wallets;
 
@@ -63,14 +64,16 @@ pub struct Lago {
     pub(crate) wallets: Wallets,
     pub(crate) billing: Billing,
     pub(crate) alerts: Alerts,
+    pub(crate) payments: Payments,
     pub(crate) public: PublicUrl,
 }
 
 impl Lago {
     /// Over the use cases of one database.
     #[must_use]
-    pub fn new(meter: Meter, billing: Billing, alerts: Alerts, public: PublicUrl) -> Self {
-        Self { catalog: billing.catalog().clone(), wallets: billing.wallets().clone(), meter, billing, alerts, public }
+    pub fn new(meter: Meter, payments: Payments, alerts: Alerts, public: PublicUrl) -> Self {
+        let billing = payments.billing().clone();
+        Self { catalog: billing.catalog().clone(), wallets: billing.wallets().clone(), meter, billing, payments, alerts, public }
     }
 }
 

@@ -3,6 +3,7 @@
 //! - [`Meter`] takes usage events and answers current usage and cost by delegation tree.
 //! - [`Catalog`] holds what is sold and to whom: metrics, plans, taxes, add-ons, coupons, customers, subscriptions.
 //! - [`Billing`] turns what was used and agreed into invoices.
+//! - [`Payments`] has invoices paid through a provider, of which [`stripe`] is the one there is.
 //! - [`Wallets`] holds prepaid credits in a double-entry ledger.
 //! - [`RateLimits`] is an inline limit of the Gate: so many actions of each agent in a time, counted in memory.
 //! - [`lago`] is Lago's REST API over all of them.
@@ -27,10 +28,13 @@ pub mod http;
 pub mod lago;
 mod limits;
 pub mod model;
+pub mod payments;
 mod preview;
 mod quotas;
 mod service;
 mod store;
+#[cfg(feature = "stripe")]
+pub mod stripe;
 mod wallets;
 
 pub use accounts::{Accounts, LedgerReport};
@@ -44,6 +48,7 @@ pub use catalog::{Catalog, CatalogReader, Passed, SubscriptionView, Terms};
 pub use entitlements::{EntitledAnswer, Question};
 pub use error::MeteringError;
 pub use limits::{AGENTS_PER_SHARD_MAX, RateLimits};
+pub use payments::{PaymentProvider, Payments, PaymentsOptions};
 pub use preview::{PREVIEW_EVENTS_MAX, Preview, PreviewInput};
 #[cfg(feature = "redis")]
 pub use quotas::RedisPools;
@@ -60,6 +65,7 @@ pub use store::daily::DAILY_MIGRATIONS;
 pub use store::entitlements::ENTITLEMENT_MIGRATIONS;
 pub use store::events::MIGRATIONS as EVENTS_MIGRATIONS;
 pub use store::lago::LAGO_MIGRATIONS;
+pub use store::payments::PAYMENT_MIGRATIONS;
 pub use store::quarantine::QUARANTINE_MIGRATIONS;
 pub use store::quotas::QUOTA_MIGRATIONS;
 pub use store::rerates::RERATE_MIGRATIONS;

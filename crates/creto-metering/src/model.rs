@@ -15,6 +15,7 @@ pub mod invoice;
 pub mod metric;
 pub mod overrides;
 pub mod page;
+pub mod payment;
 pub mod plan;
 pub mod price;
 pub mod quarantine;

@@ -12,6 +12,7 @@ pub(crate) mod events;
 pub(crate) mod lago;
 pub(crate) mod ledger;
 mod paging;
+pub(crate) mod payments;
 pub(crate) mod quarantine;
 pub(crate) mod quotas;
 pub(crate) mod raises;

@@ -46,6 +46,8 @@ mod limits;
 mod over_time;
 #[path = "metering/past.rs"]
 mod past;
+#[path = "metering/payments.rs"]
+mod payments;
 #[path = "metering/preview.rs"]
 mod preview;
 #[path = "metering/props.rs"]

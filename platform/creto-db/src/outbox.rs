@@ -41,6 +41,8 @@ pub enum Handled {
     Done,
     /// Not now; the reason is logged and the message comes back after a pause.
     Retry(String),
+    /// Not before this time is over, because the receiver said so; the usual pause holds where it is longer, and the longest one always.
+    RetryAfter(String, Duration),
 }
 
 /// Who receives the messages of one topic.
@@ -66,6 +68,11 @@ impl fmt::Debug for Dispatcher {
 fn backoff(attempts: i64) -> Duration {
     let doublings = u32::try_from(attempts.saturating_sub(1).clamp(0, 31)).unwrap_or(31);
     Duration::from_millis(BACKOFF_FIRST_MS.saturating_mul(1 << doublings).min(BACKOFF_MAX_MS))
+}
+
+/// The pause where the receiver named one.
+fn pause(attempts: i64, wanted: Duration) -> Duration {
+    backoff(attempts).max(wanted).min(Duration::from_millis(BACKOFF_MAX_MS))
 }
 
 struct Claimed {
@@ -159,14 +166,18 @@ impl Dispatcher {
             Handled::Done => {
                 self.db.upkeep("DELETE FROM outbox WHERE id = $1 AND claim = $2", params![message.id, claim]).await?;
             }
-            Handled::Retry(reason) => {
-                let due = self.clock.now().saturating_add(backoff(*attempts));
-                tracing::warn!(message = %message.id, topic = message.topic, attempts, reason, "an outbox message was not delivered");
-                let give_back = "UPDATE outbox SET claim = NULL, due = $1 WHERE id = $2 AND claim = $3";
-                self.db.upkeep(give_back, params![due, message.id, claim]).await?;
-            }
+            Handled::Retry(reason) => self.give_back(claimed, &reason, backoff(*attempts)).await?,
+            Handled::RetryAfter(reason, wanted) => self.give_back(claimed, &reason, pause(*attempts, wanted)).await?,
         }
         Ok(())
+    }
+
+    async fn give_back(&self, claimed: &Claimed, reason: &str, pause: Duration) -> Result<(), DbError> {
+        let Claimed { message, claim, attempts } = claimed;
+        let due = self.clock.now().saturating_add(pause);
+        tracing::warn!(message = %message.id, topic = message.topic, attempts, reason, "an outbox message was not delivered");
+        let give_back = "UPDATE outbox SET claim = NULL, due = $1 WHERE id = $2 AND claim = $3";
+        self.db.upkeep(give_back, params![due, message.id, claim]).await.map(|_| ())
     }
 }
 
@@ -184,5 +195,11 @@ mod tests {
     fn pauses_double_up_to_the_limit() {
         let pauses: Vec<u128> = [1, 2, 3, 11, 12, i64::MAX].map(|n| backoff(n).as_millis()).to_vec();
         assert_eq!(pauses, [500, 1_000, 2_000, 512_000, 600_000, 600_000]);
+    }
+
+    #[test]
+    fn a_receiver_may_ask_for_a_longer_pause_but_not_for_a_shorter_one_or_for_ever() {
+        let asked = |secs| pause(3, Duration::from_secs(secs)).as_secs();
+        assert_eq!([asked(0), asked(7), asked(86_400)], [2, 7, 600]);
     }
 }

@@ -95,6 +95,7 @@ impl World {
             "id" if path.starts_with("/v1/memory") => self.id("memory"),
             "id" if path.starts_with("/v1/webhooks") || path.contains("/webhook_endpoints") => self.id("webhook"),
             "channel" => "slack".to_owned(),
+            "provider" => "stripe".to_owned(),
             "credential" => "nobodys-passkey".to_owned(),
             "rule" => "require_approval".to_owned(),
             known if self.ids.contains_key(known) => self.id(known),

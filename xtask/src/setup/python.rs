@@ -7,7 +7,7 @@ use crate::workspace::{Fallible, Workspace};
 
 /// What the SDK and its tests import, and the requirement that brings it. The clients and frameworks of others, which are the judges, are
 /// pinned; what the SDK itself needs is not.
-const PACKAGES: [(&str, &str); 13] = [
+const PACKAGES: [(&str, &str); 14] = [
     ("httpx", "httpx"),
     ("pytest", "pytest"),
     ("humanlayer", "humanlayer==0.7.9"),
@@ -20,6 +20,7 @@ const PACKAGES: [(&str, &str); 13] = [
     ("aiosmtpd", "aiosmtpd==1.4.6"),
     ("slack_sdk", "slack_sdk==3.47.0"),
     ("pysnc", "pysnc==1.2.1"),
+    ("stripe", "stripe==16.1.0"),
     ("jwt", "pyjwt[crypto]"),
 ];
 

@@ -86,6 +86,17 @@ pub(crate) enum InvoiceCommand {
         /// Which.
         invoice: String,
     },
+    /// Ask the payment provider for the payment again.
+    Retry {
+        /// Which.
+        invoice: String,
+    },
+    /// List what the payment provider was asked for.
+    Payments {
+        /// In this state only: asking, open, paid, withdrawn, given_up.
+        #[arg(long, value_name = "STATE")]
+        state: Option<String>,
+    },
     /// Write a table as CSV: events, invoices, fees or ledger.
     Export {
         /// Which table.

@@ -85,6 +85,12 @@ pub(super) async fn invoice(session: &Session, command: InvoiceCommand) -> Resul
             std::fs::write(&output, &bytes).map_err(refused)?;
             return Ok(ExitCode::SUCCESS);
         }
+        InvoiceCommand::Payments { state } => {
+            let query = state.map_or_else(String::new, |state| format!("&state={}", encode(&state)));
+            let answer = session.get(&format!("/v1/metering/payments?per_page=100{query}")).await?;
+            let columns = ["invoice", "provider", "state", "reference", "problem"];
+            return session.answer(&answer, |answer| fields(answer, "items", &columns, "no provider was asked for anything yet"));
+        }
         InvoiceCommand::Export { table } => return export(session, &table).await,
         InvoiceCommand::Run => {
             let answer = session.client.json(Method::POST, "/v1/metering/billing-runs", None).await?;
@@ -97,6 +103,7 @@ pub(super) async fn invoice(session: &Session, command: InvoiceCommand) -> Resul
         InvoiceCommand::Show { invoice } => session.get(&path(&invoice, "")).await?,
         InvoiceCommand::Refresh { invoice } => session.client.json(Method::POST, &path(&invoice, "/refresh"), Some(&empty)).await?,
         InvoiceCommand::Finalize { invoice } => session.client.json(Method::POST, &path(&invoice, "/finalize"), Some(&empty)).await?,
+        InvoiceCommand::Retry { invoice } => session.client.json(Method::POST, &path(&invoice, "/retry-payment"), Some(&empty)).await?,
         InvoiceCommand::Void { invoice, rebill } => {
             session.send(Method::POST, &path(&invoice, "/void"), &json!({ "rebill": rebill })).await?
         }
@@ -139,12 +146,26 @@ fn shown(invoice: &Value) -> String {
         text(invoice, "external_customer_id"),
         text(invoice, "payment_due_date")
     );
+    out.push_str(&paid(invoice));
     out.push_str(&fields(invoice, "fees", &["name", "units", "events", "amount_cents", "taxes_amount_cents"], "no lines"));
     if let Some(sums) = invoice.get("sums").and_then(Value::as_object) {
         for (name, value) in sums.iter().filter(|(_, value)| **value != json!(0)) {
             out.push_str(&format!("{name}: {value}\n"));
         }
     }
+    out
+}
+
+/// Whether it was paid, and what the provider calls it.
+fn paid(invoice: &Value) -> String {
+    let mut out = format!("payment: {}", text(invoice, "payment_status"));
+    if let Some(payment) = invoice.get("payment").filter(|payment| !payment.is_null()) {
+        out.push_str(&format!(", {} at {} as {}", text(payment, "state"), text(payment, "provider"), text(payment, "reference")));
+        for name in ["url", "problem"].into_iter().filter(|name| payment.get(name).is_some_and(|value| !value.is_null())) {
+            out.push_str(&format!("\n  {name}: {}", text(payment, name)));
+        }
+    }
+    out.push('\n');
     out
 }
 
@@ -196,11 +217,14 @@ mod tests {
     fn an_invoice_is_shown_with_its_lines_and_its_sums() {
         let invoice = json!({
             "kind": "subscription", "number": "INV-000001", "status": "finalized", "external_customer_id": "acme",
-            "payment_due_date": "2026-04-11", "sums": { "fees_cents": 100, "coupons_cents": 0 },
+            "payment_due_date": "2026-04-11", "payment_status": "failed",
+            "payment": { "state": "open", "provider": "stripe", "reference": "in_1", "url": null, "problem": "card_declined" },
+            "sums": { "fees_cents": 100, "coupons_cents": 0 },
             "fees": [{ "name": "Tokens", "units": "10", "events": 2, "amount_cents": 100, "taxes_amount_cents": 10 }],
         });
         let out = shown(&invoice);
         assert!(out.contains("INV-000001") && out.contains("Tokens") && out.contains("fees_cents: 100"), "{out}");
+        assert!(out.contains("payment: failed, open at stripe as in_1\n  problem: card_declined\n"), "{out}");
         assert!(!out.contains("coupons_cents"), "what is nothing is not shown: {out}");
     }
 }

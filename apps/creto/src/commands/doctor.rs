@@ -22,6 +22,7 @@ pub(super) async fn doctor(config: Config, json: bool) -> Result<ExitCode, Failu
     if let Some(url) = &config.file.postgres {
         checks.push(postgres(url).await);
     }
+    checks.extend(config.file.stripe.as_ref().map(|_| stripe()));
     let options = RunscOptions {
         binary: config.file.runsc.clone(),
         tools_dir: config.file.tools_dir.clone(),
@@ -72,6 +73,15 @@ async fn postgres(url: &str) -> Check {
         Ok(_) => Check { name: "postgresql", ok: true, required: true, detail: "answers".to_owned(), fix: None },
         Err(error) => Check { name: "postgresql", ok: false, required: true, detail: error.to_string(), fix: error.hint() },
     }
+}
+
+/// What is configured of Stripe; nobody is called, as nothing may be asked there by looking.
+fn stripe() -> Check {
+    let missing = ["CRETO_STRIPE_SECRET_KEY", "CRETO_STRIPE_WEBHOOK_SECRET"].into_iter().filter(|name| std::env::var_os(name).is_none());
+    let missing: Vec<&str> = missing.collect();
+    let from = if missing.is_empty() { "secrets are set".to_owned() } else { format!("{} not set here", missing.join(", ")) };
+    let detail = format!("configured, {from}; not contacted: the adapter was proven on a stub of Stripe's API, never on Stripe itself");
+    Check { name: "stripe", ok: cfg!(feature = "stripe"), required: false, detail, fix: None }
 }
 
 fn describe(checks: &[Check], ok: bool) -> String {

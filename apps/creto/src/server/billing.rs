@@ -13,7 +13,11 @@ use crate::wiring::House;
 /// How often it is looked for what is due.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
-/// Bills what is due, tenant by tenant, until the server stops: all of it from time to time, and at once what is paid in advance. Several servers of one database share each run.
+/// How seldom at least, whatever is configured.
+const LOOK_MIN: Duration = Duration::from_secs(1);
+
+/// Bills what is due, tenant by tenant, until the server stops: all of it from time to time, and at once what is paid in advance. Several
+/// servers of one database share each run.
 pub(super) async fn bill(house: Arc<House>, mut stopping: watch::Receiver<bool>) -> io::Result<()> {
     let mut look = tokio::time::interval_at(tokio::time::Instant::now() + LOOK_EVERY, LOOK_EVERY);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -46,6 +50,22 @@ async fn bill_events(house: &House, tenant: &TenantId) -> Result<(), MeteringErr
         tracing::info!(%tenant, billed, failures = failures.len(), "billed events at once");
     }
     Ok(())
+}
+
+/// Looks at payments the provider told nothing of, until the server stops.
+pub(super) async fn look(house: Arc<House>, mut stopping: watch::Receiver<bool>) -> io::Result<()> {
+    if !house.payments.are_collected() {
+        return Ok(());
+    }
+    loop {
+        tokio::select! {
+            _ = stopping.changed() => return Ok(()),
+            () = tokio::time::sleep(house.payments_every.clamp(LOOK_MIN, LOOK_EVERY)) => {}
+        }
+        if let Err(error) = house.payments.look(house.payments_every).await {
+            tracing::warn!(%error, "payments cannot be looked at; they are looked at again");
+        }
+    }
 }
 
 async fn bill_tenant(house: &House, tenant: &TenantId) -> Result<(), MeteringError> {

@@ -25,6 +25,7 @@ pub(crate) const SETS: &[MigrationSet] = &[
     creto_metering::QUARANTINE_MIGRATIONS,
     creto_metering::WALLET_MIGRATIONS,
     creto_metering::BILLING_MIGRATIONS,
+    creto_metering::PAYMENT_MIGRATIONS,
     creto_metering::QUOTA_MIGRATIONS,
     creto_metering::ALERT_MIGRATIONS,
     creto_metering::ENTITLEMENT_MIGRATIONS,

@@ -17,6 +17,7 @@ use crate::model::invoice::{
 };
 use crate::model::page::{PER_PAGE_MAX, Page};
 use crate::model::wallets::WalletStatus;
+use crate::payments::Task;
 use crate::store::catalog::CHANGED;
 use crate::store::wallets as purses;
 
@@ -153,7 +154,8 @@ impl Billing {
         let written = store::Written { invoice, body: &body, billed_to: &billed_to, salt: &salt, leaf: &id };
         writes.push(store::replace_invoice(tenant, &written));
         writes.extend(store::replace_fees(tenant, invoice, &fee_rows(fees)?, invoice.created_at));
-        commit(&self.db, Sealed::new(leaf).steps(steps(writes))).await
+        let sealed = self.catalog.collecting(tenant, Sealed::new(leaf).steps(steps(writes)), Task::Invoice(invoice.id));
+        commit(&self.db, sealed).await
     }
 
     /// Credit notes pay what is owed with tax, the oldest first.

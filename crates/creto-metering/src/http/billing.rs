@@ -206,12 +206,12 @@ struct InvoicedFee {
     fee: Fee,
 }
 
-fn page(page: Option<u32>, per_page: Option<u32>) -> Page {
+pub(super) fn page(page: Option<u32>, per_page: Option<u32>) -> Page {
     Page::new(page.unwrap_or(1), per_page.unwrap_or(PER_PAGE_DEFAULT))
 }
 
 /// An identifier out of a path. What is none is nobody's.
-fn id<T: FromStr>(kind: &'static str, text: &str) -> Result<T, MeteringError> {
+pub(super) fn id<T: FromStr>(kind: &'static str, text: &str) -> Result<T, MeteringError> {
     text.parse().map_err(|_| MeteringError::UnknownDefinition { kind, code: text.chars().take(80).collect() })
 }
 

@@ -81,14 +81,16 @@ fn address(address: &Address) -> Value {
     ADDRESS.iter().zip(texts).map(|((name, _), text)| ((*name).to_owned(), json!(or_null(text)))).collect::<Map<_, _>>().into()
 }
 
-/// The first provider that knows the customer, as Lago has room for one.
+/// The provider it pays through, else the first one that knows it, as Lago has room for one.
 fn billing_configuration(customer: &Customer) -> Value {
-    let provider = customer.provider_ids.first_key_value();
+    let provider = customer.payment_provider.as_deref().or_else(|| customer.provider_ids.keys().next().map(String::as_str));
     json!({
         "invoice_grace_period": customer.invoice_grace_period,
         "document_locale": customer.document_locale,
-        "payment_provider": provider.map(|(name, _)| name),
-        "provider_customer_id": provider.map(|(_, id)| id),
+        "payment_provider": provider,
+        "payment_provider_code": provider,
+        "provider_customer_id": provider.and_then(|name| customer.known_as(name)),
+        "sync_with_provider": customer.sync_with_provider,
     })
 }
 
@@ -203,10 +205,16 @@ fn carry_billing(sent: Value, carried: &mut Map<String, Value>) -> Result<(), No
         known.insert(provider.clone(), known_as.into());
         carried.insert("provider_ids".to_owned(), known.into());
     }
-    fields.unsupported("payment_provider_code", &provider.map(Value::from).into_iter().collect::<Vec<_>>());
-    for elsewhere in ["sync", "sync_with_provider", "provider_payment_methods"] {
-        fields.unsupported(elsewhere, &[]);
+    if let Some(provider) = &provider {
+        carried.insert("payment_provider".to_owned(), provider.clone().into());
     }
+    // Lago's `sync` asks for it before the answer: here it is done right after, and tried until it is.
+    let (at_once, kept) = (fields.value("sync", Form::Flag), fields.value("sync_with_provider", Form::Flag));
+    if let Some(kept) = kept.or_else(|| at_once.filter(|sync| *sync == Value::Bool(true))) {
+        carried.insert("sync_with_provider".to_owned(), kept);
+    }
+    fields.unsupported("payment_provider_code", &provider.map(Value::from).into_iter().collect::<Vec<_>>());
+    fields.unsupported("provider_payment_methods", &[]);
     fields.unsupported("subscription_invoice_issuing_date_anchor", &[json!("next_period_start")]);
     fields.unsupported("subscription_invoice_issuing_date_adjustment", &[json!("align_with_finalization_date")]);
     fields.done()

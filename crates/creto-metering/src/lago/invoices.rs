@@ -95,8 +95,8 @@ pub(super) fn endpoints(lago: &Lago) -> Vec<Endpoint> {
             Method::POST,
             "/lago/api/v1/invoices/{invoice}/retry_payment",
             operator,
-            "Lago: ask for the payment again; refused, as no payment provider is linked",
-            ask_provider,
+            "Lago: ask the payment provider for the payment again",
+            retry_payment,
             lago.clone(),
         )
         .answers::<Document>(),
@@ -104,8 +104,8 @@ pub(super) fn endpoints(lago: &Lago) -> Vec<Endpoint> {
             Method::POST,
             "/lago/api/v1/invoices/{invoice}/payment_url",
             operator,
-            "Lago: where an invoice is paid; refused, as no payment provider is linked",
-            ask_provider,
+            "Lago: where an invoice is paid",
+            payment_url,
             lago.clone(),
         )
         .answers::<Document>(),
@@ -183,6 +183,7 @@ pub(super) async fn shown_whole(lago: &Lago, tenant: &TenantId, document: &Invoi
         members.insert("credits".to_owned(), credits.into());
         if let Some(Value::Object(ours)) = members.get_mut("creto") {
             ours.insert("leaf".to_owned(), json!(document.leaf));
+            ours.insert("payment".to_owned(), json!(document.payment));
         }
     }
     Ok(whole)
@@ -424,9 +425,30 @@ async fn retry(State(here): Here, caller: Caller, Path(named): Named) -> Answer 
     Err(MeteringError::WrongState(format!("the invoice is {}, and did not fail", document.invoice.status.as_str())).into())
 }
 
-async fn ask_provider(State(here): Here, caller: Caller, Path(named): Named, _: Bytes) -> Answer {
-    here.billing.get(caller.0.tenant(), invoice_id(&named)?).await?;
-    Err(MeteringError::NoPaymentProvider.into())
+/// Lago's clients send nothing, or a payment method to pay with: the customer's own at the provider pays here.
+async fn retry_payment(State(here): Here, caller: Caller, Path(named): Named, body: Bytes) -> Answer {
+    let mut fields = Fields::within(optional(&body)?, "retry_payment")?;
+    fields.unsupported("payment_method", &[]);
+    fields.done()?;
+    let document = here.payments.retry(&caller.0.identity, invoice_id(&named)?).await?;
+    answered(&here, &caller, &document).await
+}
+
+async fn payment_url(State(here): Here, caller: Caller, Path(named): Named, _: Bytes) -> Answer {
+    let (tenant, id) = (caller.0.tenant(), invoice_id(&named)?);
+    let url = here.payments.url(tenant, id).await?;
+    let document = here.billing.get(tenant, id).await?;
+    let (invoice, provider) = (&document.invoice, document.payment.as_ref().map(|payment| payment.provider.as_str()));
+    Ok(Json(one(
+        "invoice_payment_details",
+        json!({
+            "lago_customer_id": lago_id(&invoice.customer),
+            "external_customer_id": invoice.external_customer_id,
+            "payment_provider": provider,
+            "lago_invoice_id": lago_id(&invoice.id),
+            "payment_url": url,
+        }),
+    )))
 }
 
 #[cfg(test)]

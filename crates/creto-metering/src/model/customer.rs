@@ -10,6 +10,8 @@ use crate::model::entry::{Definition, Kind, Reference};
 
 /// Most metadata entries of a customer.
 pub const METADATA_MAX: usize = 50;
+/// The payment providers there are adapters for.
+pub const PAYMENT_PROVIDERS: [&str; 1] = ["stripe"];
 /// Longest grace period and payment term, in days.
 pub const DAYS_MAX: u32 = 3_650;
 
@@ -104,6 +106,12 @@ pub struct Customer {
     /// The customer's identifiers at payment providers, by the provider's name.
     #[serde(default)]
     pub provider_ids: BTreeMap<String, String>,
+    /// The payment provider that final invoices are paid through, by its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payment_provider: Option<String>,
+    /// Whether the customer is made at that provider and kept in step there; else `provider_ids` names one that is there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sync_with_provider: bool,
 }
 
 /// One further entry.
@@ -145,6 +153,28 @@ impl Customer {
             tax_codes: Vec::new(),
             metadata: BTreeMap::new(),
             provider_ids: BTreeMap::new(),
+            payment_provider: None,
+            sync_with_provider: false,
+        }
+    }
+
+    fn check_provider(&self) -> Result<(), DefinitionError> {
+        for (name, id) in &self.provider_ids {
+            definition::code("provider_ids", name)?;
+            definition::text("provider_ids", id)?;
+        }
+        match self.payment_provider.as_deref() {
+            None if self.sync_with_provider => {
+                Err(DefinitionError::new("payment_provider", "is needed: with whom to keep the customer in step"))
+            }
+            None => Ok(()),
+            Some(name) if !PAYMENT_PROVIDERS.contains(&name) => {
+                Err(DefinitionError::new("payment_provider", format!("`{name}` is none of {}", PAYMENT_PROVIDERS.join(", "))))
+            }
+            Some(name) if !self.sync_with_provider && self.known_as(name).is_none() => {
+                Err(DefinitionError::new("sync_with_provider", format!("is needed where the customer has no identifier at `{name}`")))
+            }
+            Some(_) => Ok(()),
         }
     }
 
@@ -154,6 +184,12 @@ impl Customer {
         let person = format!("{} {}", self.firstname, self.lastname);
         let known = [self.legal_name.as_str(), self.name.as_str(), person.trim(), self.external_id.as_str()];
         known.into_iter().find(|name| !name.is_empty()).unwrap_or_default().to_owned()
+    }
+
+    /// The customer's identifier at this provider.
+    #[must_use]
+    pub fn known_as(&self, provider: &str) -> Option<&str> {
+        self.provider_ids.get(provider).map(String::as_str)
     }
 
     /// Forgets whose it is and keeps what totals and periods depend on: the identifier, the currency, the zone, the terms, the taxes.
@@ -219,6 +255,7 @@ impl Definition for Customer {
                 return bad(field, format!("is longer than {DAYS_MAX} days"));
             }
         }
+        self.check_provider()?;
         if self.metadata.len() > METADATA_MAX {
             return bad("metadata", format!("has more than {METADATA_MAX} entries"));
         }

@@ -10,6 +10,7 @@ use crate::core::exact::Exact;
 use crate::model::currency::Currency;
 use crate::model::customer::Customer;
 use crate::model::entry::DefinitionId;
+use crate::model::payment::Payment;
 use crate::model::subscription::SubscriptionId;
 use crate::model::tax::Coupon;
 
@@ -365,6 +366,8 @@ pub struct InvoiceDocument {
     pub billed_to: Option<Customer>,
     /// The audit leaf that made it final.
     pub leaf: Option<String>,
+    /// What a payment provider was asked for.
+    pub payment: Option<Payment>,
 }
 
 /// Why a credit note was made.

@@ -78,6 +78,7 @@ pub(super) struct Office {
     pub(super) billing: Billing,
     used: Arc<Used>,
     accounts: Accounts,
+    db: Db,
 }
 
 impl Office {
@@ -87,7 +88,14 @@ impl Office {
         let wallets = Wallets::new(db.clone(), world.clock.clone(), catalog.clone());
         let used = Arc::new(Used::default());
         let billing = Billing::new(db.clone(), world.clock.clone(), catalog, wallets, used.clone());
-        Self { world, billing, used, accounts: Accounts::new(db) }
+        Self { world, billing, used, accounts: Accounts::new(db.clone()), db }
+    }
+
+    /// Billing of the same books, whose invoices are paid through a provider.
+    pub(super) fn collecting(&self) -> Billing {
+        let catalog = Catalog::new(self.db.clone(), self.world.clock.clone()).collected_for(server("default").tenant().clone());
+        let wallets = Wallets::new(self.db.clone(), self.world.clock.clone(), catalog.clone());
+        Billing::new(self.db.clone(), self.world.clock.clone(), catalog, wallets, self.used.clone())
     }
 
     /// A metric, a tax of a tenth on everything, and a customer on a plan from `start`.

@@ -68,8 +68,9 @@ async fn lagos_pages_of_subscriptions_events_and_billed_periods_are_alike_on_eve
         let wallets = Wallets::new(db.clone(), clock.clone(), catalog.clone());
         let billing = Billing::new(db.clone(), clock.clone(), catalog.clone(), wallets, Arc::new(meter.clone()));
         let options =
-            AlertOptions { db, clock: clock.clone(), server: server("default"), meter: meter.clone(), billing: billing.clone() };
-        let lago = Lago::new(meter.clone(), billing.clone(), Alerts::new(options), PublicUrl::default());
+            AlertOptions { db: db.clone(), clock: clock.clone(), server: server("default"), meter: meter.clone(), billing: billing.clone() };
+        let payments = super::payments::unpaid(&db, &billing, clock.clone());
+        let lago = Lago::new(meter.clone(), payments, Alerts::new(options), PublicUrl::default());
         let owner = Client::of(&lago, human("default", "olga", Roles::OPERATOR_AND_APPROVER));
         let agent = Client::of(&lago, Principal::in_sandbox(chain.clone()));
 

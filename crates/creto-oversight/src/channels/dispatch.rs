@@ -80,7 +80,7 @@ impl Channels {
         let event = Message { id: message.id, ..Webhooks::message(&notice.tenant, &kind, notice.at, &data) };
         match self.0.webhooks.handle(&event).await {
             Handled::Done => Ok(()),
-            Handled::Retry(why) => Err(why),
+            Handled::Retry(why) | Handled::RetryAfter(why, _) => Err(why),
         }
     }
 
