@@ -5,6 +5,7 @@ pub(crate) mod agent;
 pub(crate) mod billing;
 pub(crate) mod channels;
 pub(crate) mod govern;
+pub(crate) mod meter;
 pub(crate) mod own_keys;
 pub(crate) mod quota;
 pub(crate) mod usage;

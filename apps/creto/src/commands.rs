@@ -11,6 +11,7 @@ mod decide;
 mod doctor;
 mod doubts;
 mod erase;
+mod export;
 mod inbox;
 mod ingest;
 mod keys;
@@ -22,8 +23,10 @@ mod oversight;
 mod own_keys;
 mod past;
 mod policy;
+mod quarantine;
 mod quota;
 mod remote;
+mod retention;
 mod run;
 mod runs;
 mod serve;
@@ -101,6 +104,9 @@ async fn with_server(session: &Session, command: Command) -> Result<ExitCode, Fa
         Command::Meter(MeterCommand::Rerate(args)) => past::rerate(session, args).await,
         Command::Meter(MeterCommand::Alert(command)) => alerts::alert(session, command).await,
         Command::Meter(MeterCommand::Entitled(args)) => alerts::entitled(session, &args).await,
+        Command::Meter(MeterCommand::Export(args)) => export::export(session, args).await,
+        Command::Meter(MeterCommand::Quarantine(command)) => quarantine::quarantine(session, command).await,
+        Command::Meter(MeterCommand::Retention(command)) => retention::retention(session, command).await,
         Command::Catalog(args) => billing::catalog(session, args).await,
         Command::Invoice(command) => billing::invoice(session, command).await,
         Command::Wallet(command) => billing::wallet(session, command).await,

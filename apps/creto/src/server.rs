@@ -90,6 +90,7 @@ pub(crate) fn endpoints(house: &Arc<House>, runs: &Runs) -> Endpoints {
         .and(creto_metering::http::features::endpoints(&house.catalog))
         .and(creto_metering::http::alerts::endpoints(&house.alerts))
         .and(creto_metering::http::payments::endpoints(&house.payments))
+        .and(creto_metering::http::retention::endpoints(&house.meter, &house.billing))
         .and(creto_oversight::channels::http::endpoints(&house.channels))
         .and(creto_metering::http::preview::endpoints(&house.catalog))
         .and(creto_metering::lago::endpoints(&house.lago))

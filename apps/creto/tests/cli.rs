@@ -10,6 +10,7 @@ mod cli {
     mod house;
     mod keys;
     mod messages;
+    mod meter;
     mod oversight;
     mod quota;
     mod refusals;

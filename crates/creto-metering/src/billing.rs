@@ -12,6 +12,7 @@ mod finalizing;
 mod metered;
 mod notes;
 mod one_off;
+mod parquet;
 mod past;
 mod rerating;
 mod runs;
@@ -36,7 +37,7 @@ use crate::store::catalog::CHANGED;
 use crate::wallets::Wallets;
 
 pub use coupons::CouponRedemption;
-pub use export::Export;
+pub use export::{Export, Format};
 pub use notes::{CreditEstimate, CreditRequest, NoteChange};
 pub use one_off::{OneOff, OneOffItem};
 pub use past::PastUsage;

@@ -11,6 +11,7 @@ pub mod payments;
 pub mod preview;
 mod quarantine;
 pub mod quotas;
+pub mod retention;
 pub mod wallets;
 
 use axum::Json;

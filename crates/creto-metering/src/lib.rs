@@ -40,8 +40,8 @@ mod wallets;
 pub use accounts::{Accounts, LedgerReport};
 pub use alerts::{AlertOptions, Alerts};
 pub use billing::{
-    Billing, ChargeUsage, CouponRedemption, CreditEstimate, CreditRequest, Export, NoteChange, OneOff, OneOffItem, PastUsage, Rerate,
-    RerateChange, RerateInput, UsageSource,
+    Billing, ChargeUsage, CouponRedemption, CreditEstimate, CreditRequest, Export, Format, NoteChange, OneOff, OneOffItem, PastUsage,
+    Rerate, RerateChange, RerateInput, UsageSource,
 };
 pub use budgets::{BudgetInput, BudgetUse, Budgets, HeldBudget, UsageLineInput};
 pub use catalog::{Catalog, CatalogReader, Passed, SubscriptionView, Terms};
@@ -54,8 +54,8 @@ pub use preview::{PREVIEW_EVENTS_MAX, Preview, PreviewInput};
 pub use quotas::RedisPools;
 pub use quotas::{Pool, PoolError, Pools, QuotaEnforcer, QuotaOptions, QuotaState, Reservation, SubjectState};
 pub use service::{
-    Answered, Backfill, BackfillChange, BackfillRefusal, Cancelled, CurrentUsage, EventProof, Meter, MetricUsage, Outcome, OverTime,
-    OverTimeInput, Receipt, RecordedEvent, Replayed, Taking, UsageLine,
+    Answered, Backfill, BackfillChange, BackfillRefusal, Cancelled, CurrentUsage, EventProof, EventsOf, Meter, MetricUsage, Outcome,
+    OverTime, OverTimeInput, Receipt, RecordedEvent, Replayed, Taking, UsageLine,
 };
 pub use store::MIGRATIONS;
 pub use store::alerts::ALERT_MIGRATIONS;

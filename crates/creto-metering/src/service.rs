@@ -11,6 +11,7 @@ mod quarantine;
 mod reading;
 mod replay;
 mod reporters;
+mod retention;
 pub(crate) mod tallies;
 mod usage;
 
@@ -40,6 +41,7 @@ pub use ingest::{Answered, Outcome, Receipt, Taking};
 pub use over_time::{OverTime, OverTimeInput};
 pub use quarantine::Replayed;
 pub use reading::{EventProof, RecordedEvent};
+pub use retention::EventsOf;
 pub use usage::MetricUsage;
 
 /// Usage events in, current usage and costs out.

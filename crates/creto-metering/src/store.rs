@@ -9,6 +9,7 @@ pub(crate) mod catalog;
 pub(crate) mod daily;
 pub(crate) mod entitlements;
 pub(crate) mod events;
+pub(crate) mod export;
 pub(crate) mod lago;
 pub(crate) mod ledger;
 mod paging;
@@ -19,6 +20,7 @@ pub(crate) mod raises;
 pub(crate) mod recording;
 pub(crate) mod reporters;
 pub(crate) mod rerates;
+pub(crate) mod retention;
 pub(crate) mod subscriptions;
 pub(crate) mod wallets;
 

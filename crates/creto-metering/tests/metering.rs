@@ -63,6 +63,8 @@ mod quota_redis;
 mod quotas;
 #[path = "metering/raises.rs"]
 mod raises;
+#[path = "metering/retention.rs"]
+mod retention;
 #[path = "metering/simulation.rs"]
 mod simulation;
 #[path = "metering/wallets.rs"]

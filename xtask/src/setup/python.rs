@@ -22,6 +22,7 @@ const PACKAGES: [(&str, &str); 14] = [
     ("pysnc", "pysnc==1.2.1"),
     ("stripe", "stripe==16.1.0"),
     ("jwt", "pyjwt[crypto]"),
+    ("duckdb", "duckdb==2.0.1"),
 ];
 
 /// The program that says whether everything is there in its version. Found, not loaded: loading all of it takes seconds.

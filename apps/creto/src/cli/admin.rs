@@ -199,6 +199,14 @@ pub(crate) enum MeterCommand {
     Alert(AlertCommand),
     /// Ask whether a subscription is entitled to a feature; exit code 1 where it is not.
     Entitled(EntitledArgs),
+    /// Write a table as CSV or Parquet: events, ledger, entries, invoices or lines.
+    Export(super::meter::ExportArgs),
+    /// Events that nothing can price yet: list, replay, discard.
+    #[command(subcommand)]
+    Quarantine(super::meter::QuarantineCommand),
+    /// How long events keep what they are not billed of.
+    #[command(subcommand)]
+    Retention(super::meter::RetentionCommand),
 }
 
 /// `creto meter backfill`.

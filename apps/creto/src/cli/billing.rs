@@ -97,7 +97,7 @@ pub(crate) enum InvoiceCommand {
         #[arg(long, value_name = "STATE")]
         state: Option<String>,
     },
-    /// Write a table as CSV: events, invoices, fees or ledger.
+    /// Write a table as CSV: events, invoices, lines, ledger or entries; `creto meter export` has more.
     Export {
         /// Which table.
         table: String,

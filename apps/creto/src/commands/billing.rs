@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::cli::billing::{CatalogArgs, CatalogKind, InvoiceCommand, MoveArgs, WalletCommand};
 use crate::commands::Session;
-use crate::commands::answer::{encode, print, rows, table, text, typed};
+use crate::commands::answer::{encode, rows, table, text, typed};
 use crate::failure::Failure;
 
 /// Lists, shows, makes, changes and deletes what is sold and to whom.
@@ -91,7 +91,7 @@ pub(super) async fn invoice(session: &Session, command: InvoiceCommand) -> Resul
             let columns = ["invoice", "provider", "state", "reference", "problem"];
             return session.answer(&answer, |answer| fields(answer, "items", &columns, "no provider was asked for anything yet"));
         }
-        InvoiceCommand::Export { table } => return export(session, &table).await,
+        InvoiceCommand::Export { table } => return super::export::printed(session, &table).await,
         InvoiceCommand::Run => {
             let answer = session.client.json(Method::POST, "/v1/metering/billing-runs", None).await?;
             return session.answer(&answer, |run| {
@@ -112,19 +112,6 @@ pub(super) async fn invoice(session: &Session, command: InvoiceCommand) -> Resul
         }
     };
     session.answer(&answer, shown)
-}
-
-async fn export(session: &Session, table: &str) -> Result<ExitCode, Failure> {
-    let mut after = Some("0".to_owned());
-    while let Some(from) = after {
-        let path = format!("/v1/metering/export/{}?after={from}", encode(table));
-        let response = session.client.stream(Method::GET, &path, http_body_util::combinators::UnsyncBoxBody::default()).await?;
-        after = response.headers().get("creto-next").and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let body = http_body_util::BodyExt::collect(response.into_body()).await;
-        let body = body.map_err(|e| Failure::protocol(format!("the answer broke off: {e}")))?.to_bytes();
-        print(&String::from_utf8_lossy(&body))?;
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn invoices(answer: &Value) -> String {

@@ -24,11 +24,17 @@ pub(super) async fn erase(session: &Session, args: EraseArgs) -> Result<ExitCode
 }
 
 fn told(answer: &Value) -> String {
-    format!(
-        "erased the words of {} actions, {} requests and {} memories; recorded as leaf `{}`\n",
-        text(answer, "actions"),
-        text(answer, "requests"),
-        text(answer, "memories"),
+    let count = |name: &str| answer.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let mut out = format!(
+        "erased the words of {} actions, {} requests, {} memories and {} usage events; recorded as leaf `{}`\n",
+        count("actions"),
+        count("requests"),
+        count("memories"),
+        count("events"),
         text(answer, "leaf")
-    )
+    );
+    if count("events_kept") > 0 {
+        out.push_str(&format!("{} usage events keep theirs until their period is final and paid\n", count("events_kept")));
+    }
+    out
 }

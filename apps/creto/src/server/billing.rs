@@ -1,4 +1,4 @@
-//! Billing while the server runs: what is due is billed by itself.
+//! Billing and forgetting while the server runs: what is due is billed, and what is older than it is kept is erased, by itself.
 
 use std::io;
 use std::sync::Arc;
@@ -39,6 +39,9 @@ pub(super) async fn bill(house: Arc<House>, mut stopping: watch::Receiver<bool>)
             }
             Err(error) => tracing::warn!(%error, "billing cannot be looked at; it is looked at again"),
         }
+        if let Err(error) = forget(&house).await {
+            tracing::warn!(%error, "a pass of retention was cut; the next one goes on where it stopped");
+        }
     }
 }
 
@@ -66,6 +69,18 @@ pub(super) async fn look(house: Arc<House>, mut stopping: watch::Receiver<bool>)
             tracing::warn!(%error, "payments cannot be looked at; they are looked at again");
         }
     }
+}
+
+/// Erases what is older than its tenant keeps it.
+async fn forget(house: &House) -> Result<(), MeteringError> {
+    for tenant in house.meter.tenants_with_retention().await? {
+        let Ok(by) = NhiId::new(house.authority.trust_domain(), &tenant, NhiKind::Service, house.server.name()) else { continue };
+        if house.meter.is_retention_due(&tenant).await? {
+            let done = house.meter.pass_retention(&by).await?;
+            tracing::info!(%tenant, erased = done.erased, kept = done.kept, "events lost what they are not billed of");
+        }
+    }
+    Ok(())
 }
 
 async fn bill_tenant(house: &House, tenant: &TenantId) -> Result<(), MeteringError> {

@@ -1,4 +1,5 @@
-//! Erasing what people and agents said, while the log stays whole: arguments, reasons, comments, memory.
+//! Erasing what people and agents said, while the log stays whole: arguments, reasons, comments, memory, and what usage events said beyond
+//! what they are billed of.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,6 +13,8 @@ use creto_enablement_common::http::{Access, Caller, Endpoint, Problem, StrictJso
 use creto_kernel::id::{LeafId, RequestId, RunId};
 use creto_kernel::{Coded, Digest, ErrorCode, Kind, Leaf, NhiKind, Timestamp};
 use creto_memory::Erase;
+use creto_metering::EventsOf;
+use creto_metering::model::retention::ErasedEvents;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -105,6 +108,10 @@ struct Erased {
     requests: u64,
     /// Items of memory.
     memories: u64,
+    /// Usage events that lost what they are not billed of; those of an agent or of everybody.
+    events: u64,
+    /// Usage events that keep it until their period is final and paid, or while they are on hold.
+    events_kept: u64,
     /// The leaf that records it.
     #[schema(value_type = String)]
     leaf: LeafId,
@@ -135,7 +142,28 @@ async fn erase(
     let sealed = sealed.steps(requests.steps).steps(actions.steps).late(Lately::new(move || told.late()));
     house.db.commit(sealed).await?;
     house.db.scrub(TABLES).await.map_err(PrivacyError::NotScrubbed)?;
-    Ok(Json(Erased { actions: counts.actions.get(), requests: counts.requests.get(), memories: counts.memories(), leaf: leaf_id }))
+    // In commits of their own: there may be millions of them. Cut, the same request goes on where it stopped.
+    let events = match events_of(&what.whose) {
+        Some(of) => house.meter.erase_events(by, &of, before).await?,
+        None => ErasedEvents::default(),
+    };
+    Ok(Json(Erased {
+        actions: counts.actions.get(),
+        requests: counts.requests.get(),
+        memories: counts.memories(),
+        events: events.erased,
+        events_kept: events.kept,
+        leaf: leaf_id,
+    }))
+}
+
+/// The same, in metering's terms. A run's and a request's own usage is not told apart from the agent's other usage.
+fn events_of(whose: &Whose) -> Option<EventsOf> {
+    match whose {
+        Whose::Everybody => Some(EventsOf::Everybody),
+        Whose::Agent(agent) => Some(EventsOf::Agent(agent.clone())),
+        Whose::Run(_) | Whose::Action(_) => None,
+    }
 }
 
 /// Counted inside the commit.

@@ -7,7 +7,7 @@ use super::house::{House, Ran};
 #[test]
 fn the_help_of_every_command_names_its_flags() {
     let house = House::new();
-    let cases: [(&[&str], &[&str]); 36] = [
+    let cases: [(&[&str], &[&str]); 39] = [
         (&[], &["run", "serve", "inbox", "audit", "--data", "--json", "--as"]),
         (&["run"], &["--agent", "--on-behalf-of", "--budget", "--allow-host", "--mount", "--timeout"]),
         (&["serve"], &["--listen", "--config", "--test-mode"]),
@@ -23,6 +23,9 @@ fn the_help_of_every_command_names_its_flags() {
         (&["meter", "check"], &["ledger"]),
         (&["meter", "price"], &["<CODE>", "--sum", "--count", "--unit-price"]),
         (&["meter", "track"], &["<CODE>", "--quantity", "--id", "--url", "--token"]),
+        (&["meter", "export"], &["events", "ledger", "invoices", "lines", "--format", "parquet", "--since", "--until", "--output"]),
+        (&["meter", "quarantine"], &["list", "keep", "refuse", "replay", "discard"]),
+        (&["meter", "retention", "set"], &["--days", "--months", "--hold-customer", "--hold-subscription"]),
         (&["catalog"], &["metrics", "plans", "customers", "subscriptions", "--put", "--delete"]),
         (&["invoice"], &["list", "show", "pdf", "run", "refresh", "finalize", "void", "paid", "export"]),
         (&["wallet", "move"], &["<WALLET>", "--paid", "--granted", "--voided", "--key"]),

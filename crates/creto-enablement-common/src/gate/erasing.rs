@@ -1,7 +1,7 @@
 //! The Gate's own words: the arguments of actions, and what was said where they were refused.
 
-use creto_db::{Step, Write, params};
-use creto_kernel::id::RunId;
+use creto_db::{Column, Many, Sql, Step, Write, params};
+use creto_kernel::id::{AdmissionId, RunId};
 use creto_kernel::{Digest, TenantId};
 
 use super::{Gate, refusal_of};
@@ -26,6 +26,33 @@ impl Gate {
         // An attempt that comes again later is then another action's, and is refused: it is not done twice.
         let attempts: Box<dyn Step> = Box::new(Write::new(FORGET_ATTEMPTS, params![&what.tenant, ERASED]));
         Erasing { steps: vec![step, attempts], count }
+    }
+
+    /// Erases the arguments and digests of these settled actions. What a human was asked about is kept: it is the evidence of that.
+    #[must_use]
+    pub fn erasing_admissions(&self, tenant: &TenantId, admissions: &[AdmissionId]) -> Vec<Box<dyn Step>> {
+        let which = || vec![Column::texts(admissions.iter().map(ToString::to_string))];
+        let actions = Many::new(
+            Sql::per_engine(
+                "UPDATE gate_action SET arguments = 'null', digest = $2, salt = $3 WHERE tenant = $1 AND admission = $4 \
+                 AND state IN ('done', 'failed', 'refused') AND approval IS NULL",
+                "UPDATE gate_action SET arguments = 'null', digest = $2, salt = $3 WHERE tenant = $1 AND admission = ANY($4::text[]) \
+                 AND state IN ('done', 'failed', 'refused') AND approval IS NULL",
+            ),
+            params![tenant, ERASED, vec![0_u8; 32]],
+            which(),
+        );
+        let attempts = Many::new(
+            Sql::per_engine(
+                "UPDATE gate_attempt SET digest = $2 WHERE tenant = $1 AND admission = (SELECT admission FROM gate_action \
+                 WHERE tenant = $1 AND admission = $3 AND digest = $2)",
+                "UPDATE gate_attempt SET digest = $2 WHERE tenant = $1 AND admission IN (SELECT admission FROM gate_action \
+                 WHERE tenant = $1 AND admission = ANY($3::text[]) AND digest = $2)",
+            ),
+            params![tenant, ERASED],
+            which(),
+        );
+        vec![Box::new(actions), Box::new(attempts)]
     }
 
     /// The digests of a run's actions: by these, reasons are recorded elsewhere.

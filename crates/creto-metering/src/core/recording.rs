@@ -57,7 +57,7 @@ impl Slot {
 }
 
 /// What an event says to one aggregate.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Share {
     /// Which aggregate, by its place.
     pub slot: usize,

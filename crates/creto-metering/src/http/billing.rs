@@ -5,15 +5,16 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::{Path, Query, State};
-use axum::http::{Method, header};
+use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse, Response};
 use creto_enablement_common::http::{Access, Caller, Endpoint, Problem, StrictJson};
 use creto_kernel::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::billing::{Billing, CouponRedemption, CreditEstimate, CreditRequest, Export, OneOff, Rerate, RerateInput};
+use crate::billing::{Billing, CouponRedemption, CreditEstimate, CreditRequest, Export, Format, OneOff, Rerate, RerateInput};
 use crate::core::{paper, sheet};
 use crate::error::MeteringError;
 use crate::model::customer::Customer;
@@ -107,11 +108,10 @@ fn others(billing: &Billing) -> Vec<Endpoint> {
             Method::GET,
             "/v1/metering/export/{table}",
             operator,
-            "A table as CSV: events, invoices, fees, ledger",
+            "A table as CSV or Parquet: events, invoices, lines, ledger, entries",
             export,
             state(),
         ),
-        Endpoint::new(Method::POST, "/v1/metering/customers/{code}/erase", operator, "Forget whose a customer is", erase, state()),
     ]
 }
 
@@ -162,12 +162,31 @@ struct WhichFees {
     per_page: Option<u32>,
 }
 
-/// Where an export goes on; 0 when absent.
+/// How a table is written, and of which times.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct After {
+struct Exporting {
     #[serde(default)]
-    after: u32,
+    format: Option<String>,
+    #[serde(default)]
+    since: Option<Timestamp>,
+    #[serde(default)]
+    until: Option<Timestamp>,
+}
+
+impl Exporting {
+    /// What is named, else what is accepted, else CSV.
+    fn format(&self, headers: &HeaderMap) -> Result<Format, DefinitionError> {
+        match &self.format {
+            Some(name) => Format::named(name).ok_or_else(|| DefinitionError::new("format", "is none of `csv`, `parquet`")),
+            None => {
+                let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+                let is_parquet =
+                    accepted.split(',').any(|kind| kind.split(';').next().map(str::trim) == Some(Format::Parquet.media_type()));
+                Ok(if is_parquet { Format::Parquet } else { Format::Csv })
+            }
+        }
+    }
 }
 
 /// What of an invoice is changed. What is absent stays.
@@ -408,19 +427,15 @@ async fn export(
     State(billing): State<Billing>,
     caller: Caller,
     Path(table): Path<String>,
-    Query(from): Query<After>,
+    Query(how): Query<Exporting>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let unknown = || MeteringError::from(DefinitionError::new("table", "is none of `events`, `invoices`, `fees`, `ledger`"));
-    let table = Export::named(&table).ok_or_else(unknown)?;
-    let (text, more) = billing.export(caller.0.tenant(), table, from.after).await?;
-    let mut response = ([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], text).into_response();
-    if let Some(value) = more.and_then(|more| more.to_string().parse().ok()) {
-        response.headers_mut().insert("creto-next", value);
-    }
-    Ok(response)
-}
-
-async fn erase(State(billing): State<Billing>, caller: Caller, Path(code): Path<String>) -> Result<(), Problem> {
-    billing.erase_customer(&caller.0.identity, &code).await?;
-    Ok(())
+    let unknown = || MeteringError::from(DefinitionError::new("table", format!("is none of {}", Export::NAMES)));
+    let named = Export::named(&table).ok_or_else(unknown)?;
+    let format = how.format(&headers).map_err(MeteringError::from)?;
+    let times = (how.since.unwrap_or(Timestamp::EPOCH), how.until.unwrap_or(Timestamp::MAX));
+    let body = Body::from_stream(billing.export(caller.0.tenant(), named, format, times));
+    let disposition = format!("attachment; filename=\"{table}.{}\"", format.extension());
+    let headers = [(header::CONTENT_TYPE, format.media_type().to_owned()), (header::CONTENT_DISPOSITION, disposition)];
+    Ok((headers, body).into_response())
 }

@@ -57,6 +57,9 @@ pub struct RecordedEvent {
     /// When it was cancelled.
     #[schema(value_type = Option<String>)]
     pub cancelled_at: Option<Timestamp>,
+    /// When what it was not billed of was erased: its identifier, and the properties that nothing is read from.
+    #[schema(value_type = Option<String>)]
+    pub erased_at: Option<Timestamp>,
     /// The digest of the normalised event.
     #[schema(value_type = String)]
     pub digest: Digest,
@@ -175,6 +178,7 @@ impl Meter {
             admission: batch.admission.to_string(),
             cost: record.cost,
             cancelled_at: record.cancelled_at,
+            erased_at: record.erased_at,
             digest,
         })
     }

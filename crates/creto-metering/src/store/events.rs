@@ -13,11 +13,18 @@ use crate::store::paging::listed;
 /// Tables of events.
 pub const MIGRATIONS: MigrationSet = MigrationSet {
     name: "metering_events",
-    migrations: &[Migration {
-        version: 1,
-        sqlite: include_str!("../../migrations/events/0001_sqlite.sql"),
-        postgres: include_str!("../../migrations/events/0001_postgres.sql"),
-    }],
+    migrations: &[
+        Migration {
+            version: 1,
+            sqlite: include_str!("../../migrations/events/0001_sqlite.sql"),
+            postgres: include_str!("../../migrations/events/0001_postgres.sql"),
+        },
+        Migration {
+            version: 2,
+            sqlite: include_str!("../../migrations/events/0002_erased.sql"),
+            postgres: include_str!("../../migrations/events/0002_erased.sql"),
+        },
+    ],
 };
 
 /// What a record says, beside its place.
@@ -37,6 +44,7 @@ pub(crate) struct Record {
     pub(crate) cancelled_at: Option<Timestamp>,
     /// What of its cost was given back when it was cancelled.
     pub(crate) given_back: Micros,
+    pub(crate) erased_at: Option<Timestamp>,
 }
 
 impl Record {
@@ -259,7 +267,7 @@ macro_rules! select_records {
     ($rest:literal) => {
         concat!(
             "SELECT r.seq, r.subscription, r.transaction_id, r.code, r.occurred_at, r.timed, r.properties, r.total_cents, r.source, ",
-            "r.cost_micros, r.terms, r.cancelled_at, r.given_back FROM ",
+            "r.cost_micros, r.terms, r.cancelled_at, r.given_back, r.erased_at FROM ",
             $rest
         )
     };
@@ -280,6 +288,7 @@ pub(crate) fn record_row(row: &Row) -> Result<Record, DbError> {
         terms: row.opt_text(10)?.map(str::to_owned),
         cancelled_at: row.opt_int(11)?.and_then(Timestamp::from_micros),
         given_back: Micros::new(row.int(12)?),
+        erased_at: row.opt_int(13)?.and_then(Timestamp::from_micros),
     })
 }
 

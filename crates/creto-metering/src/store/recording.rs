@@ -310,6 +310,7 @@ impl Draft {
                 terms: draft.terms.clone(),
                 cancelled_at: None,
                 given_back: Micros::ZERO,
+                erased_at: None,
             });
             digests.push(event.digest);
             used.push((draft.key, *seq));
