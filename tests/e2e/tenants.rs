@@ -110,9 +110,11 @@ fn call(client: &Client, operation: &Operation, victim: &World) -> Answer {
 }
 
 /// Routes that may answer well although a stranger's identifiers were sent: what they name is then the visitor's own, or nobody's.
-const OWN: [(&str, &str); 15] = [
+const OWN: [(&str, &str); 18] = [
     // Transaction identifiers, subscriptions and memories are each tenant's own.
     ("POST", "/v1/metering/events"),
+    // A question about one's own subscriptions: it says of each event why it is nobody's.
+    ("POST", "/v1/metering/backfill"),
     // Nothing is acknowledged that is not there; that nothing was is seen afterwards.
     ("POST", "/v1/messaging/acknowledge"),
     ("DELETE", "/v1/session"),
@@ -135,6 +137,8 @@ const OWN: [(&str, &str); 15] = [
     // A run bills its own tenant.
     ("POST", "/v1/metering/billing-runs"),
     ("POST", "/v1/metering/quarantine/replay"),
+    ("PUT", "/v1/metering/retention"),
+    ("POST", "/v1/metering/retention/pass"),
 ];
 
 fn judge(visitor: &World, victim: &World, role: &str, operation: &Operation, answer: &Answer) -> Vec<String> {

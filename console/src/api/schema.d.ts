@@ -1049,7 +1049,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Lago: where an invoice is paid; refused, as no payment provider is linked */
+        /** Lago: where an invoice is paid */
         post: operations["post /lago/api/v1/invoices/{invoice}/payment_url"];
         delete?: never;
         options?: never;
@@ -1100,7 +1100,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Lago: ask for the payment again; refused, as no payment provider is linked */
+        /** Lago: ask the payment provider for the payment again */
         post: operations["post /lago/api/v1/invoices/{invoice}/retry_payment"];
         delete?: never;
         options?: never;
@@ -2661,7 +2661,7 @@ export interface paths {
             cookie?: never;
         };
         get?: never;
-        /** Set or lift the ceiling of an account */
+        /** Set or lift the ceiling of an account, and say whether a human may be asked to raise it */
         put: operations["put /v1/metering/ceilings"];
         post?: never;
         delete?: never;
@@ -2975,7 +2975,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** A table as CSV: events, invoices, fees, ledger */
+        /** A table as CSV or Parquet: events, invoices, lines, ledger, entries */
         get: operations["get /v1/metering/export/{table}"];
         put?: never;
         post?: never;
@@ -3160,6 +3160,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/metering/invoices/{invoice}/retry-payment": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ask the payment provider for an invoice's payment again */
+        post: operations["post /v1/metering/invoices/{invoice}/retry-payment"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/metering/invoices/{invoice}/void": {
         parameters: {
             query?: never;
@@ -3187,6 +3204,40 @@ export interface paths {
         get?: never;
         /** Define a metric and its price */
         put: operations["put /v1/metering/metrics/{code}"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/payment-providers/{provider}/webhook": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What a payment provider tells, signed by it */
+        post: operations["post /v1/metering/payment-providers/{provider}/webhook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/payments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the payment provider was asked for */
+        get: operations["get /v1/metering/payments"];
+        put?: never;
         post?: never;
         delete?: never;
         options?: never;
@@ -3384,6 +3435,41 @@ export interface paths {
         /** Say who may report for a subscription */
         put: operations["put /v1/metering/reporters/{subscription}"];
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/retention": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How long events keep what they are not billed of */
+        get: operations["get /v1/metering/retention"];
+        /** Say how long, and whose events are on hold */
+        put: operations["put /v1/metering/retention"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metering/retention/pass": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Erase now what is older than that */
+        post: operations["post /v1/metering/retention/pass"];
         delete?: never;
         options?: never;
         head?: never;
@@ -5065,6 +5151,7 @@ export interface components {
         AccountState: {
             /** @description Its name. */
             account: string;
+            ask_to_raise?: components["schemas"]["RaiseTerms"] | null;
             /** @description Most that may be spent and held; none where absent. */
             ceiling?: string | null;
             /** @description Held for actions that are under way. */
@@ -5199,11 +5286,31 @@ export interface components {
             /** @enum {string} */
             state: "pending";
         };
+        /** @description Which event a line bills by itself, of a charge that is paid in advance. */
+        AdvanceOf: {
+            /** @description Whether it became an invoice at once; else it is collected until its period ends. */
+            invoiceable: boolean;
+            /** @description When it happened. */
+            occurred_at: string;
+            /** @description The sender's identifier of it. */
+            transaction_id: string;
+        };
         /**
          * @description How events become units.
          * @enum {string}
          */
         Aggregation: "count" | "sum" | "unique_count" | "max" | "min" | "avg" | "latest" | "weighted_sum" | "custom";
+        /** @description What a subscription was billed by until a moment. */
+        Agreed: {
+            overrides?: components["schemas"]["PlanOverrides"] | null;
+            /**
+             * Format: int32
+             * @description The plan's version.
+             */
+            plan_version: number;
+            /** @description Until before this moment. */
+            until: string;
+        };
         /** @description An alert, checked. */
         Alert: {
             /** @description What it watches. */
@@ -5576,6 +5683,7 @@ export interface components {
         };
         CeilingInput: {
             account: string;
+            ask_to_raise?: components["schemas"]["RaiseTerms"] | null;
             ceiling?: string | null;
         };
         /** @description A chain with one more link. */
@@ -5903,6 +6011,8 @@ export interface components {
              * @description Days until an invoice is due; 0 when absent.
              */
             net_payment_term?: number | null;
+            /** @description The payment provider that final invoices are paid through, by its name. */
+            payment_provider?: string | null;
             /** @description Telephone. */
             phone?: string;
             /** @description The customer's identifiers at payment providers, by the provider's name. */
@@ -5910,6 +6020,8 @@ export interface components {
                 [key: string]: string;
             };
             shipping_address?: components["schemas"]["Address"] | null;
+            /** @description Whether the customer is made at that provider and kept in step there; else `provider_ids` names one that is there. */
+            sync_with_provider?: boolean;
             /** @description Taxes of everything this customer buys; the tenant's own where empty. */
             tax_codes?: string[];
             /** @description Tax identifier, such as a VAT number. */
@@ -6134,6 +6246,16 @@ export interface components {
              * @description Actions.
              */
             actions: number;
+            /**
+             * Format: int64
+             * @description Usage events that lost what they are not billed of; those of an agent or of everybody.
+             */
+            events: number;
+            /**
+             * Format: int64
+             * @description Usage events that keep it until their period is final and paid, or while they are on hold.
+             */
+            events_kept: number;
             /** @description The leaf that records it. */
             leaf: string;
             /**
@@ -6146,6 +6268,19 @@ export interface components {
              * @description Requests for approval.
              */
             requests: number;
+        };
+        /** @description What came of erasing events. */
+        ErasedEvents: {
+            /**
+             * Format: int64
+             * @description How many lost what they are not billed of.
+             */
+            erased: number;
+            /**
+             * Format: int64
+             * @description How many keep it: their period is not final and paid, or a hold is on them.
+             */
+            kept: number;
         };
         /** @description Why the next step begins. */
         EscalateInput: {
@@ -6236,6 +6371,7 @@ export interface components {
         };
         /** @description One line. */
         Fee: {
+            advance?: components["schemas"]["AdvanceOf"] | null;
             /**
              * Format: int64
              * @description The amount.
@@ -6568,12 +6704,38 @@ export interface components {
             fees: components["schemas"]["Fee"][];
             /** @description The audit leaf that made it final. */
             leaf?: string | null;
+            payment?: components["schemas"]["Payment"] | null;
         };
         /**
          * @description What made an invoice.
          * @enum {string}
          */
-        InvoiceKind: "subscription" | "progressive_billing" | "one_off" | "credit";
+        InvoiceKind: "subscription" | "progressive_billing" | "one_off" | "credit" | "in_advance" | "advance_charges";
+        /** @description The payment of an invoice. */
+        InvoicePayment: components["schemas"]["Payment"] & {
+            /** @description The invoice. */
+            invoice: string;
+        };
+        /** @description A page of payments, the longest not looked at first. */
+        InvoicePayments: {
+            /** @description The payments. */
+            items: components["schemas"]["InvoicePayment"][];
+            /**
+             * Format: int32
+             * @description This page's number.
+             */
+            page: number;
+            /**
+             * Format: int32
+             * @description Its size.
+             */
+            per_page: number;
+            /**
+             * Format: int64
+             * @description Payments on all pages.
+             */
+            total: number;
+        };
         /**
          * @description Where in its life an invoice is.
          * @enum {string}
@@ -6893,6 +7055,33 @@ export interface components {
         Passkeys: {
             passkeys: components["schemas"]["Passkey"][];
         };
+        /** @description The payment of an invoice through a provider. */
+        Payment: {
+            /** @description When it was first asked for. */
+            asked_at: string;
+            /** @description When the provider last said how it stands. */
+            looked_at: string;
+            /** @description What stands in the way. */
+            problem?: string | null;
+            /** @description The provider. */
+            provider: string;
+            /** @description What the provider calls it. */
+            reference?: string | null;
+            /** @description Where it stands. */
+            state: components["schemas"]["PaymentState"];
+            /** @description Where the customer pays. */
+            url?: string | null;
+        };
+        /** @description That it was heard. */
+        PaymentNoticeReceived: {
+            /** @description Always. */
+            received: boolean;
+        };
+        /**
+         * @description Where the asking stands. Whether money came is the invoice's `payment_status`.
+         * @enum {string}
+         */
+        PaymentState: "asking" | "open" | "paid" | "withdrawn" | "given_up";
         /**
          * @description Whether it was paid.
          * @enum {string}
@@ -7046,7 +7235,12 @@ export interface components {
             prepaid_cents: number;
             /**
              * Format: int64
-             * @description Fees without coupons' part.
+             * @description What was billed before the period ended, in minor units.
+             */
+            progressive_billing_cents: number;
+            /**
+             * Format: int64
+             * @description Fees without either part.
              */
             subtotal_cents: number;
             /**
@@ -7091,7 +7285,7 @@ export interface components {
              * @description Credit notes, in minor units.
              */
             credit_notes_cents?: number;
-            /** @description What happened, in the order it arrived. What is before the period is carried in where a metric recurs. */
+            /** @description What happened, in the order it arrived; those of a day together, as in one request. What is before the period is carried in where a metric recurs. */
             events?: components["schemas"]["PreviewEvent"][];
             /** @description The period's first day. */
             first_day: string;
@@ -7101,6 +7295,13 @@ export interface components {
             plan?: Record<string, never> | null;
             /** @description Or the code of one that there is. */
             plan_code?: string | null;
+            /**
+             * Format: int64
+             * @description Usage that was billed at thresholds while the period went on, in minor units.
+             */
+            progressive_billing_cents?: number;
+            /** @description The day a subscription to it began, from which a trial counts; the first day that is billed, where absent. */
+            subscribed_on?: string | null;
             /** @description Taxes that plan and charges may name. */
             taxes?: components["schemas"]["Tax"][];
             /** @description Whose days they are; UTC where absent. */
@@ -7113,14 +7314,14 @@ export interface components {
             amount: string;
             /**
              * Format: int64
-             * @description What is billed, in minor units.
+             * @description What is billed, in minor units: no more than the charge's most.
              */
             amount_cents: number;
             /** @description The charge, where it is of one. */
             charge?: string | null;
             /**
              * Format: int64
-             * @description What coupons take off it; these add up to what coupons take off.
+             * @description What coupons, and what was billed before, take off it; these add up to what is taken off.
              */
             coupons_cents: number;
             /**
@@ -7134,7 +7335,7 @@ export interface components {
             group: {
                 [key: string]: string | null;
             };
-            /** @description `subscription`, `charge`, `true_up`, `maximum` or `commitment`. */
+            /** @description `subscription`, `charge`, `true_up` (what a charge's minimum leaves to be paid) or `commitment`. */
             kind: string;
             /**
              * Format: int64
@@ -7380,6 +7581,18 @@ export interface components {
          * @enum {string}
          */
         QuotaWindow: "hourly" | "daily" | "monthly" | "total" | "sliding" | "rate";
+        /** @description How a human may be asked to raise a ceiling. Nobody is asked where an owner did not say so. */
+        RaiseTerms: {
+            /**
+             * Format: int32
+             * @description Most questions in a day, in UTC.
+             */
+            a_day: number;
+            /** @description What is asked for at a time, and the most one raise gives, as a decimal text. An action that lacks more asks nobody. */
+            step: string;
+            /** @description Nobody is asked from this moment on; always somebody where absent. */
+            until?: string | null;
+        };
         /** @description Who decides instead. */
         ReassignInput: {
             to: string[];
@@ -7415,6 +7628,8 @@ export interface components {
             cost: string;
             /** @description The digest of the normalised event. */
             digest: string;
+            /** @description When what it was not billed of was erased: its identifier, and the properties that nothing is read from. */
+            erased_at?: string | null;
             /** @description Whose usage. */
             external_subscription_id: string;
             /** @description What it said it costs, in cents. */
@@ -7658,6 +7873,40 @@ export interface components {
         ResolveInput: {
             happened: boolean;
         };
+        /** @description How long events keep what they are not billed of; for ever where neither is said. */
+        Retention: {
+            /** @description Customers whose events are kept whatever their age: a legal hold. */
+            held_customers?: string[];
+            /** @description Subscriptions whose events are. */
+            held_subscriptions?: string[];
+            /**
+             * Format: int32
+             * @description For so many days since they were recorded.
+             */
+            keep_days?: number | null;
+            /**
+             * Format: int32
+             * @description For so many calendar months since they were recorded.
+             */
+            keep_months?: number | null;
+        };
+        /** @description The setting, and how far it came. */
+        RetentionState: {
+            /**
+             * Format: int64
+             * @description How many are erased in all.
+             */
+            erased: number;
+            /**
+             * Format: int64
+             * @description Every event up to this place is erased.
+             */
+            erased_to: number;
+            /** @description The setting. */
+            retention: components["schemas"]["Retention"];
+        };
+        /** @description No input. */
+        RetryPayment: Record<string, never>;
         /** @description Whether a broken glass was right. */
         ReviewInput: {
             comment?: string | null;
@@ -7858,6 +8107,8 @@ export interface components {
             created_at: string;
             /** @description Who pays. */
             customer: string;
+            /** @description What was agreed before, oldest first: a period is billed by what was in force at its end. */
+            earlier?: components["schemas"]["Agreed"][];
             /** @description When it ends by itself. */
             ending_at?: string | null;
             /** @description The customer's own identifier. */
@@ -7998,7 +8249,7 @@ export interface components {
             overrides?: components["schemas"]["PlanOverrides"] | null;
             /**
              * Format: int32
-             * @description The plan's version it moves to; usage of the running period is priced by it.
+             * @description The plan's version it moves to; usage of the running period is priced by it, and periods that are over keep theirs.
              */
             plan_version?: number | null;
             /** @description When it begins; of a pending one only. */
@@ -16383,7 +16634,9 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/json": components["schemas"]["ErasedEvents"];
+                };
             };
             /** @description a problem (RFC 9457) */
             default: {
@@ -17086,6 +17339,41 @@ export interface operations {
             };
         };
     };
+    "post /v1/metering/invoices/{invoice}/retry-payment": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                invoice: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RetryPayment"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvoiceDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
     "post /v1/metering/invoices/{invoice}/void": {
         parameters: {
             query?: never;
@@ -17142,6 +17430,66 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/metering/payment-providers/{provider}/webhook": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                provider: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PaymentNoticeReceived"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/payments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvoicePayments"];
+                };
             };
             /** @description a problem (RFC 9457) */
             default: {
@@ -17785,6 +18133,97 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Reporters"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "get /v1/metering/retention": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RetentionState"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "put /v1/metering/retention": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Retention"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RetentionState"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/metering/retention/pass": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErasedEvents"];
                 };
             };
             /** @description a problem (RFC 9457) */

@@ -229,7 +229,7 @@ impl Ledger for Accounts {
     }
 
     fn asking(&self, tenant: &TenantId, raise: &Raise, now: Timestamp) -> Vec<Box<dyn Step>> {
-        vec![Box::new(store::raises::ask(tenant, raise, now))]
+        vec![Box::new(store::raises::stands(tenant, raise)), Box::new(store::raises::ask(tenant, raise, now))]
     }
 
     fn raised(&self, tenant: &TenantId, raise: &Raise, ceiling: Micros) -> Vec<Box<dyn Step>> {

@@ -170,7 +170,8 @@ impl Catalog {
         let mut named = body.references();
         named.sort_unstable();
         named.dedup();
-        let mut sealed = Sealed::new(leaf).steps(boxed(also)).steps(boxed(rows)).steps(boxed(store::refer(by.tenant(), T::KIND, id, &named)));
+        let mut sealed =
+            Sealed::new(leaf).steps(boxed(also)).steps(boxed(rows)).steps(boxed(store::refer(by.tenant(), T::KIND, id, &named)));
         if T::KIND == Kind::Customer {
             sealed = self.collecting(by.tenant(), sealed, Task::Customer(id));
         }

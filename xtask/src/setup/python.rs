@@ -7,7 +7,7 @@ use crate::workspace::{Fallible, Workspace};
 
 /// What the SDK and its tests import, and the requirement that brings it. The clients and frameworks of others, which are the judges, are
 /// pinned; what the SDK itself needs is not.
-const PACKAGES: [(&str, &str); 14] = [
+const PACKAGES: [(&str, &str); 15] = [
     ("httpx", "httpx"),
     ("pytest", "pytest"),
     ("humanlayer", "humanlayer==0.7.9"),

@@ -63,14 +63,8 @@ pub(super) async fn budgets(session: &Session) -> Result<ExitCode, Failure> {
 
 /// Sets or lifts a ceiling.
 pub(super) async fn set_budget(session: &Session, args: BudgetArgs) -> Result<ExitCode, Failure> {
-    let mut body = json!({ "account": args.account, "ceiling": args.amount });
-    if let Some(step) = args.ask_to_raise {
-        let mut terms = json!({ "step": step, "a_day": args.a_day });
-        if let Some(until) = args.until {
-            terms["until"] = json!(until);
-        }
-        body["ask_to_raise"] = terms;
-    }
+    let terms = args.ask_to_raise.map(|step| json!({ "step": step, "a_day": args.a_day, "until": args.until }));
+    let body = json!({ "account": args.account, "ceiling": args.amount, "ask_to_raise": terms });
     session.answer(&session.send(Method::PUT, "/v1/metering/ceilings", &body).await?, |answer| {
         let ceiling = answer.get("ceiling").and_then(Value::as_str).map_or("nothing".to_owned(), |amount| format!("{amount} at most"));
         let asks = answer.get("ask_to_raise").map_or_else(String::new, |terms| format!("; {}", may_ask(terms)));

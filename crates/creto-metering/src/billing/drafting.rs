@@ -243,8 +243,9 @@ impl Billing {
             let is_late = self.usage.is_late(tenant, view, past.from, past.to, past.seen_to).await?;
             // A level that is carried over changes every period after the one that an event came late for.
             let recurs = view.metrics.values().any(|metric| metric.recurring);
-            changed = changed || is_late || used.iter().any(fewer);
-            if !is_late && rerated.is_none() && !used.iter().any(fewer) && !(recurs && changed) {
+            let is_changed = is_late || used.iter().any(fewer);
+            changed = changed || is_changed;
+            if !(is_changed || rerated.is_some() || (recurs && changed)) {
                 continue;
             }
             // What is billed at its events was, whenever they came.

@@ -149,7 +149,7 @@ impl Billing {
         Ok(shown)
     }
 
-    /// The final period that a moment is in, with the subscription it is of.
+    /// The final period that a moment is in, with the subscription it is of by what was agreed then.
     async fn final_period(
         &self,
         tenant: &TenantId,
@@ -164,7 +164,9 @@ impl Billing {
         for view in history.iter() {
             let periods = rerates::final_periods(&self.db, tenant, &view.subscription.id.to_string()).await?;
             if let Some(period) = periods.into_iter().find(|period| period.from <= at && at < period.to) {
-                return Ok((self.catalog.view_of(tenant, view.subscription.id).await?, period));
+                let view = self.catalog.view_of(tenant, view.subscription.id).await?;
+                let then = self.catalog.view_before(tenant, &view, period.to).await?;
+                return Ok((then.unwrap_or(view), period));
             }
         }
         Err(MeteringError::WrongState(format!("no period of `{external_id}` that {at} is in is final")))

@@ -54,7 +54,7 @@ mod tests {
 
     fn account(name: &str, ceiling: i64, spent: i64, step: Option<i64>) -> (AccountRef, Option<AccountState>) {
         let identity = "spiffe://creto.test/tenant/default/agent/a";
-        let named = AccountRef { account: name.to_owned(), identity: identity.parse().unwrap(), ceiling: None };
+        let named = AccountRef { account: name.to_owned(), identity: identity.parse().unwrap(), ceiling: None, parent: None };
         let state = AccountState {
             account: name.to_owned(),
             identity: identity.to_owned(),

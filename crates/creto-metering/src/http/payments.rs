@@ -25,7 +25,7 @@ pub fn endpoints(payments: &Payments) -> Vec<Endpoint> {
     let operator = Access::Operator;
     vec![
         Endpoint::new(Method::GET, "/v1/metering/payments", operator, "What the payment provider was asked for", list, state())
-            .answers::<Listed<InvoicePayment>>(),
+            .answers::<InvoicePayments>(),
         Endpoint::new(
             Method::POST,
             "/v1/metering/invoices/{invoice}/retry-payment",
@@ -75,6 +75,19 @@ struct InvoicePayment {
     payment: Payment,
 }
 
+/// A page of payments, the longest not looked at first.
+#[derive(Debug, Serialize, ToSchema)]
+struct InvoicePayments {
+    /// The payments.
+    items: Vec<InvoicePayment>,
+    /// This page's number.
+    page: u32,
+    /// Its size.
+    per_page: u32,
+    /// Payments on all pages.
+    total: u64,
+}
+
 /// That it was heard.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PaymentNoticeReceived)]
@@ -83,13 +96,10 @@ struct Received {
     received: bool,
 }
 
-async fn list(
-    State(payments): State<Payments>,
-    caller: Caller,
-    Query(which): Query<Which>,
-) -> Result<Json<Listed<InvoicePayment>>, Problem> {
+async fn list(State(payments): State<Payments>, caller: Caller, Query(which): Query<Which>) -> Result<Json<InvoicePayments>, Problem> {
     let listed = payments.list(caller.0.tenant(), which.state, page(which.page, which.per_page)).await?;
-    Ok(Json(listed.map(|(invoice, payment)| InvoicePayment { invoice: invoice.to_string(), payment })))
+    let Listed { items, page, per_page, total } = listed.map(|(invoice, payment)| InvoicePayment { invoice: invoice.to_string(), payment });
+    Ok(Json(InvoicePayments { items, page, per_page, total }))
 }
 
 async fn retry(

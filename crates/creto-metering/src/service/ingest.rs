@@ -410,9 +410,7 @@ impl<'a> Intake<'a> {
         let recorded = match &committed {
             Ok(_) => {
                 counted.recorded();
-                if told.has_advances() {
-                    self.meter.due.notify_one();
-                }
+                told.ring(&self.meter.due);
                 Some((admission, told.root()))
             }
             // What was decided inside the commit says which event was refused, and why.

@@ -135,7 +135,13 @@ impl Replay {
         let mut running = kept.running.clone();
         for (place, replayed) in &self.known.running {
             let Some(key) = slot(place) else { continue };
-            if !same(running.remove(key).as_ref(), &replayed.tally) {
+            let mut kept = running.remove(key);
+            // What was due at most of a charge in advance depends on the level that was carried in when each event came.
+            let recurs = self.drafting.slots.get(*place).is_some_and(|slot| slot.terms.metric.recurring);
+            if let Some(kept) = kept.as_mut().filter(|_| recurs) {
+                kept.peak_cents = replayed.tally.peak_cents;
+            }
+            if !same(kept.as_ref(), &replayed.tally) {
                 named.insert(format!("{} {} {} from {}", key.subscription, key.charge, key.dims, key.period));
             }
         }

@@ -33,6 +33,19 @@ pub(crate) fn ask(tenant: &TenantId, raise: &Raise, now: Timestamp) -> Write {
     .exactly(1, RAISES_OVER, "nobody is asked to raise this ceiling any more today")
 }
 
+/// The ceiling is still the one that is asked about: whoever looked before it was raised must not ask about the old one again.
+pub(crate) fn stands(tenant: &TenantId, raise: &Raise) -> Write {
+    Write::new(
+        "UPDATE meter_account SET ceiling = ceiling WHERE tenant = $1 AND account = $2 AND ceiling = $3",
+        params![tenant, raise.account.as_str(), raise.ceiling],
+    )
+    .exactly(1, MOVED, moved(raise))
+}
+
+fn moved(raise: &Raise) -> String {
+    format!("the ceiling of `{}` is no longer {}", raise.account, raise.ceiling)
+}
+
 // INVARIANT: the ceiling that was asked about, under the terms it was asked under, becomes another one; that happens once, because then
 // it is not that ceiling any more.
 pub(crate) fn apply(tenant: &TenantId, raise: &Raise, ceiling: Micros) -> Write {
@@ -41,7 +54,7 @@ pub(crate) fn apply(tenant: &TenantId, raise: &Raise, ceiling: Micros) -> Write 
          AND EXISTS (SELECT 1 FROM meter_raise r WHERE r.tenant = $2 AND r.account = $3 AND r.id = $5)",
         params![ceiling, tenant, raise.account.as_str(), raise.ceiling, raise.terms.as_str()],
     )
-    .exactly(1, MOVED, format!("the ceiling of `{}` is no longer {}", raise.account, raise.ceiling))
+    .exactly(1, MOVED, moved(raise))
 }
 
 /// The terms in an account's row, where it has any, with their name.

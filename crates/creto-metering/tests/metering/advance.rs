@@ -162,6 +162,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
     /// Whatever the price, the events of a period and the period itself come to what all of it costs at most at any event.
     #[test]
+    #[test]
     fn the_events_and_their_period_add_up_to_what_the_period_costs(
         which in 0_usize..14, aggregation in 0_usize..9, recurring in any::<bool>(), drawn in prop::collection::vec((0_i64..19 * 24, 0_i64..120), 1..9)
     ) {

@@ -302,7 +302,7 @@ fn charge((which, aggregation, [prorated, recurring, grouped, bounded, rounded, 
     let advance = advance && name != "volume";
     let charge = json!({
         "billable_metric_code": code, "charge_model": name, "properties": properties, "prorated": prorated && may_prorate,
-        "min_amount_cents": if bounded && n % 2 == 0 && !advance { 145 } else { 0 }, "max_amount_cents": (bounded && n % 2 == 1).then_some(160),
+        "min_amount_cents": if bounded && n.is_multiple_of(2) && !advance { 145 } else { 0 }, "max_amount_cents": (bounded && n % 2 == 1).then_some(160),
         "pay_in_advance": advance
     });
     (metric, charge)
