@@ -1,17 +1,7 @@
 // Lago's own client for JavaScript, unmodified: makes what is sold, subscribes, sends usage and prints what it was told.
 // Run by sdk/python/tests/test_lago_js.py.
-import { Client, getLagoError } from "lago-javascript-client";
-
-const lago = Client(process.env.LAGO_API_KEY, { baseUrl: process.env.LAGO_API_URL });
-const own = (name) => `${name}_${process.env.RUN_ID}`;
-async function refused(attempt) {
-  try {
-    await attempt();
-  } catch (error) {
-    return await getLagoError(error);
-  }
-  return "not refused";
-}
+import { Client } from "lago-javascript-client";
+import { lago, own, refused } from "./lago_client.mjs";
 
 const metric = (
   await lago.billableMetrics.createBillableMetric({

@@ -1,17 +1,6 @@
 // Lago's own client for JavaScript, unmodified: alerts, features and what plans and subscriptions are entitled to.
 // Run by sdk/python/tests/test_lago_js.py.
-import { Client, getLagoError } from "lago-javascript-client";
-
-const lago = Client(process.env.LAGO_API_KEY, { baseUrl: process.env.LAGO_API_URL });
-const own = (name) => `${name}_${process.env.RUN_ID}`;
-async function refused(attempt) {
-  try {
-    await attempt();
-  } catch (error) {
-    return await getLagoError(error);
-  }
-  return "not refused";
-}
+import { lago, own, refused } from "./lago_client.mjs";
 
 await lago.plans.createPlan({
   plan: { name: "Pro", code: own("pro"), interval: "monthly", amount_cents: 0, amount_currency: "EUR", pay_in_advance: false },

@@ -19,6 +19,8 @@ mod books;
 mod budgets;
 #[path = "metering/catalog.rs"]
 mod catalog;
+#[path = "metering/child.rs"]
+mod child;
 #[path = "metering/contention.rs"]
 mod contention;
 #[path = "metering/crash.rs"]

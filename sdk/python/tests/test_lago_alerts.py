@@ -5,7 +5,6 @@ What it has no call for (features, entitlements) is asked as its JavaScript twin
 import json
 
 import pytest
-from conftest import Server
 from lago import client, raw, refused
 from lago_python_client.models import (
     BillableMetric,
@@ -20,26 +19,7 @@ from lago_python_client.models import (
     WebhookEndpoint,
 )
 from lago_python_client.models.alert import Alert, AlertsList, AlertThreshold, AlertThresholdList
-from test_webhooks import Receiver
-
-
-@pytest.fixture
-def receiver():
-    receiver = Receiver()
-    yield receiver
-    receiver.shutdown()
-    receiver.server_close()
-
-
-@pytest.fixture
-def server(binary, tmp_path, receiver):
-    """A server whose owner named the receiver."""
-    data = tmp_path / "data"
-    data.mkdir(mode=0o700)
-    (data / "config.toml").write_text(f'outbound_allow = ["127.0.0.1:{receiver.server_port}"]\n')
-    server = Server(binary, data)
-    yield server
-    server.stop()
+from receiving import receiver, server  # noqa: F401
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 
 import jwt
 import pytest
-from conftest import Server
 from lago import client, raw, refused
 from lago_python_client.models import (
     AddOn,
@@ -33,7 +32,7 @@ from lago_python_client.models.plan import PlanResponse
 from lago_python_client.models.subscription import SubscriptionResponse
 from lago_python_client.models.wallet import WalletResponse
 from lago_python_client.models.wallet_transaction import WalletTransactionResponse
-from test_webhooks import Receiver
+from receiving import receiver, server  # noqa: F401
 
 MODELS = {
     "credit_note": CreditNoteResponse,
@@ -44,25 +43,6 @@ MODELS = {
     "wallet": WalletResponse,
     "wallet_transaction": WalletTransactionResponse,
 }
-
-
-@pytest.fixture
-def receiver():
-    receiver = Receiver()
-    yield receiver
-    receiver.shutdown()
-    receiver.server_close()
-
-
-@pytest.fixture
-def server(binary, tmp_path, receiver):
-    """A server whose owner named the receiver."""
-    data = tmp_path / "data"
-    data.mkdir(mode=0o700)
-    (data / "config.toml").write_text(f'outbound_allow = ["127.0.0.1:{receiver.server_port}"]\n')
-    server = Server(binary, data)
-    yield server
-    server.stop()
 
 
 @pytest.fixture

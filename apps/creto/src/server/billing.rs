@@ -39,15 +39,21 @@ pub(super) async fn bill(house: Arc<House>, mut stopping: watch::Receiver<bool>)
             }
             Err(error) => tracing::warn!(%error, "billing cannot be looked at; it is looked at again"),
         }
-        if let Err(error) = forget(&house).await {
+        // A bell says that something is to be billed; nothing grew old by it.
+        if !at_once && let Err(error) = forget(&house).await {
             tracing::warn!(%error, "a pass of retention was cut; the next one goes on where it stopped");
         }
     }
 }
 
+/// The server as it acts for a tenant.
+fn server_of(house: &House, tenant: &TenantId) -> Option<NhiId> {
+    NhiId::new(house.authority.trust_domain(), tenant, NhiKind::Service, house.server.name()).ok()
+}
+
 /// Bills the events that are billed by themselves.
 async fn bill_events(house: &House, tenant: &TenantId) -> Result<(), MeteringError> {
-    let Ok(by) = NhiId::new(house.authority.trust_domain(), tenant, NhiKind::Service, house.server.name()) else { return Ok(()) };
+    let Some(by) = server_of(house, tenant) else { return Ok(()) };
     let (billed, failures) = house.billing.bill_advance(&by).await?;
     if billed > 0 || !failures.is_empty() {
         tracing::info!(%tenant, billed, failures = failures.len(), "billed events at once");
@@ -74,7 +80,7 @@ pub(super) async fn look(house: Arc<House>, mut stopping: watch::Receiver<bool>)
 /// Erases what is older than its tenant keeps it.
 async fn forget(house: &House) -> Result<(), MeteringError> {
     for tenant in house.meter.tenants_with_retention().await? {
-        let Ok(by) = NhiId::new(house.authority.trust_domain(), &tenant, NhiKind::Service, house.server.name()) else { continue };
+        let Some(by) = server_of(house, &tenant) else { continue };
         if house.meter.is_retention_due(&tenant).await? {
             let done = house.meter.pass_retention(&by).await?;
             tracing::info!(%tenant, erased = done.erased, kept = done.kept, "events lost what they are not billed of");
@@ -84,7 +90,7 @@ async fn forget(house: &House) -> Result<(), MeteringError> {
 }
 
 async fn bill_tenant(house: &House, tenant: &TenantId) -> Result<(), MeteringError> {
-    let Ok(by) = NhiId::new(house.authority.trust_domain(), tenant, NhiKind::Service, house.server.name()) else { return Ok(()) };
+    let Some(by) = server_of(house, tenant) else { return Ok(()) };
     if !house.billing.is_due(tenant).await? {
         return Ok(());
     }

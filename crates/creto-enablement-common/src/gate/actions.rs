@@ -141,42 +141,24 @@ macro_rules! select_actions {
 
 impl ActionRow {
     pub(super) fn open(cleared: &Cleared, request: &AdmitRequest<'_>, leaf: LeafId, now: Timestamp) -> Result<Self, Refusal> {
-        let arguments = canonical_text(&cleared.action)?;
-        let CanonicalAction { tenant, agent, action, resource, .. } = cleared.action.clone();
-        Ok(Self {
-            admission: cleared.admission,
-            tenant,
-            run: request.run,
-            agent,
-            chain: request.chain.digest(),
-            action,
-            resource,
-            arguments,
-            digest: cleared.digest,
-            state: ActionState::Intent,
-            opened_at: now,
-            closed_at: None,
-            opened_leaf: leaf,
-            closed_leaf: None,
-            hold: None,
-            approval: cleared.approval,
-            cost: Micros::ZERO,
-            note: None,
-            salt: cleared.salt,
-        })
+        let digests = (cleared.digest, request.chain.digest());
+        Self::of(&cleared.action, (cleared.admission, cleared.approval), digests, leaf, request.run, cleared.salt, now)
     }
 
-    /// A raise that a human approved: done by its own commit.
-    pub(super) fn raised(
+    /// An action under its admission and the approval it uses, its own digest and that of the chain as it was presented.
+    pub(super) fn of(
         action: &CanonicalAction,
-        (admission, approval): (AdmissionId, RequestId),
+        (admission, approval): (AdmissionId, Option<RequestId>),
         (digest, chain): (Digest, Digest),
         leaf: LeafId,
         run: Option<RunId>,
         salt: Salt,
         now: Timestamp,
     ) -> Result<Self, Refusal> {
-        let arguments = canonical_text(action)?;
+        let arguments = creto_kernel::canonical::of_object(&action.arguments)
+            .ok()
+            .and_then(|bytes| String::from_utf8(bytes).ok())
+            .ok_or_else(|| Refusal::denied("the arguments have no canonical form"))?;
         let CanonicalAction { tenant, agent, action, resource, .. } = action.clone();
         Ok(Self {
             admission,
@@ -188,13 +170,13 @@ impl ActionRow {
             resource,
             arguments,
             digest,
-            state: ActionState::Done,
+            state: ActionState::Intent,
             opened_at: now,
             closed_at: None,
             opened_leaf: leaf,
             closed_leaf: None,
             hold: None,
-            approval: Some(approval),
+            approval,
             cost: Micros::ZERO,
             note: None,
             salt,
@@ -304,14 +286,6 @@ impl ActionRow {
             salt: row.blob(18)?.try_into().map_err(|_| DbError::Corrupt("an action's salt has the wrong length".to_owned()))?,
         })
     }
-}
-
-/// An action's arguments as they are recorded.
-fn canonical_text(action: &CanonicalAction) -> Result<String, Refusal> {
-    creto_kernel::canonical::to_vec(&action.arguments)
-        .ok()
-        .and_then(|bytes| String::from_utf8(bytes).ok())
-        .ok_or_else(|| Refusal::denied("the arguments have no canonical form"))
 }
 
 const STATE_CHANGED: ErrorCode = ErrorCode::new("gate.state_changed");

@@ -231,7 +231,7 @@ impl Gate {
         if let Some(run) = run {
             leaf = leaf.fact("run", run);
         }
-        let row = ActionRow::raised(&action, (admission, id), (digest, presented), leaf.id, run, salt, now)?;
+        let row = ActionRow::of(&action, (admission, Some(id)), (digest, presented), leaf.id, run, salt, now)?;
         let sealed = with(Sealed::new(leaf), change).steps(self.options.ledger.raised(tenant, raise, ceiling));
         match self.options.db.commit(sealed.step(row.insert(ActionState::Done))).await.map_err(refusal_of) {
             Ok(_) => {

@@ -9,10 +9,10 @@ use creto_enablement_common::{Admission, Granted, Outcome, Refusal};
 use creto_kernel::id::RequestId;
 use creto_kernel::{Coded, Micros};
 use creto_nhi::VerifiedChain;
-use creto_oversight::model::request::{Request, State};
+use creto_oversight::model::request::State;
 use tokio::task::JoinHandle;
 
-use super::house::{House, SETS, approver, request};
+use super::house::{House, SETS, approve, approver, pending, request};
 
 const ASKING: &str = "tool.call_with_approval";
 
@@ -26,21 +26,6 @@ fn admit(house: &House, chain: &VerifiedChain, wait_secs: u64) -> JoinHandle<Res
         (asked.wait, asked.reserve) = (Duration::from_secs(wait_secs), Micros::new(1_000));
         gate.admit(asked).await
     })
-}
-
-async fn pending(house: &House, chain: &VerifiedChain) -> Request {
-    let mut changes = house.desk.changes();
-    loop {
-        changes.mark_unchanged();
-        if let Some(request) = house.desk.list(chain.tenant(), Some(State::Pending)).await.unwrap().pop() {
-            return request;
-        }
-        tokio::time::timeout(PATIENCE, changes.changed()).await.unwrap().unwrap();
-    }
-}
-
-async fn approve(house: &House, open: &Request) {
-    house.desk.decide(&approver("default"), open.id.parse().unwrap(), Some(open.digest), None).await.unwrap();
 }
 
 async fn state(house: &House, chain: &VerifiedChain, id: &str) -> State {

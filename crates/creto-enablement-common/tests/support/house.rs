@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use creto_authz::Authorizer;
 use creto_db::{Db, MigrationSet};
@@ -13,6 +14,7 @@ use creto_metering::Accounts;
 use creto_nhi::testkit::{TRUST_DOMAIN, World};
 use creto_nhi::{Principal, Role, Roles, VerifiedChain};
 use creto_oversight::Desk;
+use creto_oversight::model::request::{Request, State};
 
 pub(crate) const SETS: &[MigrationSet] = &[
     creto_nhi::MIGRATIONS,
@@ -120,6 +122,25 @@ pub(crate) fn human(tenant: &str, name: &str, roles: Roles) -> Principal {
 
 pub(crate) fn approver(tenant: &str) -> Principal {
     human(tenant, "bob", Roles::only(Role::Approver))
+}
+
+/// Longer than any test should take; a test that gets here has hung.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The request that waits, once there is one.
+pub(crate) async fn pending(house: &House, chain: &VerifiedChain) -> Request {
+    let mut changes = house.desk.changes();
+    loop {
+        changes.mark_unchanged();
+        if let Some(request) = house.desk.list(chain.tenant(), Some(State::Pending)).await.unwrap().pop() {
+            return request;
+        }
+        tokio::time::timeout(PATIENCE, changes.changed()).await.unwrap().unwrap();
+    }
+}
+
+pub(crate) async fn approve(house: &House, open: &Request) {
+    house.desk.decide(&approver("default"), open.id.parse().unwrap(), Some(open.digest), None).await.unwrap();
 }
 
 pub(crate) fn request<'a>(chain: &'a VerifiedChain, action: &str, resource: &str) -> AdmitRequest<'a> {

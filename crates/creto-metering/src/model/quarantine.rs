@@ -40,7 +40,7 @@ impl KeptEvent {
     /// The event, as it was parsed.
     pub fn event(self) -> Result<Event, MeteringError> {
         let bad = |problem: String| MeteringError::BadEvent { field: "properties", problem };
-        let bytes = creto_kernel::canonical::to_vec(&self.properties).map_err(|e| bad(e.to_string()))?;
+        let bytes = creto_kernel::canonical::of_object(&self.properties).map_err(|e| bad(e.to_string()))?;
         let mut event = Event {
             transaction_id: self.transaction_id,
             subscription: self.subscription,

@@ -18,18 +18,18 @@ use super::Meter;
 use super::counting::Counting;
 use super::drafting::Drafting;
 use super::quarantine::{self, Aside};
-use crate::catalog::{CatalogReader, SubscriptionView};
+use super::reporters::Allowed;
+use crate::catalog::CatalogReader;
 use crate::core::aggregate::Value as Reported;
 use crate::core::batch_tree;
 use crate::core::recording::{Drafted, Fate, Paying};
-use crate::core::reporting::Bound;
 use crate::error::MeteringError;
 use crate::model::event::{self, Event, EventInput, OWN_PREFIX};
 use crate::model::metric::{self, Metric};
 use crate::model::source::{Attribution, Source};
 use crate::store::cancelling::{self, Cancelling, GivenBack};
+use crate::store::events;
 use crate::store::recording::{self, Draft, Told};
-use crate::store::{events, reporters};
 
 /// How long events wait for a human, where policy asks one.
 const APPROVAL_WAIT: Duration = Duration::from_secs(600);
@@ -208,7 +208,7 @@ impl Sent {
 pub(super) struct Intake<'a> {
     pub(super) meter: &'a Meter,
     pub(super) acting: Acting<'a>,
-    taking: Taking,
+    pub(super) taking: Taking,
     pub(super) now: Timestamp,
     pub(super) epoch: i64,
     sent: &'a [Sent],
@@ -564,57 +564,6 @@ pub(super) fn request_for<'a>(acting: Acting<'a>, code: &str) -> Result<AdmitReq
 
 pub(super) fn said_by_draft(code: ErrorCode) -> bool {
     [recording::BUDGET_EXCEEDED, recording::DUPLICATE, recording::COST_OVERFLOW, recording::UNPRICED].contains(&code)
-}
-
-/// Who was found to be allowed to report for which subscription, within one request.
-#[derive(Default)]
-struct Allowed {
-    reporters: HashMap<String, Vec<String>>,
-    checked: HashMap<(Digest, String), bool>,
-}
-
-impl Allowed {
-    /// Refused unless the one it is booked to, or the caller, may report for the subscription.
-    async fn check(
-        &mut self,
-        intake: &Intake<'_>,
-        event: &Event,
-        booked: &VerifiedChain,
-        view: Option<&SubscriptionView>,
-    ) -> Result<(), MeteringError> {
-        let key = (booked.digest(), event.subscription.clone());
-        let admitted = match self.checked.get(&key) {
-            Some(admitted) => *admitted,
-            None => {
-                let admitted = self.ask(intake, event, booked, view).await?;
-                self.checked.insert(key, admitted);
-                admitted
-            }
-        };
-        if admitted { Ok(()) } else { Err(MeteringError::NotReporter { subscription: event.subscription.clone() }) }
-    }
-
-    async fn ask(
-        &mut self,
-        intake: &Intake<'_>,
-        event: &Event,
-        booked: &VerifiedChain,
-        view: Option<&SubscriptionView>,
-    ) -> Result<bool, MeteringError> {
-        if !self.reporters.contains_key(&event.subscription) {
-            let listed = reporters::of(&intake.meter.db, intake.tenant(), &event.subscription).await?;
-            self.reporters.insert(event.subscription.clone(), listed);
-        }
-        let reporters = self.reporters.get(&event.subscription).map_or(&[][..], Vec::as_slice);
-        let bound =
-            Bound { subscription: &event.subscription, customer: view.map(|view| view.customer.body.external_id.as_str()), reporters };
-        let caller = intake.acting.chain;
-        let own = bound.admits(booked) || bound.admits(caller);
-        if !own && view.is_none() && reporters.is_empty() {
-            return Err(MeteringError::UnknownSubscription(event.subscription.clone()));
-        }
-        Ok(own || intake.taking.trusted)
-    }
 }
 
 /// What the server measures itself, and the identifiers it records that under, cannot be reported from outside.

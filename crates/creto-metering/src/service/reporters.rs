@@ -1,12 +1,17 @@
 //! Who may report for a subscription.
 
+use std::collections::HashMap;
+
 use creto_db::Sealed;
-use creto_kernel::{NhiId, TenantId};
+use creto_kernel::{Digest, NhiId, TenantId};
+use creto_nhi::VerifiedChain;
 
 use super::Meter;
-use crate::core::reporting::ANYBODY;
+use super::ingest::Intake;
+use crate::catalog::SubscriptionView;
+use crate::core::reporting::{ANYBODY, Bound};
 use crate::error::MeteringError;
-use crate::model::event::{self, KEY_BYTES_MAX};
+use crate::model::event::{self, Event, KEY_BYTES_MAX};
 use crate::store::reporters;
 
 /// Most reporters of one subscription.
@@ -26,7 +31,7 @@ impl Meter {
         if let Some(name) = names.iter().find(|name| !is_reporter(name)) {
             return bad(format!("hold `{name}`, which is none of `agent/NAME`, `human/NAME`, `service/NAME`, `*`"));
         }
-        let digest = creto_kernel::Digest::of(subscription.as_bytes());
+        let digest = Digest::of(subscription.as_bytes());
         let leaf = self.leaf(by, "metering.put_reporters", &format!("subscription:{digest}"))?.fact("reporters", names.len());
         let steps = reporters::put(by.tenant(), subscription, &names);
         let sealed = steps.into_iter().fold(Sealed::new(leaf), Sealed::step);
@@ -43,4 +48,55 @@ impl Meter {
 fn is_reporter(name: &str) -> bool {
     let named = name.split_once('/').is_some_and(|(kind, name)| ["agent", "human", "service"].contains(&kind) && !name.is_empty());
     name == ANYBODY || (named && name.len() <= KEY_BYTES_MAX && !name.chars().any(|c| c.is_control() || c.is_whitespace()))
+}
+
+/// Who was found to be allowed to report for which subscription, within one request.
+#[derive(Default)]
+pub(super) struct Allowed {
+    reporters: HashMap<String, Vec<String>>,
+    checked: HashMap<(Digest, String), bool>,
+}
+
+impl Allowed {
+    /// Refused unless the one it is booked to, or the caller, may report for the subscription.
+    pub(super) async fn check(
+        &mut self,
+        intake: &Intake<'_>,
+        event: &Event,
+        booked: &VerifiedChain,
+        view: Option<&SubscriptionView>,
+    ) -> Result<(), MeteringError> {
+        let key = (booked.digest(), event.subscription.clone());
+        let admitted = match self.checked.get(&key) {
+            Some(admitted) => *admitted,
+            None => {
+                let admitted = self.ask(intake, event, booked, view).await?;
+                self.checked.insert(key, admitted);
+                admitted
+            }
+        };
+        if admitted { Ok(()) } else { Err(MeteringError::NotReporter { subscription: event.subscription.clone() }) }
+    }
+
+    async fn ask(
+        &mut self,
+        intake: &Intake<'_>,
+        event: &Event,
+        booked: &VerifiedChain,
+        view: Option<&SubscriptionView>,
+    ) -> Result<bool, MeteringError> {
+        if !self.reporters.contains_key(&event.subscription) {
+            let listed = reporters::of(&intake.meter.db, intake.tenant(), &event.subscription).await?;
+            self.reporters.insert(event.subscription.clone(), listed);
+        }
+        let reporters = self.reporters.get(&event.subscription).map_or(&[][..], Vec::as_slice);
+        let bound =
+            Bound { subscription: &event.subscription, customer: view.map(|view| view.customer.body.external_id.as_str()), reporters };
+        let caller = intake.acting.chain;
+        let own = bound.admits(booked) || bound.admits(caller);
+        if !own && view.is_none() && reporters.is_empty() {
+            return Err(MeteringError::UnknownSubscription(event.subscription.clone()));
+        }
+        Ok(own || intake.taking.trusted)
+    }
 }

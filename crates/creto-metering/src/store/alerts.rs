@@ -228,6 +228,10 @@ pub(crate) async fn seen(db: &Db, tenant: &TenantId, id: AlertId, scope: &str) -
     }
 }
 
+fn write_seen(seen: &Seen) -> Result<String, DbError> {
+    serde_json::to_string(seen).map_err(|e| DbError::Corrupt(format!("what an alert saw: {e}")))
+}
+
 /// Puts what an alert saw in place of what was seen at revision `before`, if that is still the one and the alert is still as it was read.
 pub(crate) fn see(
     tenant: &TenantId,
@@ -237,7 +241,7 @@ pub(crate) fn see(
     seen: &Seen,
     now: Timestamp,
 ) -> Result<[Write; 2], DbError> {
-    let body = serde_json::to_string(seen).map_err(|e| DbError::Corrupt(format!("what an alert saw: {e}")))?;
+    let body = write_seen(seen)?;
     let changed = "the alert was looked at meanwhile";
     let row = match before {
         0 => Write::new(
@@ -270,7 +274,7 @@ pub(crate) async fn see_quietly(
     seen: &Seen,
     now: Timestamp,
 ) -> Result<bool, DbError> {
-    let body = serde_json::to_string(seen).map_err(|e| DbError::Corrupt(format!("what an alert saw: {e}")))?;
+    let body = write_seen(seen)?;
     let rows = match before {
         0 => {
             let sql = "INSERT INTO meter_alert_state (tenant, alert, scope, revision, body, looked_at) \

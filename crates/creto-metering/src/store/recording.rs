@@ -149,7 +149,7 @@ impl Draft {
     }
 
     fn known(&self, answers: &[Vec<Row>]) -> Result<(i64, HashMap<usize, i64>, Known), StepError> {
-        let [epoch, ends, used, numbered, standing, running, days, carried, active, members, _] = answers else {
+        let [epoch, ends, used, numbered, standing, running, days, carried, active, members] = answers else {
             return Err(StepError::Invalid("a draft asked for something else".to_owned()));
         };
         let corrupt = |e: creto_db::DbError| StepError::Invalid(e.to_string());
@@ -207,6 +207,9 @@ impl Decide for Draft {
     }
 
     fn decide(&self, answers: &[Vec<Row>]) -> Result<Vec<Box<dyn Step>>, StepError> {
+        let Some((days_so_far, answers)) = answers.split_last() else {
+            return Err(StepError::Invalid("a draft asked for something else".to_owned()));
+        };
         let (last_source, numbers, known) = self.known(answers)?;
         let recording = recording::record(&self.events, &self.slots, &self.sources, &known, self.paying);
         let numbers = self.number(&recording, numbers, last_source);
@@ -244,7 +247,7 @@ impl Decide for Draft {
         ];
         steps.extend(self.aggregate_steps(&recording)?);
         steps.extend(self.advance_step(&recording)?);
-        steps.push(Box::new(self.daily_step(&recording, &numbers, answers.last().map_or(&[], Vec::as_slice))?));
+        steps.push(Box::new(self.daily_step(&recording, &numbers, days_so_far)?));
         steps.extend(self.ledger_steps(&recording));
         steps.extend(boxed(self.marks.writes(tenant)));
         Ok(steps)

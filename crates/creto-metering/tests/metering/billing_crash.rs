@@ -1,17 +1,16 @@
 //! kill -9 during a run of billing: this test binary runs itself as a child that bills until it dies at a failpoint; then billing goes on
 //! elsewhere, and every invoice is there once.
 
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use creto_db::Db;
-use creto_db::failpoint::{AFTER_COMMIT, AFTER_STEPS, BEFORE_COMMIT, ENV};
+use creto_db::failpoint::{AFTER_COMMIT, AFTER_STEPS, BEFORE_COMMIT};
 use creto_db::testkit::Schema;
 use creto_metering::model::customer::Customer;
 
 use super::billing::Office;
 use super::catalog::{plan, subscription};
+use super::child::is_killed;
 use super::house::{SETS, server};
 
 /// Where the child finds its database: a path or a PostgreSQL URL. Without it the child's test is empty.
@@ -45,16 +44,7 @@ async fn child_bills_until_it_is_killed() {
 
 /// Whether the child died; else it was done before the failpoint came.
 fn run_child(target: &str, point: &str, nth: u32) -> bool {
-    let status = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "billing_crash::child_bills_until_it_is_killed", "--nocapture", "--test-threads=1"])
-        .env(TARGET, target)
-        .env(ENV, format!("{point}:{nth}"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .unwrap();
-    assert!(status.success() || status.signal() == Some(9), "{point}:{nth} ended with {status}");
-    !status.success()
+    is_killed("billing_crash::child_bills_until_it_is_killed", &format!("{point}:{nth}"), &[(TARGET, target)])
 }
 
 async fn goes_on(target: &str, after: &str) {

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use creto_db::failpoint::{AFTER_COMMIT, AFTER_STEPS, BEFORE_COMMIT, ENV};
+use creto_db::failpoint::{AFTER_COMMIT, AFTER_STEPS, BEFORE_COMMIT};
 use creto_db::testkit::{Schema, each_engine};
 use creto_db::{Db, Dispatcher};
 use creto_kernel::{Clock, Timestamp};
@@ -23,6 +22,7 @@ use serde_json::json;
 
 use super::billing::Office;
 use super::catalog::read;
+use super::child::ended;
 use super::house::{SETS, server};
 
 /// Payments without a provider, for tests of other things.
@@ -371,15 +371,8 @@ async fn child_collects_until_it_is_killed() {
 async fn killed_at(target: &str, point: &str) {
     let folder = tempfile::tempdir().unwrap();
     drop(Shop::stock(database(target).await, folder.path()).await);
-    let status = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "payments::child_collects_until_it_is_killed", "--nocapture", "--test-threads=1"])
-        .env(TARGET, target)
-        .env(TILL, folder.path())
-        .env(ENV, point)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .unwrap();
+    let environment = [(TARGET, target), (TILL, folder.path().to_str().unwrap())];
+    let status = ended("payments::child_collects_until_it_is_killed", point, &environment);
     assert_eq!(status.signal(), Some(9), "{point} was never reached: {status}");
     let shop = Shop::open(database(target).await, folder.path()).await;
     // What the dead one had claimed comes back when its claim is over.

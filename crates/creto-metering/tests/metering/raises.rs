@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::budgets::{hold, post, priced, void};
-use super::house::{House, SETS, approver, request};
+use super::house::{House, SETS, approve, approver, pending, request};
 
 /// What every chain of the tests passes: the budget of the human at its root.
 const ACCOUNT: &str = "identity:human/alice";
@@ -49,21 +49,6 @@ fn admit(house: &House, chain: &VerifiedChain, reserve: i64, wait: Duration) -> 
 
 async fn settle(house: &House, granted: Granted) {
     house.gate.settle(granted, Outcome { ok: true, ..Outcome::default() }).await.unwrap();
-}
-
-async fn pending(house: &House, chain: &VerifiedChain) -> Request {
-    let mut changes = house.desk.changes();
-    loop {
-        changes.mark_unchanged();
-        if let Some(request) = house.desk.list(chain.tenant(), Some(State::Pending)).await.unwrap().pop() {
-            return request;
-        }
-        tokio::time::timeout(PATIENCE, changes.changed()).await.unwrap().unwrap();
-    }
-}
-
-async fn approve(house: &House, open: &Request) {
-    house.desk.decide(&approver("default"), open.id.parse().unwrap(), Some(open.digest), None).await.unwrap();
 }
 
 async fn ceiling(meter: &Meter, chain: &VerifiedChain) -> Option<i64> {

@@ -1,13 +1,11 @@
 //! Events lose what they are not billed of: by age, or because somebody is forgotten. Usage, bills, proofs and idempotency stay.
 
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use creto_db::Db;
-use creto_db::failpoint::{AFTER_COMMIT, AFTER_STEPS, BEFORE_COMMIT, ENV};
+use creto_db::failpoint::{AFTER_COMMIT, AFTER_STEPS, BEFORE_COMMIT};
 use creto_db::testkit::{Schema, each_engine};
 use creto_kernel::{Coded as _, Digest, Timestamp};
 use creto_metering::model::event::EventInput;
@@ -19,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::books::Books;
 use super::catalog::read;
+use super::child::is_killed;
 use super::house::{SETS, server};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -244,15 +243,7 @@ async fn child_erases_until_it_is_killed() {
 
 /// Kills a pass at a failpoint and lets another process end it. How many events had been erased by then; nothing where it was not killed.
 async fn goes_on(target: &str, point: &str, nth: u32) -> Option<u64> {
-    let status = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "retention::child_erases_until_it_is_killed", "--nocapture", "--test-threads=1"])
-        .env(TARGET, target)
-        .env(ENV, format!("{point}:{nth}"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .unwrap();
-    assert!(status.success() || status.signal() == Some(9), "{point}:{nth} ended with {status}");
+    let killed = is_killed("retention::child_erases_until_it_is_killed", &format!("{point}:{nth}"), &[(TARGET, target)]);
     let (house, meter) = elsewhere(target).await;
     let by = server("default");
     let half = u64::try_from(meter.retention(by.tenant()).await.unwrap().erased).unwrap();
@@ -261,7 +252,7 @@ async fn goes_on(target: &str, point: &str, nth: u32) -> Option<u64> {
     assert!(meter.check(by.tenant()).await.unwrap().ok, "{point}:{nth}");
     assert_eq!(half + meter.pass_retention(&by).await.unwrap().erased, MANY, "{point}:{nth}");
     assert_eq!(count(&house.db, SECRETS).await, 0, "{point}:{nth}");
-    (!status.success()).then_some(half)
+    killed.then_some(half)
 }
 
 #[tokio::test]
