@@ -16,6 +16,10 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+/// A batch of events is made on one thread and freed on another, which glibc's allocator does slowly (docs/decisions/ADR-034-mimalloc.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("CRETO_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));

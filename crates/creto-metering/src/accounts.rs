@@ -137,6 +137,8 @@ impl Accounts {
             events: drafting.events,
             marks: drafting.marks,
             rehearsal: None,
+            root: None,
+            looks: std::sync::OnceLock::new(),
             told: told.clone(),
         };
         steps.push(Box::new(Deciding(draft)));

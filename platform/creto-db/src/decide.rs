@@ -2,6 +2,7 @@
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use sqlx::PgConnection;
 
 use crate::error::StepError;
 use crate::many::Many;
@@ -22,6 +23,21 @@ pub trait Decide: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`StepError::Conflict`] where nothing of the `Sealed` may happen.
     fn decide(&self, answers: &[Vec<Row>]) -> Result<Vec<Box<dyn Step>>, StepError>;
+
+    /// The place of a question whose answer is usually nothing and slow to find. PostgreSQL supposes that it is: it is not asked, and
+    /// whatever ends in a conflict is undone, asked in full and decided again. So whoever names one makes each way in which the answer
+    /// would matter a conflict, in [`Decide::decide_supposing`] or in the steps.
+    fn supposed(&self) -> Option<usize> {
+        None
+    }
+
+    /// As [`Decide::decide`], where the supposed question was answered with nothing and nobody asked.
+    ///
+    /// # Errors
+    /// [`StepError::Conflict`] where it has to be asked.
+    fn decide_supposing(&self, answers: &[Vec<Row>]) -> Result<Vec<Box<dyn Step>>, StepError> {
+        self.decide(answers)
+    }
 }
 
 /// A [`Decide`] as a [`Step`].
@@ -34,19 +50,38 @@ impl<D: Decide> Step for Deciding<D> {
         self.0.decide(&answers)?.iter().try_for_each(|step| step.sqlite(tx))
     }
 
-    fn postgres<'a>(&'a self, connection: &'a mut sqlx::PgConnection) -> BoxFuture<'a, Result<(), StepError>> {
+    fn postgres<'a>(&'a self, connection: &'a mut PgConnection) -> BoxFuture<'a, Result<(), StepError>> {
         async move {
-            let mut answers = Vec::new();
-            for question in self.0.questions() {
-                answers.push(question.postgres_rows(connection).await?);
+            let questions = self.0.questions();
+            if let Some(supposed) = self.0.supposed() {
+                sqlx::raw_sql("SAVEPOINT supposing").execute(&mut *connection).await?;
+                let answers = ask(connection, &questions, Some(supposed)).await?;
+                match perform(connection, self.0.decide_supposing(&answers)).await {
+                    Err(StepError::Conflict { .. }) => sqlx::raw_sql("ROLLBACK TO supposing").execute(&mut *connection).await?,
+                    // The savepoint goes with the one around all steps.
+                    done => return done,
+                };
             }
-            for step in self.0.decide(&answers)? {
-                step.postgres(connection).await?;
-            }
-            Ok(())
+            let answers = ask(connection, &questions, None).await?;
+            perform(connection, self.0.decide(&answers)).await
         }
         .boxed()
     }
+}
+
+async fn ask(connection: &mut PgConnection, questions: &[Many], supposed: Option<usize>) -> Result<Vec<Vec<Row>>, StepError> {
+    let mut answers = Vec::with_capacity(questions.len());
+    for (place, question) in questions.iter().enumerate() {
+        answers.push(if supposed == Some(place) { Vec::new() } else { question.postgres_rows(connection).await? });
+    }
+    Ok(answers)
+}
+
+async fn perform(connection: &mut PgConnection, steps: Result<Vec<Box<dyn Step>>, StepError>) -> Result<(), StepError> {
+    for step in steps? {
+        step.postgres(connection).await?;
+    }
+    Ok(())
 }
 
 /// A statement whose parameters an earlier step of the same `Sealed` decides.
@@ -63,7 +98,7 @@ impl<F: Fn() -> Write + Send + Sync> Step for Lazily<F> {
         (self.0)().sqlite(tx)
     }
 
-    fn postgres<'a>(&'a self, connection: &'a mut sqlx::PgConnection) -> BoxFuture<'a, Result<(), StepError>> {
+    fn postgres<'a>(&'a self, connection: &'a mut PgConnection) -> BoxFuture<'a, Result<(), StepError>> {
         async move { (self.0)().postgres(connection).await }.boxed()
     }
 }

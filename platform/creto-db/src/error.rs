@@ -27,6 +27,15 @@ pub enum StepError {
 }
 
 impl StepError {
+    /// Whether a unique constraint or a primary key was violated.
+    pub(crate) fn is_unique_violation(&self) -> bool {
+        match self {
+            Self::Sqlite(e) => crate::sqlite::is_unique_violation(e),
+            Self::Postgres(e) => e.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation),
+            Self::Conflict { .. } | Self::Invalid(_) => false,
+        }
+    }
+
     /// A compare-and-set that did not hold.
     #[must_use]
     pub fn conflict(code: ErrorCode, message: impl Into<String>) -> Self {

@@ -1,5 +1,6 @@
 //! One statement for many rows: SQLite runs its prepared form once for each, PostgreSQL once for all of them, over arrays.
 
+use creto_kernel::ErrorCode;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -90,13 +91,28 @@ pub struct Many {
     sql: Sql,
     fixed: Vec<Value>,
     columns: Vec<Column>,
+    unique: Option<(ErrorCode, String)>,
 }
 
 impl Many {
     /// A statement with what all rows share and the columns in which they differ.
     #[must_use]
     pub fn new(sql: impl Into<Sql>, fixed: Vec<Value>, columns: Vec<Column>) -> Self {
-        Self { sql: sql.into(), fixed, columns }
+        Self { sql: sql.into(), fixed, columns, unique: None }
+    }
+
+    /// Says what a violated unique constraint or primary key means: a conflict under `code`.
+    #[must_use]
+    pub fn unique(mut self, code: ErrorCode, message: impl Into<String>) -> Self {
+        self.unique = Some((code, message.into()));
+        self
+    }
+
+    fn judge(&self, done: Result<(), StepError>) -> Result<(), StepError> {
+        match (done, &self.unique) {
+            (Err(error), Some((code, message))) if error.is_unique_violation() => Err(StepError::conflict(*code, message)),
+            (done, _) => done,
+        }
     }
 
     /// How many rows: of all columns, or one where there are none.
@@ -124,7 +140,7 @@ impl Many {
 
 impl Step for Many {
     fn sqlite(&self, tx: &rusqlite::Transaction<'_>) -> Result<(), StepError> {
-        sqlite::each(tx, self.sql.sqlite, &self.fixed, &self.columns, self.rows()?, None)
+        self.judge(sqlite::each(tx, self.sql.sqlite, &self.fixed, &self.columns, self.rows()?, None))
     }
 
     fn postgres<'a>(&'a self, connection: &'a mut sqlx::PgConnection) -> BoxFuture<'a, Result<(), StepError>> {
@@ -132,7 +148,7 @@ impl Step for Many {
             if self.rows()? == 0 {
                 return Ok(());
             }
-            postgres::execute_many(connection, self.sql.postgres, &self.fixed, &self.columns).await.map(|_| ())
+            self.judge(postgres::execute_many(connection, self.sql.postgres, &self.fixed, &self.columns).await.map(|_| ()))
         }
         .boxed()
     }

@@ -48,7 +48,15 @@ impl Postgres {
         self.writer.commit(sealed).await
     }
 
+    /// A connection that broke while it was idle is found by its first query: that is asked again on others, until each of them was new.
     pub(crate) async fn query(&self, sql: &'static str, params: &[Value]) -> Result<Vec<Row>, DbError> {
+        for _ in 0..open::READERS_MAX {
+            let mut connection = self.readers.acquire().await.map_err(|e| failure(&e))?;
+            match query(&mut connection, sql, params).await {
+                Err(StepError::Postgres(e)) if is_disconnect(&e) => drop(connection.close().await),
+                answered => return answered.map_err(step_failure),
+            }
+        }
         let mut connection = self.readers.acquire().await.map_err(|e| failure(&e))?;
         query(&mut connection, sql, params).await.map_err(step_failure)
     }
@@ -116,8 +124,8 @@ fn prepare(sql: &'static str, params: &[Value]) -> Query<'static, Protocol, PgAr
         query = match param {
             Value::Null => query.bind(Untyped),
             Value::Integer(integer) => query.bind(*integer),
-            Value::Text(text) => query.bind(text.clone()),
-            Value::Blob(bytes) => query.bind(bytes.clone()),
+            Value::Text(text) => query.bind(text.as_str()),
+            Value::Blob(bytes) => query.bind(bytes.as_slice()),
         };
     }
     query
@@ -125,9 +133,9 @@ fn prepare(sql: &'static str, params: &[Value]) -> Query<'static, Protocol, PgAr
 
 fn prepare_many(sql: &'static str, fixed: &[Value], columns: &[Column]) -> Query<'static, Protocol, PgArguments> {
     columns.iter().fold(prepare(sql, fixed), |query, column| match column {
-        Column::Text(values) => query.bind(values.clone()),
-        Column::Integer(values) => query.bind(values.clone()),
-        Column::Blob(values) => query.bind(values.clone()),
+        Column::Text(values) => query.bind(values.as_slice()),
+        Column::Integer(values) => query.bind(values.as_slice()),
+        Column::Blob(values) => query.bind(values.as_slice()),
     })
 }
 

@@ -66,17 +66,9 @@ impl Write {
         match (changed, &self.exactly, &self.unique) {
             (Ok(changed), Some((wanted, code, message)), _) if changed != *wanted => Err(StepError::conflict(*code, message)),
             (Ok(_), _, _) => Ok(()),
-            (Err(error), _, Some((code, message))) if is_unique_violation(&error) => Err(StepError::conflict(*code, message)),
+            (Err(error), _, Some((code, message))) if error.is_unique_violation() => Err(StepError::conflict(*code, message)),
             (Err(error), _, _) => Err(error),
         }
-    }
-}
-
-fn is_unique_violation(error: &StepError) -> bool {
-    match error {
-        StepError::Sqlite(e) => sqlite::is_unique_violation(e),
-        StepError::Postgres(e) => e.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation),
-        StepError::Conflict { .. } | StepError::Invalid(_) => false,
     }
 }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-pub use write::{of_object, of_value};
+pub use write::{of_object, of_value, write_text};
 
 /// Size and depth limits of one document.
 #[derive(Clone, Copy, Debug)]

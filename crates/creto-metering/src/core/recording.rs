@@ -221,14 +221,17 @@ pub fn record(drafted: &[Drafted], slots: &[Slot], sources: &[Source], known: &K
         slots,
         known,
         seq: known.last_seq,
-        used: HashMap::new(),
+        used: HashMap::with_capacity(drafted.len()),
+        running: vec![None; slots.len()],
+        days: vec![Vec::new(); slots.len()],
+        bill: BTreeMap::new(),
         done: Recording { purse: known.purse.clone(), ..Recording::default() },
     };
     for (at, draft) in drafted.iter().enumerate() {
         let fate = desk.take(at, draft, sources, paying);
         desk.done.fates.push(fate);
     }
-    desk.done
+    desk.recording()
 }
 
 /// What a period begins with, before its first event.
@@ -242,6 +245,11 @@ struct Desk<'a> {
     known: &'a Known,
     seq: i64,
     used: HashMap<Digest, i64>,
+    /// By slot.
+    running: Vec<Option<Running>>,
+    /// By slot; events of one commit seldom lie on many days.
+    days: Vec<Vec<(Day, DayTally)>>,
+    bill: BTreeMap<(usize, &'a str), Micros>,
     done: Recording,
 }
 
@@ -249,14 +257,22 @@ struct Desk<'a> {
 #[derive(Default)]
 struct Trial {
     running: Vec<(usize, Running)>,
-    days: Vec<((usize, Day), DayTally)>,
+    days: Vec<(usize, Day, DayTally)>,
     members: Vec<(MemberKey, MemberState)>,
     advances: Vec<(usize, Advance)>,
     cost: Micros,
 }
 
-impl Desk<'_> {
-    fn take(&mut self, at: usize, draft: &Drafted, sources: &[Source], paying: Paying) -> Fate {
+impl<'a> Desk<'a> {
+    fn recording(self) -> Recording {
+        let running = self.running.into_iter().enumerate().filter_map(|(slot, running)| Some((slot, running?))).collect();
+        let days = self.days.into_iter().enumerate();
+        let days = days.flat_map(|(slot, days)| days.into_iter().map(move |(day, tally)| ((slot, day), tally))).collect();
+        let bill = self.bill.into_iter().map(|((source, code), cost)| ((source, code.to_owned()), cost)).collect();
+        Recording { running, days, bill, ..self.done }
+    }
+
+    fn take(&mut self, at: usize, draft: &'a Drafted, sources: &[Source], paying: Paying) -> Fate {
         if let Some(seq) = self.known.used.get(&draft.key).or_else(|| self.used.get(&draft.key)) {
             return Fate::Used { seq: *seq };
         }
@@ -277,13 +293,23 @@ impl Desk<'_> {
             if !self.done.purse.spend(&source.accounts, cost) {
                 return Fate::Unpayable;
             }
-            let bill = self.done.bill.entry((draft.source, draft.event.code.clone())).or_default();
+            let bill = self.bill.entry((draft.source, &draft.event.code)).or_default();
             *bill = bill.checked_add(cost).unwrap_or(Micros::MAX);
         }
         self.seq = seq;
         self.used.insert(draft.key, seq);
-        self.done.running.extend(trial.running);
-        self.done.days.extend(trial.days);
+        for (slot, running) in trial.running {
+            if let Some(place) = self.running.get_mut(slot) {
+                *place = Some(running);
+            }
+        }
+        for (slot, day, tally) in trial.days {
+            let Some(days) = self.days.get_mut(slot) else { continue };
+            match days.iter_mut().rev().find(|(known, _)| *known == day) {
+                Some((_, place)) => *place = tally,
+                None => days.push((day, tally)),
+            }
+        }
         self.done.members.extend(trial.members);
         self.done.advances.extend(trial.advances.into_iter().map(|(slot, advance)| (at, slot, advance)));
         self.done.recorded.push(at);
@@ -324,18 +350,20 @@ impl Desk<'_> {
             // What only the whole period can say is not kept of a day.
             day.tally.walk = None;
             trial.running.push((share.slot, running));
-            trial.days.push(((share.slot, share.day), day));
+            trial.days.push((share.slot, share.day, day));
         }
         Ok(trial)
     }
 
     fn running(&self, at: usize, slot: &Slot) -> Running {
-        self.done.running.get(&at).or_else(|| self.known.running.get(&at)).cloned().unwrap_or_else(|| begun(at, slot, self.known))
+        let running = self.running.get(at).and_then(Option::as_ref).or_else(|| self.known.running.get(&at));
+        running.cloned().unwrap_or_else(|| begun(at, slot, self.known))
     }
 
     fn day(&self, at: usize, day: Day, slot: &Slot) -> DayTally {
         let empty = || DayTally { tally: Tally::empty(slot.terms.metric.aggregation_type), cost: Micros::ZERO };
-        self.done.days.get(&(at, day)).or_else(|| self.known.days.get(&(at, day))).cloned().unwrap_or_else(empty)
+        let here = self.days.get(at).and_then(|days| days.iter().rev().find(|(known, _)| *known == day)).map(|(_, tally)| tally);
+        here.or_else(|| self.known.days.get(&(at, day))).cloned().unwrap_or_else(empty)
     }
 
     fn member(&self, slot: usize, scope: Scope, value: &Value) -> Option<MemberState> {

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use creto_kernel::{Digest, TenantId, Timestamp, canonical};
+use creto_kernel::canonical::{self, CanonicalError};
+use creto_kernel::{Digest, TenantId, Timestamp};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::error::MeteringError;
@@ -19,6 +20,8 @@ pub const PROPERTIES_BYTES_MAX: usize = 64 * 1024;
 /// What the server's own transaction identifiers begin with: an agent that could choose one could keep the server from recording what it
 /// measured.
 pub const OWN_PREFIX: &str = "creto:";
+/// About what the names of a normalised event take, its code and its moment included.
+const NAMES_BYTES: usize = 256;
 /// How far ahead of our clock a timestamp may be.
 pub const AHEAD_MAX: Duration = Duration::from_secs(3600);
 
@@ -119,15 +122,37 @@ impl Event {
     ///
     /// A retry that leaves the time to us must be the same event, so an absent timestamp is absent from the digest too.
     pub fn digest_of_content(&self) -> Result<Digest, MeteringError> {
-        let mut normal = json!({
-            "code": self.code, "external_subscription_id": self.subscription, "transaction_id": self.transaction_id,
-            "properties": Value::Object(self.fields.iter().map(|(name, value)| (name.clone(), normalised(value))).collect()),
-            "timestamp": self.timed.then(|| self.occurred_at.as_micros().to_string()),
-        });
-        if let (Some(cents), Some(object)) = (&self.total_cents, normal.as_object_mut()) {
-            object.insert("precise_total_amount_cents".to_owned(), Value::String(cents.clone()));
+        self.normal_form().map(|bytes| Digest::of(&bytes)).map_err(|e| bad("properties", e.to_string()))
+    }
+
+    /// Written as it is hashed: the names stand in the order that RFC 8785 asks for.
+    fn normal_form(&self) -> Result<Vec<u8>, CanonicalError> {
+        let mut out = Vec::with_capacity(self.properties.len() + NAMES_BYTES + KEY_BYTES_MAX);
+        out.extend_from_slice(b"{\"code\":");
+        canonical::write_text(&self.code, &mut out)?;
+        out.extend_from_slice(b",\"external_subscription_id\":");
+        canonical::write_text(&self.subscription, &mut out)?;
+        if let Some(cents) = &self.total_cents {
+            out.extend_from_slice(b",\"precise_total_amount_cents\":");
+            canonical::write_text(cents, &mut out)?;
         }
-        canonical::of_value(&normal).map(|bytes| Digest::of(&bytes)).map_err(|e| bad("properties", e.to_string()))
+        out.extend_from_slice(b",\"properties\":");
+        if self.fields.values().any(holds_number) {
+            let normal = self.fields.iter().map(|(name, value)| (name.clone(), normalised(value))).collect();
+            out.append(&mut canonical::of_object(&normal)?);
+        } else {
+            out.extend_from_slice(self.properties.as_bytes());
+        }
+        out.extend_from_slice(b",\"timestamp\":");
+        if self.timed {
+            canonical::write_text(&self.occurred_at.as_micros().to_string(), &mut out)?;
+        } else {
+            out.extend_from_slice(b"null");
+        }
+        out.extend_from_slice(b",\"transaction_id\":");
+        canonical::write_text(&self.transaction_id, &mut out)?;
+        out.push(b'}');
+        Ok(out)
     }
 
     /// The decimal a SUM metric reads from `field`.
@@ -163,6 +188,15 @@ pub(crate) fn key(field: &'static str, text: String, bytes_max: usize) -> Result
         return Err(bad(field, "holds control characters"));
     }
     Ok(text)
+}
+
+fn holds_number(value: &Value) -> bool {
+    match value {
+        Value::Number(_) => true,
+        Value::Array(items) => items.iter().any(holds_number),
+        Value::Object(object) => object.values().any(holds_number),
+        Value::Null | Value::Bool(_) | Value::String(_) => false,
+    }
 }
 
 /// Numbers as decimal text, so that `1.50`, `1.5` and `"1.5"` are one event.
@@ -213,6 +247,9 @@ fn seconds(text: &str) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
     use super::*;
 
     fn event(change: impl FnOnce(&mut Value)) -> Result<Event, String> {
@@ -259,6 +296,47 @@ mod tests {
             |b| b["precise_total_amount_cents"] = json!("7"),
         ] {
             assert_ne!(digest(change), same);
+        }
+    }
+
+    fn values() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from),
+            any::<f32>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::btree_map(any::<String>(), inner, 0..4)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_hashed_is_the_canonical_form_of_the_normalised_event(
+            id in "[^\\p{Cc}]{1,20}", properties in proptest::collection::btree_map(any::<String>(), values(), 0..5),
+            timed in any::<bool>(), cents in proptest::option::of(0_u32..1_000),
+        ) {
+            let mut body = json!({ "transaction_id": id, "external_subscription_id": "s", "code": "é\"", "properties": properties });
+            if timed {
+                body["timestamp"] = json!("2026-11-22T10:00:00Z");
+            }
+            if let Some(cents) = cents {
+                body["precise_total_amount_cents"] = json!(cents);
+            }
+            let input: EventInput = serde_json::from_value(body.clone()).unwrap();
+            let event = input.parse("2026-11-22T10:00:00Z".parse().unwrap()).unwrap();
+            body["properties"] = normalised(&body["properties"]);
+            body["timestamp"] = timed.then(|| event.occurred_at.as_micros().to_string()).into();
+            if let Some(cents) = cents {
+                body["precise_total_amount_cents"] = json!(cents.to_string());
+            }
+            prop_assert_eq!(event.normal_form().unwrap(), canonical::to_vec(&body).unwrap());
         }
     }
 

@@ -4,6 +4,7 @@
 //! one that differs undoes it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::OnceLock;
 
 use creto_db::{DbError, Deciding, Sealed, Step};
 use creto_enablement_common::Effect;
@@ -13,7 +14,7 @@ use creto_kernel::{Coded as _, Digest, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::ingest::{DRAFTS_MAX, Intake, Outcome, Sent, Taking, refused};
+use super::ingest::{DRAFTS_MAX, Intake, Outcome, Sent, Taking, refused, root_of};
 use super::{Meter, drafting};
 use crate::core::backfill::{Rehearsal, Shift};
 use crate::core::exact::Exact;
@@ -174,7 +175,8 @@ impl Intake<'_> {
 
     async fn record_agreed(&mut self, mut plan: Backfill, agreed: Digest) -> Result<Backfill, MeteringError> {
         let (admission, told) = (AdmissionId::generate(), Told::default());
-        let request = self.request(admission, &self.drafting.events)?;
+        let root = (self.drafting.events.len() > 1).then(|| root_of(&self.drafting.events));
+        let request = self.request(admission, &self.drafting.events, root)?;
         let draft = self.draft_of(admission, &told, Rehearsal::of(Some(agreed)));
         let steps: Vec<Box<dyn Step>> = vec![Box::new(Deciding(draft))];
         let effect = Effect {
@@ -207,6 +209,8 @@ impl Intake<'_> {
             events: drafting.events.clone(),
             marks,
             rehearsal: Some(rehearsal),
+            root: None,
+            looks: OnceLock::new(),
             told: told.clone(),
         }
     }

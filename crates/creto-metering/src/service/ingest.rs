@@ -1,7 +1,7 @@
 //! Events in: checked, attributed, drafted, committed at once, answered one by one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use creto_db::{DbError, Deciding, Step};
@@ -380,7 +380,8 @@ impl<'a> Intake<'a> {
         let admission = AdmissionId::generate();
         let told = Told::default();
         let Drafting { slots, sources, events, places, marks, .. } = std::mem::take(&mut self.drafting);
-        let request = self.request(admission, &events)?;
+        let root = (events.len() > 1).then(|| root_of(&events));
+        let request = self.request(admission, &events, root)?;
         let mut counted = self.counting.of(&events, &told, self.now)?;
         let draft = Draft {
             tenant: self.tenant().clone(),
@@ -395,6 +396,8 @@ impl<'a> Intake<'a> {
             events,
             marks,
             rehearsal: None,
+            root,
+            looks: OnceLock::new(),
             told: told.clone(),
         };
         let mut steps: Vec<Box<dyn Step>> = Vec::new();
@@ -492,27 +495,32 @@ impl<'a> Intake<'a> {
     }
 
     /// The action: of one event all that is known, so that an approver sees it; of many, how many and their root.
-    pub(super) fn request(&self, admission: AdmissionId, drafted: &[Drafted]) -> Result<AdmitRequest<'a>, MeteringError> {
+    pub(super) fn request(
+        &self,
+        admission: AdmissionId,
+        drafted: &[Drafted],
+        root: Option<Digest>,
+    ) -> Result<AdmitRequest<'a>, MeteringError> {
         let Some(first) = drafted.first() else { return Err(MeteringError::Undone) };
         let mut request = request_for(self.acting, &first.event.code)?;
         request.admission = Some(admission);
         request.wait = APPROVAL_WAIT;
-        request.arguments = if drafted.len() == 1 {
-            Map::from_iter([
+        request.arguments = match root {
+            None => Map::from_iter([
                 ("properties".to_owned(), Value::Object(first.event.fields.clone())),
                 ("quantity".to_owned(), quantity(first).into()),
                 ("subscription".to_owned(), first.event.subscription.clone().into()),
                 ("transaction_id".to_owned(), first.event.transaction_id.clone().into()),
                 ("event".to_owned(), first.event.digest.to_string().into()),
-            ])
-        } else {
-            let digests: Vec<Digest> = drafted.iter().map(|drafted| drafted.event.digest).collect();
-            let codes: BTreeSet<&str> = drafted.iter().map(|drafted| drafted.event.code.as_str()).collect();
-            Map::from_iter([
-                ("events".to_owned(), drafted.len().to_string().into()),
-                ("metrics".to_owned(), codes.into_iter().take(ARGUMENT_CODES_MAX).collect()),
-                ("root".to_owned(), batch_tree::root(&digests).to_string().into()),
-            ])
+            ]),
+            Some(root) => {
+                let codes: BTreeSet<&str> = drafted.iter().map(|drafted| drafted.event.code.as_str()).collect();
+                Map::from_iter([
+                    ("events".to_owned(), drafted.len().to_string().into()),
+                    ("metrics".to_owned(), codes.into_iter().take(ARGUMENT_CODES_MAX).collect()),
+                    ("root".to_owned(), root.to_string().into()),
+                ])
+            }
         };
         Ok(request)
     }
@@ -540,6 +548,11 @@ pub(super) fn refused(fate: Fate, transaction: impl FnOnce() -> String) -> Meter
 
 fn no_room(account: &str, whose: &str, cost: Micros) -> Refusal {
     Refusal::BudgetExceeded { message: format!("the budget of `{whose}` ({account}) has no room for {cost}") }
+}
+
+/// The root over events, in their order.
+pub(super) fn root_of(drafted: &[Drafted]) -> Digest {
+    batch_tree::root(&drafted.iter().map(|drafted| drafted.event.digest).collect::<Vec<_>>())
 }
 
 /// How much an event reports, as an approver is shown it.

@@ -2,7 +2,7 @@
 //! discards them. What is kept aside is not recorded: it counts in no usage, costs nothing, and is answered as such.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use creto_db::{DbError, Deciding, Sealed};
 use creto_enablement_common::gate::Acting;
@@ -155,6 +155,8 @@ impl Meter {
                 events: drafting.events,
                 marks: drafting.marks,
                 rehearsal: None,
+                root: None,
+                looks: OnceLock::new(),
                 told: told.clone(),
             };
             let leaf = self.leaf(by, "metering.replay_event", &format!("event:{}", kept.key))?.fact("admission", admission);

@@ -9,6 +9,7 @@ use crate::model::event::Event;
 use crate::model::page::{Listed, Page};
 use crate::model::source::{Attribution, Source};
 use crate::store::paging::listed;
+use crate::store::recording::DUPLICATE;
 
 /// Tables of events.
 pub const MIGRATIONS: MigrationSet = MigrationSet {
@@ -23,6 +24,11 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
             version: 2,
             sqlite: include_str!("../../migrations/events/0002_erased.sql"),
             postgres: include_str!("../../migrations/events/0002_erased.sql"),
+        },
+        Migration {
+            version: 3,
+            sqlite: "-- SQLite keeps the rows in the index itself: it stays as it is.",
+            postgres: include_str!("../../migrations/events/0003_used_by_key.sql"),
         },
     ],
 };
@@ -146,37 +152,44 @@ pub(crate) fn insert_used(tenant: &TenantId, mut used: Vec<(Digest, i64)>) -> Ma
     Many::new(
         Sql::per_engine(
             "INSERT INTO meter_used (tenant, key, seq) VALUES ($1,$2,$3)",
-            "INSERT INTO meter_used (tenant, key, seq) SELECT $1, * FROM unnest($2::bytea[], $3::bigint[])",
+            "INSERT INTO meter_used (tenant, key, seq) SELECT $1, unnest($2::bytea[]), unnest($3::bigint[])",
         ),
         params![tenant],
         vec![Column::blobs(used.iter().map(|(key, _)| key.as_bytes().to_vec())), Column::integers(used.iter().map(|(_, seq)| *seq))],
     )
+    .unique(DUPLICATE, "a transaction was recorded before")
 }
 
-pub(crate) fn insert_records(tenant: &TenantId, records: &[Record]) -> Many {
-    let texts = |of: fn(&Record) -> &str| Column::texts(records.iter().map(of));
+/// PostgreSQL takes arrays of one length apart side by side in the list of what is selected, without the table that FROM would fill first.
+pub(crate) fn insert_records(tenant: &TenantId, records: Vec<Record>) -> Many {
+    let integers = |of: fn(&Record) -> i64| Column::integers(records.iter().map(of));
+    let (seq, occurred_at, timed) =
+        (integers(|record| record.seq), integers(|record| record.occurred_at.as_micros()), integers(|record| record.timed.into()));
+    let (source, cost) = (integers(|record| record.source), integers(|record| record.cost.get()));
+    let mut texts: [Vec<Option<String>>; 6] = std::array::from_fn(|_| Vec::with_capacity(records.len()));
+    for record in records {
+        let own = [
+            Some(record.subscription),
+            Some(record.transaction_id),
+            Some(record.code),
+            Some(record.properties),
+            record.total_cents,
+            record.terms,
+        ];
+        texts.iter_mut().zip(own).for_each(|(column, text)| column.push(text));
+    }
+    let [subscription, transaction_id, code, properties, total_cents, terms] = texts.map(Column::Text);
     Many::new(
         Sql::per_engine(
             "INSERT INTO meter_record (tenant, seq, subscription, transaction_id, code, occurred_at, timed, properties, total_cents, source, \
              cost_micros, terms) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12)",
             "INSERT INTO meter_record (tenant, seq, subscription, transaction_id, code, occurred_at, timed, properties, total_cents, source, \
-             cost_micros, terms) SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[], \
-             $7::bigint[], $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::text[])",
+             cost_micros, terms) SELECT $1, unnest($2::bigint[]), unnest($3::text[]), unnest($4::text[]), unnest($5::text[]), \
+             unnest($6::bigint[]), unnest($7::bigint[]), unnest($8::text[]), unnest($9::text[]), unnest($10::bigint[]), \
+             unnest($11::bigint[]), unnest($12::text[])",
         ),
         params![tenant],
-        vec![
-            Column::integers(records.iter().map(|record| record.seq)),
-            texts(|record| &record.subscription),
-            texts(|record| &record.transaction_id),
-            texts(|record| &record.code),
-            Column::integers(records.iter().map(|record| record.occurred_at.as_micros())),
-            Column::integers(records.iter().map(|record| i64::from(record.timed))),
-            texts(|record| &record.properties),
-            Column::Text(records.iter().map(|record| record.total_cents.clone()).collect()),
-            Column::integers(records.iter().map(|record| record.source)),
-            Column::integers(records.iter().map(|record| record.cost.get())),
-            Column::Text(records.iter().map(|record| record.terms.clone()).collect()),
-        ],
+        vec![seq, subscription, transaction_id, code, occurred_at, timed, properties, total_cents, source, cost, terms],
     )
 }
 

@@ -1,7 +1,7 @@
 //! A commit of events as a step: what it asks, and the writes that follow from the answers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use creto_db::{Decide, Late, Lately, Many, Row, Step, StepError, params};
 use creto_enablement_common::ports::Bill;
@@ -51,7 +51,18 @@ pub(crate) struct Draft {
     pub(crate) marks: Marks,
     /// What would change is told, and recorded only where that was agreed to.
     pub(crate) rehearsal: Option<Rehearsal>,
+    /// The root over all of them, where whoever asked for them has named it.
+    pub(crate) root: Option<Digest>,
+    pub(crate) looks: OnceLock<Looks>,
     pub(crate) told: Told,
+}
+
+/// Which days, values and rows of days the events touch, each once.
+#[derive(Debug)]
+pub(crate) struct Looks {
+    days: Vec<(usize, Day)>,
+    members: Vec<MemberKey>,
+    dailies: Vec<DailyKey<usize>>,
 }
 
 /// What a commit of events tells the outside, once it has run.
@@ -112,19 +123,28 @@ impl Draft {
         all.collect::<BTreeMap<_, _>>().into_values().collect()
     }
 
-    /// The days and the values that the events touch.
-    fn touched(&self) -> (Vec<(usize, Day)>, Vec<MemberKey>) {
-        let (mut days, mut members) = (BTreeSet::new(), BTreeSet::new());
-        for share in self.events.iter().flat_map(|event| &event.shares) {
-            days.insert((share.slot, share.day));
-            if let crate::core::aggregate::Value::Member(value, _) = &share.value
-                && let Some(slot) = self.slots.get(share.slot)
-            {
-                members.insert(recording::member_key(&self.slots, share.slot, slot.whole(), value));
-                members.insert(recording::member_key(&self.slots, share.slot, Scope::Day(share.day), value));
+    fn looks(&self) -> &Looks {
+        self.looks.get_or_init(|| {
+            let (mut days, mut members) = (BTreeSet::new(), BTreeSet::new());
+            let mut last = None;
+            for share in self.events.iter().flat_map(|event| &event.shares) {
+                // Neighbours mostly touch the same day of the same aggregate.
+                if last.replace((share.slot, share.day)) != Some((share.slot, share.day)) {
+                    days.insert((share.slot, share.day));
+                }
+                if let crate::core::aggregate::Value::Member(value, _) = &share.value
+                    && let Some(slot) = self.slots.get(share.slot)
+                {
+                    members.insert(recording::member_key(&self.slots, share.slot, slot.whole(), value));
+                    members.insert(recording::member_key(&self.slots, share.slot, Scope::Day(share.day), value));
+                }
             }
-        }
-        (days.into_iter().collect(), members.into_iter().collect())
+            Looks {
+                days: days.into_iter().collect(),
+                members: members.into_iter().collect(),
+                dailies: daily::keys(&self.events, &self.slots),
+            }
+        })
     }
 
     /// What the commit would cost the caller's own chain where that has no room for it; zero where it has. What is booked to the chain of
@@ -157,20 +177,20 @@ impl Draft {
         if now != self.epoch {
             return Err(StepError::conflict(CATALOG_CHANGED, "the catalog changed while events were recorded"));
         }
-        let (wanted_days, wanted_members) = self.touched();
+        let looks = self.looks();
         let end = |column| ends.first().map_or(Ok(0), |row| row.int(column)).map_err(corrupt);
         let mut known = Known { last_seq: end(0)?, purse: ledger::purse(standing).map_err(corrupt)?, ..Known::default() };
         known.used = used.iter().map(events::used_row).collect::<Result<_, _>>().map_err(corrupt)?;
         known.running = running.iter().map(aggregates::running_row).collect::<Result<_, _>>().map_err(corrupt)?;
         for row in days {
             let (place, tally) = aggregates::day_row(row).map_err(corrupt)?;
-            known.days.extend(wanted_days.get(place).map(|key| (*key, tally)));
+            known.days.extend(looks.days.get(place).map(|key| (*key, tally)));
         }
         known.carried = aggregates::carried_rows(carried).map_err(corrupt)?;
         known.active = active.iter().map(aggregates::active_row).collect::<Result<_, _>>().map_err(corrupt)?;
         for row in members {
             let (place, state) = aggregates::member_row(row).map_err(corrupt)?;
-            known.members.extend(wanted_members.get(place).map(|key| (key.clone(), state)));
+            known.members.extend(looks.members.get(place).map(|key| (key.clone(), state)));
         }
         let mut numbers = HashMap::new();
         for row in numbered {
@@ -182,12 +202,15 @@ impl Draft {
     }
 }
 
+/// The place of the question that is usually answered with nothing: a request of many events is new, or was answered before it came here.
+const USED: usize = 2;
+
 impl Decide for Draft {
     fn questions(&self) -> Vec<Many> {
         let tenant = &self.tenant;
         let keys: Vec<Digest> = self.events.iter().map(|event| event.key).collect();
         let accounts: Vec<&str> = self.accounts().iter().map(|account| account.account.as_str()).collect();
-        let (days, members) = self.touched();
+        let looks = self.looks();
         let recurring = self.recurring();
         let unique = |(_, slot): &(usize, &Slot)| slot.terms.metric.aggregation_type == Aggregation::UniqueCount;
         let (counted, summed): (Vec<_>, Vec<_>) = recurring.into_iter().partition(unique);
@@ -198,15 +221,32 @@ impl Decide for Draft {
             events::numbered(tenant, &self.sources),
             ledger::standing(tenant, &accounts),
             aggregates::running(tenant, &self.slots),
-            aggregates::days(tenant, &self.slots, &days),
+            aggregates::days(tenant, &self.slots, &looks.days),
             aggregates::carried(tenant, &summed),
             aggregates::active(tenant, &counted),
-            aggregates::members(tenant, &self.slots, &members.iter().collect::<Vec<_>>()),
-            dailies::of_sources(tenant, &self.sources, &daily::keys(&self.events, &self.slots)),
+            aggregates::members(tenant, &self.slots, &looks.members.iter().collect::<Vec<_>>()),
+            dailies::of_sources(tenant, &self.sources, &looks.dailies),
         ]
     }
 
     fn decide(&self, answers: &[Vec<Row>]) -> Result<Vec<Box<dyn Step>>, StepError> {
+        self.steps(answers, false)
+    }
+
+    fn supposed(&self) -> Option<usize> {
+        (self.events.len() > 1 && self.rehearsal.is_none()).then_some(USED)
+    }
+
+    fn decide_supposing(&self, answers: &[Vec<Row>]) -> Result<Vec<Box<dyn Step>>, StepError> {
+        self.steps(answers, true)
+    }
+}
+
+impl Draft {
+    /// INVARIANT: where nobody asked which identifiers are used, either all events are recorded, and the index of used identifiers refuses
+    /// one that is used, or it is a conflict, and they are asked for. An event that was recorded before costs nothing: with it supposed new,
+    /// others might find no room.
+    fn steps(&self, answers: &[Vec<Row>], supposing: bool) -> Result<Vec<Box<dyn Step>>, StepError> {
         let Some((days_so_far, answers)) = answers.split_last() else {
             return Err(StepError::Invalid("a draft asked for something else".to_owned()));
         };
@@ -214,35 +254,28 @@ impl Decide for Draft {
         let recording = recording::record(&self.events, &self.slots, &self.sources, &known, self.paying);
         let numbers = self.number(&recording, numbers, last_source);
         let (records, digests, used) = self.rows(&recording, &numbers);
-        let root = batch_tree::root(&digests);
+        let root = self.root.filter(|_| digests.len() == self.events.len()).unwrap_or_else(|| batch_tree::root(&digests));
         self.told.say(&recording, root, self.short(&recording));
         if let Some(rehearsal) = &self.rehearsal {
             self.agreed(rehearsal, &recording, &known, &root)?;
         }
         let refused = recording.fates.iter().find(|fate| !matches!(fate, Fate::Recorded { .. }));
-        if let Some(fate) = refused.filter(|_| self.all_or_none || records.is_empty()) {
+        if let Some(fate) = refused.filter(|_| supposing || self.all_or_none || records.is_empty()) {
             return Err(conflict(fate));
         }
-        let Some(first) = records.first() else { return Ok(Vec::new()) };
+        let Some(first) = records.first().map(|record| record.seq) else { return Ok(Vec::new()) };
         let tenant = &self.tenant;
         let new: Vec<(i64, &Source)> = numbers
             .iter()
             .filter(|(_, number)| **number > last_source)
             .filter_map(|(place, number)| self.sources.get(*place).map(|source| (*number, source)))
             .collect();
-        let batch = Batch {
-            first: first.seq,
-            admission: self.admission,
-            collector: &self.collector,
-            received_at: self.now,
-            root,
-            digests: &digests,
-        };
+        let batch = Batch { first, admission: self.admission, collector: &self.collector, received_at: self.now, root, digests: &digests };
         let mut steps: Vec<Box<dyn Step>> = vec![
             Box::new(events::insert_sources(tenant, &new)),
             Box::new(events::insert_used(tenant, used)),
-            Box::new(events::insert_records(tenant, &records)),
             Box::new(events::insert_spans(tenant, &events::spans(&records))),
+            Box::new(events::insert_records(tenant, records)),
             Box::new(events::insert_batch(tenant, &batch)),
         ];
         steps.extend(self.aggregate_steps(&recording)?);
@@ -355,7 +388,7 @@ impl Draft {
             _ => None,
         });
         let mut sums = daily::sums(recorded, &self.slots);
-        let wanted = daily::keys(&self.events, &self.slots);
+        let wanted = &self.looks().dailies;
         for row in known {
             let (place, used) = dailies::placed_row(row).map_err(|e| StepError::Invalid(e.to_string()))?;
             if let Some(sum) = wanted.get(place).and_then(|key| sums.get_mut(key)) {

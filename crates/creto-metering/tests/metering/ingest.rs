@@ -8,7 +8,7 @@ use creto_db::testkit::each_engine;
 use creto_kernel::{Clock as _, Coded, Kind, Micros, Timestamp};
 use creto_metering::model::event::EventInput;
 use creto_metering::model::metric::{Aggregation, Metric};
-use creto_metering::{Meter, MeteringError};
+use creto_metering::{Meter, MeteringError, Outcome, Taking};
 use creto_nhi::VerifiedChain;
 use creto_oversight::model::request::State;
 use serde_json::{Value, json};
@@ -60,6 +60,33 @@ async fn the_same_event_again_is_answered_as_the_first_time_and_another_is_refus
             assert_ne!(recorded, sent);
         }
         assert_eq!(used(&meter, &chain).await, [("tokens".to_owned(), 1, "7".to_owned(), 70)]);
+        assert!(meter.check(chain.tenant()).await.unwrap().ok);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_batch_that_was_partly_recorded_costs_what_is_new_of_it_also_where_there_is_room_for_no_more() {
+    each_engine(SETS, async |db| {
+        let (_house, meter, chain) = metered(db).await;
+        let tokens = |transaction: &str, n: i64| Ok(event(transaction, "tokens", json!({ "n": n })));
+        let send = async |batch: Vec<_>| {
+            let answered = meter.ingest_all(&chain, Taking::default(), batch).await.unwrap();
+            answered.events.into_iter().map(|(_, outcome)| outcome).collect::<Vec<_>>()
+        };
+        // 900,000 of the million are spent: each of the two would find no room were it paid for again.
+        let first = send(vec![tokens("t1", 45_000), tokens("t2", 45_000)]).await;
+        assert!(matches!(first[..], [Outcome::Recorded { .. }, Outcome::Recorded { .. }]), "{first:?}");
+        let again = send(vec![tokens("t0", 5_000), tokens("t1", 45_000), tokens("t2", 45_000), tokens("t3", 5_000)]).await;
+        let [Outcome::Recorded { cost, .. }, Outcome::Duplicate { .. }, Outcome::Duplicate { .. }, Outcome::Recorded { .. }] = again[..]
+        else {
+            panic!("{again:?}");
+        };
+        assert_eq!(cost, Micros::new(50_000));
+        // Without any room, what was recorded is answered as then, and what is new is refused.
+        let full = send(vec![tokens("t1", 45_000), tokens("t4", 100)]).await;
+        assert!(matches!(full[..], [Outcome::Duplicate { .. }, Outcome::Refused(_)]), "{full:?}");
+        assert_eq!(used(&meter, &chain).await, [("tokens".to_owned(), 4, "100000".to_owned(), 1_000_000)]);
         assert!(meter.check(chain.tenant()).await.unwrap().ok);
     })
     .await;

@@ -14,7 +14,7 @@ use crate::params;
 use crate::sqlite::step_failure;
 
 /// Connections for reads; the writer has its own.
-const READERS_MAX: u32 = 8;
+pub(super) const READERS_MAX: u32 = 8;
 
 /// Connections for upkeep, and one for the listener.
 const UPKEEP_MAX: u32 = 5;
@@ -42,7 +42,8 @@ pub(super) async fn connect(url: &str) -> Result<Opened, DbError> {
     // A pool waits for a server that is not there; a start says at once what is wrong.
     options.connect().await.map_err(|e| failure(&e))?.close().await.map_err(|e| failure(&e))?;
     let upkeep = pool(UPKEEP_MAX).after_connect(|connection, _| prepare_session(connection).boxed());
-    let readers = pool(READERS_MAX).after_connect(|connection, _| prepare_reader(connection).boxed());
+    // A read is repeated where its connection turns out to be broken: none is asked for a sign of life before each.
+    let readers = pool(READERS_MAX).test_before_acquire(false).after_connect(|connection, _| prepare_reader(connection).boxed());
     Ok(Opened {
         readers: readers.connect_with(options.clone()).await.map_err(|e| failure(&e))?,
         upkeep: upkeep.connect_with(options.clone()).await.map_err(|e| failure(&e))?,

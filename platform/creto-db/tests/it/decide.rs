@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use crate::support::{SETS, count, leaf};
+use crate::support::{SETS, TAKEN, count, leaf};
 use creto_db::testkit::each_engine;
 use creto_db::{Column, Decide, Deciding, Late, Lately, Lazily, Many, Row, Sealed, Sql, Step, StepError, Value, Write, params};
-use creto_kernel::{Digest, ErrorCode, Leaf};
+use creto_kernel::{Coded as _, Digest, ErrorCode, Leaf};
 
 const INSERT: Sql = Sql::per_engine(
     "INSERT INTO item (extra, number, name, body) VALUES ($1, $2, $3, $4)",
@@ -99,6 +99,47 @@ async fn what_is_decided_inside_a_commit_sees_every_commit_before_it_and_is_in_t
         assert_eq!(numbers, (1..=10).collect::<Vec<_>>());
         let named = db.query("SELECT number FROM item WHERE name = 'mine'", vec![]).await.unwrap();
         assert_eq!((named.len(), count(&db, "audit_leaf").await), (10, 10));
+    })
+    .await;
+}
+
+/// Inserts the numbers that are not taken, and supposes that none is.
+#[derive(Debug)]
+struct TakeNew(std::ops::Range<i64>, Arc<AtomicI64>);
+
+impl Decide for TakeNew {
+    fn questions(&self) -> Vec<Many> {
+        vec![Many::new(FIND, vec![], vec![Column::integers(self.0.clone())])]
+    }
+
+    fn decide(&self, answers: &[Vec<Row>]) -> Result<Vec<Box<dyn Step>>, StepError> {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        let taken = answers[0].iter().map(|row| row.int(0).unwrap()).collect::<Vec<_>>();
+        let new = self.0.clone().filter(|n| !taken.contains(n));
+        Ok(new.map(|n| Box::new(rows(n..n + 1).unique(TAKEN, "a number is taken")) as Box<dyn Step>).collect())
+    }
+
+    fn supposed(&self) -> Option<usize> {
+        Some(0)
+    }
+}
+
+#[tokio::test]
+async fn what_was_supposed_wrongly_is_undone_asked_and_decided_again() {
+    each_engine(SETS, async |db| {
+        let decided = Arc::new(AtomicI64::new(0));
+        let take = |numbers| Sealed::new(leaf()).step(Deciding(TakeNew(numbers, Arc::clone(&decided))));
+        db.commit(take(5..8)).await.unwrap();
+        assert_eq!((count(&db, "item").await, decided.load(Ordering::SeqCst)), (3, 1), "what is supposed rightly is decided once");
+        // 3 and 4 are written before 5 turns out to be taken, and still are there once.
+        db.commit(take(3..10)).await.unwrap();
+        assert_eq!((count(&db, "item").await, count(&db, "audit_leaf").await), (7, 2));
+        let found = db.query("SELECT number FROM item ORDER BY number", vec![]).await.unwrap();
+        assert_eq!(found.iter().map(|row| row.int(0).unwrap()).collect::<Vec<_>>(), (3..10).collect::<Vec<_>>());
+        // What is a conflict also when it was asked stays one, and nothing of it.
+        let both = take(10..12).step(rows(11..12).unique(TAKEN, "a number is taken"));
+        assert_eq!(db.commit(both).await.unwrap_err().code(), TAKEN);
+        assert_eq!(count(&db, "item").await, 7);
     })
     .await;
 }

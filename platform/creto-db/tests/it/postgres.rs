@@ -39,6 +39,21 @@ async fn a_connection_lost_between_steps_is_repeated_and_written_once() {
 }
 
 #[tokio::test]
+async fn a_query_is_repeated_where_its_connections_broke_while_they_were_idle() {
+    let Some(schema) = Schema::create().await else { return };
+    let db = Db::open_postgres(&schema.url, SETS).await.unwrap();
+    db.commit(sealed(1)).await.unwrap();
+    let all = futures::future::join_all((0..32).map(|_| db.query("SELECT number FROM item, pg_sleep(0.05)", vec![]))).await;
+    assert!(all.iter().all(Result::is_ok), "every connection there may be is open");
+    let mut others = PgConnection::connect(&schema.url).await.unwrap();
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT number FROM item, pg_sleep%' AND pid <> pg_backend_pid()";
+    let ended = sqlx::query(end).execute(&mut others).await.unwrap().rows_affected();
+    assert!(ended >= 2, "{ended}");
+    assert_eq!(count(&db, "item").await, 1);
+    schema.drop().await;
+}
+
+#[tokio::test]
 async fn two_processes_share_one_order_and_wake_each_other() {
     let Some(schema) = Schema::create().await else { return };
     let (one, two) = tokio::join!(Db::open_postgres(&schema.url, SETS), Db::open_postgres(&schema.url, SETS));

@@ -22,7 +22,7 @@ pub fn of_object(object: &Map<String, Value>) -> Result<Vec<u8>, CanonicalError>
 
 fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), CanonicalError> {
     match value {
-        Value::String(text) => string(text, out)?,
+        Value::String(text) => write_text(text, out)?,
         Value::Array(items) => {
             out.push(b'[');
             for (at, item) in items.iter().enumerate() {
@@ -54,7 +54,7 @@ fn members(object: &Map<String, Value>, out: &mut Vec<u8>) -> Result<(), Canonic
         if at > 0 {
             out.push(b',');
         }
-        string(name, out)?;
+        write_text(name, out)?;
         out.push(b':');
         write(value, out)?;
     }
@@ -67,8 +67,8 @@ fn by_code_units(a: &str, b: &str) -> Ordering {
     if a.is_ascii() && b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) }
 }
 
-/// serde_json escapes what section 3.2.2.2 says, as it says it, and nothing else.
-fn string(text: &str, out: &mut Vec<u8>) -> Result<(), CanonicalError> {
+/// Writes a text in quotes: serde_json escapes what section 3.2.2.2 says, as it says it, and nothing else.
+pub fn write_text(text: &str, out: &mut Vec<u8>) -> Result<(), CanonicalError> {
     serde_json::to_writer(out, text).map_err(|e| CanonicalError::NotJson(e.to_string()))
 }
 
