@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use creto_db::DbError;
 use creto_kernel::{Digest, TenantId, Timestamp};
+use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::SubscriptionView;
@@ -40,10 +41,12 @@ pub(crate) struct Drafting {
     pub(crate) places: Vec<usize>,
     /// What these events change that is watched.
     pub(crate) marks: Marks,
-    known_slots: HashMap<SlotKey, usize>,
-    known_levels: HashMap<(String, String, String), usize>,
+    known_slots: HashMap<SlotKey, usize, RandomState>,
+    known_levels: HashMap<(String, String, String), usize, RandomState>,
     known_sources: HashMap<Digest, Vec<usize>>,
-    periods: HashMap<(usize, Day), (Arc<SubscriptionView>, Arc<Of>)>,
+    periods: HashMap<(usize, Day), (Arc<SubscriptionView>, Arc<Of>), RandomState>,
+    /// Slots without filter and groups, by the addresses of their period and their charge, which `periods` keeps.
+    plain: HashMap<(usize, usize), usize, RandomState>,
 }
 
 /// A billing period of a subscription.
@@ -173,13 +176,19 @@ impl Drafting {
         metric: &BillableMetric,
         charge: &Charge,
         dims: &Dims,
-        of: &Of,
+        of: &Arc<Of>,
     ) -> Result<usize, MeteringError> {
+        let plain = (*dims == Dims::default()).then(|| (Arc::as_ptr(of) as usize, std::ptr::from_ref(charge) as usize));
+        if let Some(slot) = plain.and_then(|plain| self.plain.get(&plain)) {
+            return Ok(*slot);
+        }
         let key = SlotKey { subscription: of.subscription.clone(), period: of.from, charge: charge.code.clone(), dims: dims.text()? };
-        Ok(match self.known_slots.get(&key) {
+        let slot = match self.known_slots.get(&key) {
             Some(slot) => *slot,
             None => self.slot(key, plan_terms(view, metric, charge, dims.filter, of.period), dims.shown.is_empty()),
-        })
+        };
+        self.plain.extend(plain.map(|plain| (plain, slot)));
+        Ok(slot)
     }
 
     /// The place of an aggregate.

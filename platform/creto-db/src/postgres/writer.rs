@@ -154,8 +154,12 @@ async fn attempt(connection: &mut PgConnection, work: &[Sealed]) -> Result<Outco
     let mut tx = connection.begin().await.map_err(Broken::Before)?;
     query(&mut tx, LOCK, &[]).await.map_err(before)?;
     let mut outcomes = Vec::with_capacity(work.len());
+    // One that is alone needs no savepoint: the transaction is its own.
+    let alone = work.len() == 1;
     for sealed in work {
-        sqlx::raw_sql("SAVEPOINT sealed").execute(&mut *tx).await.map_err(Broken::Before)?;
+        if !alone {
+            sqlx::raw_sql("SAVEPOINT sealed").execute(&mut *tx).await.map_err(Broken::Before)?;
+        }
         let applied = AssertUnwindSafe(apply_sealed(&mut tx, sealed)).catch_unwind().await;
         let outcome = match applied {
             Ok(Err(StepError::Postgres(e))) if is_transient(&e) || is_disconnect(&e) => return Err(Broken::Before(e)),
@@ -163,9 +167,14 @@ async fn attempt(connection: &mut PgConnection, work: &[Sealed]) -> Result<Outco
             Ok(Ok(committed)) => Ok(committed),
             Err(_panic) => Err(DbError::Statement("a step panicked".to_owned())),
         };
-        let end = if outcome.is_ok() { "RELEASE sealed" } else { "ROLLBACK TO sealed; RELEASE sealed" };
-        sqlx::raw_sql(end).execute(&mut *tx).await.map_err(Broken::Before)?;
+        let done = outcome.is_ok();
         outcomes.push(outcome);
+        if !alone {
+            let end = if done { "RELEASE sealed" } else { "ROLLBACK TO sealed; RELEASE sealed" };
+            sqlx::raw_sql(end).execute(&mut *tx).await.map_err(Broken::Before)?;
+        } else if !done {
+            return tx.rollback().await.map_err(Broken::Before).map(|()| outcomes);
+        }
     }
     if let Some(last) = outcomes.iter().flatten().map(|c| c.sequence).max() {
         let announce = "SELECT pg_notify('creto_commit_' || md5(current_schema()), $1)";
