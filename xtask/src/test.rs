@@ -1,5 +1,6 @@
 //! `cargo xtask test`: sets up what is missing, runs every suite within its budget, and closes with one line of counts.
 
+mod features;
 mod postgres;
 mod suite;
 

@@ -1,5 +1,6 @@
 //! Where things are: the checkout, the target directory, the tools directory, and whether a person or a machine is watching.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,8 @@ pub(crate) struct Package {
     pub(crate) dependencies: Vec<Dependency>,
     /// Its libraries, binaries, tests and benches.
     pub(crate) targets: Vec<Target>,
+    /// Its features, and what each of them turns on.
+    pub(crate) features: BTreeMap<String, Vec<String>>,
     /// `package.metadata`.
     #[serde(default)]
     pub(crate) metadata: serde_json::Value,

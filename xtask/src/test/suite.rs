@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::Scope;
+use super::features;
 use super::postgres::Postgres;
 use crate::process;
 use crate::setup::{console, python, runsc};
@@ -36,6 +37,7 @@ pub(super) enum Outcome {
 const FMT: Duration = Duration::from_secs(60);
 const TIDY: Duration = Duration::from_secs(30);
 const CLIPPY: Duration = Duration::from_secs(20 * 60);
+const FEATURES: Duration = Duration::from_secs(20 * 60);
 const BUILD: Duration = Duration::from_secs(20 * 60);
 const NEXTEST: Duration = Duration::from_secs(30 * 60);
 const DOC: Duration = Duration::from_secs(10 * 60);
@@ -50,6 +52,7 @@ pub(super) fn all(scope: Scope) -> Vec<Suite> {
         Suite { name: "fmt", budget: FMT, run: fmt },
         Suite { name: "tidy", budget: TIDY, run: tidy_rules },
         Suite { name: "clippy", budget: CLIPPY, run: clippy },
+        Suite { name: "features", budget: FEATURES, run: features::each_alone },
         Suite { name: "build", budget: BUILD, run: build },
         Suite { name: "nextest", budget: NEXTEST, run: nextest },
         Suite { name: "doc", budget: DOC, run: doc },
@@ -118,7 +121,8 @@ impl Surroundings {
         Ok(())
     }
 
-    fn cargo(&self, workspace: &Workspace, words: &[&str]) -> Fallible<Command> {
+    /// Cargo, told what every suite is told.
+    pub(super) fn cargo(&self, workspace: &Workspace, words: &[&str]) -> Fallible<Command> {
         let mut command = Command::new(cargo());
         command.args(words).current_dir(&workspace.root);
         self.equip(&mut command, workspace)?;
