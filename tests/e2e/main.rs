@@ -10,6 +10,7 @@ mod cluster;
 mod crash;
 mod endings;
 mod governance;
+mod hours;
 mod humanlayer;
 mod ingest;
 mod oversight;

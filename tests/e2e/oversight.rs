@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::support::{Cast, Client, Home, Options, Server, list, text};
+use crate::support::{Answer, Cast, Client, Home, Options, Server, list, text};
 
 fn payment(invoice: &str) -> Value {
     json!({
@@ -83,75 +83,139 @@ fn a_receipt_proves_the_decision_offline_and_nothing_that_was_changed_or_signed_
     assert!(verified(&home, &foreign, &own).0 && !verified(&home, &receipt, &own).0);
 }
 
+/// What bad input must leave as it was: the log's size, the requests with their events, the actions, the standing grants.
+fn standing(owner: &Client, request: &str) -> Value {
+    let asks = |path: &str| owner.get(path).ok();
+    json!({
+        "log": asks("/v1/audit/entries?limit=1")["size"],
+        "requests": asks("/v1/oversight/requests"),
+        "history": asks(&at(request, "history")),
+        "actions": asks("/v1/actions"),
+        "grants": asks("/v1/oversight/grants"),
+    })
+}
+
+/// A Slack that is down: what claims to come from it must be signed all the same.
+const SLACK: Options = Options {
+    tenant: None,
+    sandboxes: false,
+    more: String::new(),
+    lines: "outbound_allow = [\"127.0.0.1:9\"]\n",
+    failpoint: None,
+    config: "[slack]\napi = \"http://127.0.0.1:9/api\"\nroom = \"C0ROOM\"\n",
+    secrets: &[("CRETO_SLACK_BOT_TOKEN", "xoxb-test"), ("CRETO_SLACK_SIGNING_SECRET", "8f742231b10e8888abcd99yyyzzz85a5")],
+};
+
 #[test]
 fn input_that_is_no_good_is_refused_by_its_code_and_changes_nothing() {
     let home = Home::new();
-    let server = home.serve(&Options::default());
-    let cast = Cast::of(&server, &server.owner());
+    let server = home.serve(&SLACK);
+    let owner = server.owner();
+    let cast = Cast::of(&server, &owner);
+    let late = crate::support::make_key(&owner, json!({ "role": "approver", "name": "late", "ttl_secs": 1 }));
+    // An approval that was used, and whose outcome is known.
+    let (used, of_used) = pending(&cast.agent, payment("INV-0"));
+    cast.approver.post(&at(&used, "approve"), json!({ "digest": of_used })).ok();
+    let mut attempt = payment("INV-0");
+    attempt["attempt_id"] = json!("attempt-1");
+    attempt["asker_id"] = json!("process-1");
+    let granted = cast.agent.post("/v1/actions", attempt.clone()).ok();
+    let outcome = format!("/v1/actions/{}/outcome", text(&granted, "admission"));
+    cast.agent.post(&outcome, json!({ "ok": true })).ok();
+
     let (request, digest) = pending(&cast.agent, payment("INV-1"));
-    let unknown = "req_01a2060ae855752e8d1500f9ba0210fd";
-    let vote = |change: Value| {
-        let mut body = json!({ "choice": "approve", "digest": digest, "revision": 1 });
-        for (name, value) in change.as_object().unwrap() {
-            body[name] = value.clone();
-        }
+    let before = standing(&owner, &request);
+    let refuses = |what: &str, answer: Answer, status: u16, code: &str| {
+        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{what}: {}", answer.text());
+        answer.refused(status, code);
+        assert_eq!(standing(&owner, &request), before, "{what}: nothing changed");
+    };
+    let changed = |body: Value, change: Value| {
+        let mut body = body;
+        body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
         body
     };
-    let before = cast.approver.get(&format!("/v1/oversight/requests/{request}")).ok();
-    for (path, body, status, code) in [
-        (at(unknown, "vote"), vote(json!({})), 404, "oversight.unknown_request"),
-        (at("req_1", "vote"), vote(json!({})), 404, "oversight.unknown_request"),
-        (at(&request, "vote"), vote(json!({ "revision": 2 })), 409, "oversight.wrong_revision"),
-        (at(&request, "vote"), vote(json!({ "digest": "00".repeat(32) })), 409, "oversight.digest_mismatch"),
-        (at(&request, "vote"), vote(json!({ "digest": null })), 409, "oversight.digest_mismatch"),
-        (at(&request, "vote"), vote(json!({ "choise": "approve" })), 422, "http.bad_body"),
-        (at(&request, "vote"), vote(json!({ "comment": "x".repeat(5_000) })), 422, "oversight.comment_too_long"),
+    let vote = |change: Value| changed(json!({ "choice": "approve", "digest": digest, "revision": 1 }), change);
+    let olga = "spiffe://creto.local/tenant/default/human/olga";
+
+    // What an approver sends.
+    for (what, path, body, status, code) in [
+        ("unknown id", at("req_01a2060ae855752e8d1500f9ba0210fd", "vote"), vote(json!({})), 404, "oversight.unknown_request"),
+        ("an id that is none", at("req_1", "vote"), vote(json!({})), 404, "oversight.unknown_request"),
+        ("wrong revision", at(&request, "vote"), vote(json!({ "revision": 2 })), 409, "oversight.wrong_revision"),
+        ("wrong revision, edited", at(&request, "edit"), json!({ "revision": 2, "arguments": {} }), 409, "oversight.wrong_revision"),
+        ("another digest", at(&request, "vote"), vote(json!({ "digest": "00".repeat(32) })), 409, "oversight.digest_mismatch"),
+        ("no digest", at(&request, "vote"), vote(json!({ "digest": null })), 409, "oversight.digest_mismatch"),
+        ("an unknown member", at(&request, "vote"), vote(json!({ "choise": "approve" })), 422, "http.bad_body"),
+        ("a long comment", at(&request, "vote"), vote(json!({ "comment": "x".repeat(5_000) })), 422, "oversight.comment_too_long"),
+        ("for nobody who is away", at(&request, "vote"), vote(json!({ "stands_in_for": olga })), 403, "oversight.not_eligible"),
+        ("an answer to no question", at(&request, "answer"), json!({ "text": "yes" }), 409, "oversight.wrong_kind"),
+        ("an edit nobody accepts", at(&request, "edit"), json!({ "revision": 1, "arguments": {} }), 409, "oversight.not_editable"),
+        ("a review of nothing", at(&request, "review"), json!({ "justified": true }), 422, "oversight.bad_input"),
+        ("a glass not theirs", at(&request, "break-glass"), json!({ "digest": digest, "reason": "fire" }), 403, "oversight.not_eligible"),
+        ("a request not theirs", at(&request, "cancel"), json!({}), 403, "oversight.not_eligible"),
+        ("no batch", "/v1/oversight/batch".to_owned(), json!({ "choice": "approve", "requests": [] }), 422, "oversight.not_in_batch"),
         (
-            at(&request, "vote"),
-            vote(json!({ "stands_in_for": "spiffe://creto.local/tenant/default/human/olga" })),
-            403,
-            "oversight.not_eligible",
+            "a grant of what was not approved",
+            "/v1/oversight/grants".to_owned(),
+            json!({ "request": request, "uses_max": 1, "secs": 60 }),
+            409,
+            "oversight.already_decided",
         ),
-        (at(&request, "answer"), json!({ "text": "yes" }), 409, "oversight.wrong_kind"),
-        (at(&request, "edit"), json!({ "revision": 1, "arguments": {} }), 409, "oversight.not_editable"),
-        (at(&request, "review"), json!({ "justified": true }), 422, "oversight.bad_input"),
-        (at(&request, "break-glass"), json!({ "digest": digest, "reason": "it burns" }), 403, "oversight.not_eligible"),
-        (at(&request, "cancel"), json!({}), 403, "oversight.not_eligible"),
-        ("/v1/oversight/batch".to_owned(), json!({ "choice": "approve", "requests": [] }), 422, "oversight.not_in_batch"),
-        ("/v1/oversight/grants".to_owned(), json!({ "request": request, "uses_max": 1, "secs": 60 }), 409, "oversight.already_decided"),
+        ("a vote on what is over", at(&used, "vote"), vote(json!({ "digest": of_used })), 409, "oversight.already_decided"),
     ] {
-        cast.approver.post(&path, body).refused(status, code);
+        refuses(what, cast.approver.post(&path, body), status, code);
     }
-    cast.agent.post(&at(&request, "vote"), vote(json!({}))).refused(403, "http.forbidden");
-    // What an agent asks.
-    let deep = (0..64).fold(json!(1), |inner, _| json!({ "a": inner }));
-    let arguments =
-        |value: &str| format!(r#"{{"action":"tool.call_with_approval","resource":"tool:x","arguments":{value},"wait_secs":0}}"#);
-    for (body, status, code) in [
-        (arguments(&format!(r#"{{"a":"{}"}}"#, "x".repeat(10 << 20))), 413, "http.body_too_large"),
-        (arguments(&deep.to_string()), 422, "http.bad_body"),
-        (arguments(r#"{"a":"\ud800"}"#), 422, "http.bad_body"),
-        (arguments(r#"{"a":9007199254740993}"#), 422, "http.bad_body"),
-        (arguments(r#"{"a":1,"a":2}"#), 422, "http.bad_body"),
-    ] {
-        cast.agent.octets("POST", "/v1/actions", body.as_bytes()).refused(status, code);
-    }
+    refuses("an agent's vote", cast.agent.post(&at(&request, "vote"), vote(json!({}))), 403, "http.forbidden");
+
+    // An approval is used once, and its outcome is told once.
+    refuses("replayed grant", cast.agent.post(&outcome, json!({ "ok": true })), 404, "oversight.unknown_admission");
+    let stolen = changed(attempt, json!({ "asker_id": "process-2" }));
+    refuses("replayed grant, by another process", cast.agent.post("/v1/actions", stolen), 409, "gate.attempt_used");
+
     // A key whose time is over.
-    let late = crate::support::make_key(&server.owner(), json!({ "role": "approver", "name": "late", "ttl_secs": 1 }));
     let (late, ends) = (server.bearer(text(&late, "token")), Instant::now() + Duration::from_secs(30));
     while late.get("/v1/whoami").status == 200 {
         assert!(Instant::now() < ends, "the key never ended");
     }
-    late.post(&at(&request, "vote"), vote(json!({}))).refused(401, "nhi.credential_expired");
-    // What Slack did not sign, where there is no Slack at all.
-    server.nobody().post("/v1/channels/slack/callback", json!({ "payload": "{}" })).refused(404, "oversight.no_channel");
-    let after = cast.approver.get(&format!("/v1/oversight/requests/{request}")).ok();
-    assert_eq!(before, after, "nothing changed");
-    assert_eq!(list(&cast.approver.get("/v1/oversight/requests").ok(), "requests").len(), 1);
+    refuses("expired token", late.post(&at(&request, "vote"), vote(json!({}))), 401, "nhi.credential_expired");
 
-    // A grant is used once: the same approval a second time is another question.
+    // What Slack did not sign, or not with our secret.
+    let click = format!("payload=%7B%22type%22%3A%22block_actions%22%2C%22value%22%3A%22{request}%22%7D");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().to_string();
+    let slack = server.nobody().with("content-type", "application/x-www-form-urlencoded");
+    let signed = |by: &str| slack.with("x-slack-request-timestamp", &now).with("x-slack-signature", by);
+    for (what, client) in [
+        ("forged Slack signature", signed(&format!("v0={}", "5a".repeat(32)))),
+        ("forged Slack signature, of no form", signed("v0=")),
+        ("forged Slack signature, none", slack.clone()),
+    ] {
+        refuses(what, client.octets("POST", "/v1/channels/slack/callback", click.as_bytes()), 401, "oversight.forged_callback");
+    }
+
+    // Arguments that are none, as an agent asks and as an approver edits.
+    let nested = |depth: usize| format!(r#"{{"a":{}1{}}}"#, "[".repeat(depth), "]".repeat(depth));
+    for (what, arguments, status, code) in [
+        ("10 MB argument", format!(r#"{{"a":"{}"}}"#, "x".repeat(10 << 20)), 413, "http.body_too_large"),
+        ("deep JSON", nested(64), 422, "http.bad_body"),
+        ("deep JSON, deeper than any stack", nested(100_000), 422, "http.bad_body"),
+        ("lone surrogates", r#"{"a":"\ud800"}"#.to_owned(), 422, "http.bad_body"),
+        ("lone surrogates, the second half first", r#"{"a":"\udc00\ud800"}"#.to_owned(), 422, "http.bad_body"),
+        ("lone surrogates, in a name", r#"{"\udfff":1}"#.to_owned(), 422, "http.bad_body"),
+        ("numbers beyond 2^53", r#"{"a":9007199254740993}"#.to_owned(), 422, "http.bad_body"),
+        ("numbers beyond 2^53, below", r#"{"a":[{"b":-9007199254740993}]}"#.to_owned(), 422, "http.bad_body"),
+        ("numbers beyond 2^53, and beyond all", r#"{"a":1e400}"#.to_owned(), 422, "http.bad_body"),
+        ("a name twice", r#"{"a":1,"a":2}"#.to_owned(), 422, "http.bad_body"),
+    ] {
+        let asked = format!(r#"{{"action":"tool.call_with_approval","resource":"tool:x","arguments":{arguments},"wait_secs":0}}"#);
+        refuses(what, cast.agent.octets("POST", "/v1/actions", asked.as_bytes()), status, code);
+        let edited = format!(r#"{{"revision":1,"arguments":{arguments}}}"#);
+        refuses(what, cast.approver.octets("POST", &at(&request, "edit"), edited.as_bytes()), status, code);
+    }
+
+    // After all of it the request is decided as if nothing had been, and its approval is used once: a second time is another question.
     cast.approver.post(&at(&request, "vote"), vote(json!({}))).ok();
-    cast.approver.post(&at(&request, "vote"), vote(json!({}))).refused(409, "oversight.already_decided");
+    assert_ne!(standing(&owner, &request)["log"], before["log"], "what changes something is on record");
     let granted = cast.agent.post("/v1/actions", payment("INV-1")).ok();
     assert_eq!(text(&granted, "state"), "granted");
     assert_ne!(pending(&cast.agent, payment("INV-1")).0, request);

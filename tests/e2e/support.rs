@@ -2,6 +2,7 @@
 
 pub(crate) mod http;
 pub(crate) mod server;
+pub(crate) mod sink;
 
 use std::path::PathBuf;
 use std::thread;
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 
 pub(crate) use http::{Answer, Client};
 pub(crate) use server::{Home, Options, Server};
+pub(crate) use sink::Sink;
 
 /// How long anything that is awaited may take on a loaded machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

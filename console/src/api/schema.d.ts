@@ -7747,6 +7747,11 @@ export interface components {
             deny_threshold: number;
             /** @description SHA-256 over `action`: what a decision must name. */
             digest: string;
+            /**
+             * @description When time alone changes it next: a step begins, its people are reminded, it times out, an approval that nobody used ends, a review
+             *     is overdue. `None` where time changes nothing more.
+             */
+            due_at?: string | null;
             /** @description Whether it may be edited. */
             editable: boolean;
             /** @description What a client's own API keeps with it, as JSON text: channel, options, state. Untrusted. */

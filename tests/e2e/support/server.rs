@@ -38,6 +38,8 @@ pub(crate) struct Options {
     pub(crate) failpoint: Option<String>,
     /// Further lines of its configuration file.
     pub(crate) config: &'static str,
+    /// Its secrets, as it finds them in its environment.
+    pub(crate) secrets: &'static [(&'static str, &'static str)],
 }
 
 impl Options {
@@ -94,7 +96,7 @@ impl Home {
         lines.push_str(options.config);
         fs::write(&config, lines).unwrap();
         let mut command = self.command(["serve", "--listen", "127.0.0.1:0", "--config"]);
-        command.arg(config).stdout(Stdio::piped());
+        command.arg(config).stdout(Stdio::piped()).envs(options.secrets.iter().copied());
         if let Some(failpoint) = &options.failpoint {
             command.env("CRETO_FAILPOINT", failpoint);
         }

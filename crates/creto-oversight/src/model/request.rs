@@ -150,6 +150,10 @@ pub struct Request {
     /// When it times out.
     #[schema(value_type = String)]
     pub deadline: Timestamp,
+    /// When time alone changes it next: a step begins, its people are reminded, it times out, an approval that nobody used ends, a review
+    /// is overdue. `None` where time changes nothing more.
+    #[schema(value_type = Option<String>)]
+    pub due_at: Option<Timestamp>,
     /// Who decided.
     pub decided_by: Option<String>,
     /// When.

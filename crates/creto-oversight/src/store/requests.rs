@@ -83,6 +83,7 @@ impl Stored {
             thread: case.thread.clone(),
             opened_at: case.opened_at,
             deadline: case.deadline,
+            due_at: timers::due(case),
             decided_by: case.decided_by.as_ref().map(ToString::to_string),
             decided_at: case.decided_at,
             how: case.how.clone(),
