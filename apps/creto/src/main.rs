@@ -10,6 +10,7 @@ mod config;
 mod failure;
 mod runs;
 mod server;
+mod staged;
 mod wiring;
 
 use std::process::ExitCode;

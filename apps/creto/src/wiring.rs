@@ -42,6 +42,7 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::server::oidc::Provider;
+use crate::staged::Staged;
 
 /// How many actions each agent is admitted to in a second, and at once.
 const ACTIONS_PER_SECOND: u32 = 200;
@@ -550,14 +551,7 @@ fn server_id(data: &Path) -> Result<ServerId, Failure> {
 
 /// Writes a file that only we may read: whole or not at all.
 fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let staged = path.with_extension("new");
-    let write = || -> std::io::Result<()> {
-        let mut file = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&staged)?;
-        std::io::Write::write_all(&mut file, bytes)?;
-        file.sync_all()?;
-        fs::rename(&staged, path)
-    };
-    write().map_err(|e| {
+    Staged::write_private(path, bytes).map_err(|e| {
         Failure::new(
             ErrorCode::new("app.data_dir"),
             format!("`{}` cannot be written: {e}", path.display()),

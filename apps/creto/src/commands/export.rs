@@ -13,6 +13,7 @@ use crate::cli::meter::ExportArgs;
 use crate::commands::Session;
 use crate::commands::answer::encode;
 use crate::failure::Failure;
+use crate::staged::Staged;
 
 /// Writes a table as it comes.
 pub(super) async fn export(session: &Session, args: ExportArgs) -> Result<ExitCode, Failure> {
@@ -37,17 +38,9 @@ pub(super) async fn printed(session: &Session, table: &str) -> Result<ExitCode, 
 /// A file has all of it or is not there: it gets its name once its last byte is written.
 async fn to_file(session: &Session, path: &str, file: &Path) -> Result<(), Failure> {
     let refused = |e: std::io::Error| Failure::usage(format!("`{}` cannot be written: {e}", file.display()), "name a file you may write");
-    let mut name = file.as_os_str().to_owned();
-    name.push(".part");
-    let staged = Path::new(&name);
-    let mut out = std::fs::File::create(staged).map_err(refused)?;
-    let written = stream(session, path, &mut out).await;
-    if written.is_err() {
-        // What is there is no whole file; that it could not be removed says less than why.
-        let _ = std::fs::remove_file(staged);
-        return written;
-    }
-    std::fs::rename(staged, file).map_err(refused)
+    let mut staged = Staged::begin(file).map_err(refused)?;
+    stream(session, path, &mut staged).await?;
+    staged.keep().map_err(refused)
 }
 
 async fn stream(session: &Session, path: &str, out: &mut impl Write) -> Result<(), Failure> {

@@ -280,6 +280,10 @@ fn a_bundle_holds_what_was_asked_for_and_keys_from_before_a_rotation_still_verif
     cast.export(&["--agent", "payor"]).refused("nhi.identity_unknown");
     cast.export(&["--since", "yesterday"]).refused("http.bad_body");
     assert_eq!(std::fs::read(cast.bundle()).unwrap(), before, "what failed leaves what was there");
+    let taken = cast.house.path("taken");
+    std::fs::create_dir(&taken).unwrap();
+    cast.house.run(&["oversight", "export", "--bundle", taken.to_str().unwrap()]).refused("app.usage");
+    assert_eq!(cast.house.parts(), 0, "what could not be given its name is gone");
     // An export is itself on record, and only operators make one.
     let (_, log) = cast.server.ask(&cast.payer, "GET", "/v1/audit/entries?limit=200", None);
     assert!(log.to_string().contains("oversight.export"), "{log}");

@@ -74,6 +74,12 @@ impl House {
         self.dir.path().join(name)
     }
 
+    /// How many files beside the data directory are under way, or were left so.
+    pub(crate) fn parts(&self) -> usize {
+        let names = std::fs::read_dir(self.dir.path()).expect("a folder").map(|entry| entry.expect("an entry").path());
+        names.filter(|path| path.extension().is_some_and(|extension| extension == "part")).count()
+    }
+
     /// A file beside the data directory.
     pub(crate) fn file(&self, name: &str, text: &str) -> String {
         let path = self.path(name);

@@ -28,6 +28,10 @@ fn what_is_kept_aside_and_for_how_long_is_typed() {
     let bytes = std::fs::read(&file).unwrap();
     assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"), "an empty table is a file too");
     to(&house.path("no/such/folder")).refused("app.usage");
+    let taken = house.path("taken");
+    std::fs::create_dir(&taken).unwrap();
+    to(&taken).refused("app.usage");
+    assert_eq!(house.parts(), 0, "what could not be given its name is gone");
     let csv = house.run(&["meter", "export", "entries", "--since", "2026-01-01T00:00:00Z"]).ok();
     assert!(csv.starts_with("admission,side,account,"), "{csv}");
 }

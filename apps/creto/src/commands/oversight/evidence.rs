@@ -1,7 +1,7 @@
 //! `creto oversight export`, and verifying what it wrote.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, BufWriter, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -17,6 +17,7 @@ use crate::cli::govern::ExportArgs;
 use crate::commands::Session;
 use crate::commands::answer::safe;
 use crate::failure::Failure;
+use crate::staged::Staged;
 
 /// Writes a bundle. It has its name only when it is whole.
 pub(super) async fn export(session: &Session, args: &ExportArgs) -> Result<ExitCode, Failure> {
@@ -26,17 +27,14 @@ pub(super) async fn export(session: &Session, args: &ExportArgs) -> Result<ExitC
     let mut answer = session.client.stream(Method::POST, "/v1/oversight/export/bundle", body).await?.into_body();
     let unwritten =
         |e: std::io::Error| Failure::usage(format!("`{}` cannot be written: {e}", bundle.display()), "name a file you may write");
-    let mut part = bundle.clone().into_os_string();
-    part.push(".part");
-    let mut file = BufWriter::new(File::create(&part).map_err(unwritten)?);
+    let mut staged = Staged::begin(bundle).map_err(unwritten)?;
     let mut last = Vec::new();
     while let Some(frame) = answer.frame().await {
         let frame = frame.map_err(|e| Failure::protocol(format!("the answer broke off: {e}")))?;
         let Ok(bytes) = frame.into_data() else { continue };
-        file.write_all(&bytes).map_err(unwritten)?;
+        staged.write_all(&bytes).map_err(unwritten)?;
         keep_last_line(&mut last, &bytes);
     }
-    file.into_inner().map_err(|e| unwritten(e.into_error()))?.sync_all().map_err(unwritten)?;
     let requests = match Line::from_bytes(last.strip_suffix(b"\n").unwrap_or(&last)) {
         Ok(Line::Manifest(manifest)) => manifest.items.len(),
         Ok(Line::Failed { code }) => {
@@ -45,7 +43,7 @@ pub(super) async fn export(session: &Session, args: &ExportArgs) -> Result<ExitC
         }
         _ => return Err(Failure::protocol("the answer broke off before its manifest")),
     };
-    std::fs::rename(&part, bundle).map_err(unwritten)?;
+    staged.keep().map_err(unwritten)?;
     let answer = json!({ "bundle": bundle, "requests": requests });
     session.answer(&answer, |_| {
         format!(
