@@ -78,6 +78,8 @@ export interface Run {
 
 export interface RunDetail {
   run: string;
+  /** Of all its actions, also of those that are too many to be listed. */
+  cost: string;
   actions: Action[];
   requests: OversightRequest[];
 }

@@ -5,7 +5,7 @@ import { Problem, type Seen, api } from "../api/client";
 import type { OversightRequest } from "../api/types";
 import { canHash, sha256, toHex, utf8 } from "../core/bytes";
 import { stateAt } from "../core/inbox";
-import { fromMicros, micros, money } from "../core/money";
+import { money } from "../core/money";
 import { raiseOf } from "../core/raise";
 import { href } from "../core/route";
 import { countdown, duration, millis, moment } from "../core/time";
@@ -183,12 +183,7 @@ function RaiseShown({ request }: { request: OversightRequest }): ReactNode {
 function RunCost({ run }: { run: string }): ReactNode {
   const loaded = useLoad(`cost ${run}`, (signal) => api.run(run, signal));
   if (!loaded.value) return null;
-  const cost = loaded.value.actions.reduce((sum, action) => sum + (micros(action.cost ?? "0") ?? 0n), 0n);
-  return (
-    <p className="soft">
-      The run has cost {money(fromMicros(cost))} so far, in {loaded.value.actions.length} actions.
-    </p>
-  );
+  return <p className="soft">The run has cost {money(loaded.value.cost)} so far.</p>;
 }
 
 /** Who voted on this revision, and what was said between approver and agent. */

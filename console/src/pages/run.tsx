@@ -1,7 +1,7 @@
 import type { ReactNode } from "react";
 import { api } from "../api/client";
 import type { Action, RunDetail } from "../api/types";
-import { fromMicros, micros, money } from "../core/money";
+import { micros, money } from "../core/money";
 import { href } from "../core/route";
 import { type Span, bars, spanOf } from "../core/span";
 import { duration, millis, moment as dateOf, timeOfDay } from "../core/time";
@@ -38,7 +38,6 @@ function Line({ id, detail, reload }: { id: string; detail: RunDetail; reload: (
   // What a run has not told when it ends it never will: its line ends there.
   const end = millis(run?.closed_at) ?? now;
   const span = spanOf(line, end);
-  const cost = detail.actions.reduce((total, action) => total + (micros(action.cost) ?? 0n), 0n);
   const agent = run?.agent ?? detail.actions[0]?.agent;
   const waited = line.reduce((total, moment) => total + (moment.waitedMs ?? 0), 0);
   const hops = detail.requests[0]?.hops;
@@ -53,7 +52,7 @@ function Line({ id, detail, reload }: { id: string; detail: RunDetail; reload: (
         {line[0] && <div><dt>Began</dt><dd>{dateOf(run?.opened_at ?? line[0].at)}</dd></div>}
         <div><dt>Took</dt><dd>{duration(span.toMs - span.fromMs)}</dd></div>
         <div><dt>Waited for humans</dt><dd>{waited === 0 ? "not at all" : duration(waited)}</dd></div>
-        <div><dt>Cost</dt><dd>{money(fromMicros(cost))}</dd></div>
+        <div><dt>Cost</dt><dd>{money(detail.cost)}</dd></div>
         <div><dt>Moments</dt><dd>{line.length}</dd></div>
       </dl>
       {run?.arguments && <pre className="command" tabIndex={0} aria-label="command"><Visible text={command(run.arguments)} /></pre>}

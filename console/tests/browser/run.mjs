@@ -59,9 +59,10 @@ const goto = (page, hash) => page.evaluate((to) => { location.hash = to; }, hash
 /** Waits until the page has this text: the answer to "is it there?", and a failure by timeout where it never comes. */
 const sees = (scope, text) => scope.getByText(text).first().waitFor();
 
-/** An agent asks to call a tool of a new name. `again` asks once more, as agents do while they wait. */
-async function ask({ server, key }, { arguments: args = { order: 7 }, reason, timeout_secs = 600 } = {}) {
-  const name = `t${randomUUID().slice(0, 8)}`;
+const toolName = () => `t${randomUUID().slice(0, 8)}`;
+
+/** An agent asks to call a tool, of a new name where none is given. `again` asks once more, as agents do while they wait. */
+async function ask({ server, key }, { name = toolName(), arguments: args = { order: 7 }, reason, timeout_secs = 600 } = {}) {
   const body = { action: "tool.call_with_approval", resource: `tool:${name}`, arguments: args, reason, timeout_secs, wait_secs: 0 };
   const again = (wait_secs = 10) => server.agent(key, "POST", "/v1/actions", { ...body, wait_secs });
   const { json } = await again(0);
@@ -238,6 +239,41 @@ const tests = {
     await page.getByRole("button", { name: /Approve/ }).waitFor();
     await sees(page.locator(".decided"), "Nobody decided in time");
     assert.equal(await page.getByRole("button", { name: /Approve/ }).count(), 0);
+    await context.close();
+  },
+
+  async "how the same agent's requests for the same tool were decided before is shown, with the words, and nobody else's"(fixture) {
+    const { server } = fixture;
+    const decide = (asked, verb, body) => server.owner("POST", `/v1/oversight/requests/${asked.id}/${verb}`, body);
+    const approve = (asked, comment) => decide(asked, "approve", { digest: asked.digest, comment });
+    const name = toolName();
+    const yes = await ask(fixture, { name, arguments: { invoice: 1 } });
+    await approve(yes, "paid \u202esince May");
+    const no = await ask(fixture, { name, arguments: { invoice: 2 } });
+    await decide(no, "deny", { comment: "not this one" });
+    await approve(await ask(fixture), "another tool");
+    await server.owner("POST", "/v1/identities", { kind: "agent", name: "other-bot" });
+    const { token: key } = await server.owner("POST", "/v1/keys", { role: "agent", name: "other", agent: "other-bot" });
+    await approve(await ask({ server, key }, { name, arguments: { invoice: 3 } }), "another agent");
+    const waits = await ask(fixture, { name, arguments: { invoice: 4 } });
+
+    const { page, context, complaints } = await signedIn(fixture);
+    await goto(page, `#/inbox/${waits.id}`);
+    const before = page.getByRole("region", { name: "similar past decisions" });
+    await sees(before, "not this one");
+    const rows = await before.getByRole("listitem").allInnerTexts();
+    assert.equal(rows.length, 2, rows.join("\n"));
+    assert.match(rows[0], /denied[\s\S]*not this one/, "the latest first");
+    assert.match(rows[1], /approved[\s\S]*paid[\s\S]*RLO[\s\S]*since May/, "what a comment hides is drawn");
+    await before.getByRole("link").last().click();
+    await sees(page.locator(".decided"), "Approved");
+    assert.equal(new URL(page.url()).hash, `#/inbox/${yes.id}`);
+    // What nobody decided before shows no such part.
+    const first = await ask(fixture);
+    await goto(page, `#/inbox/${first.id}`);
+    await sees(page, "computed here from the text above");
+    assert.equal(await before.count(), 0);
+    assert.deepEqual(complaints, []);
     await context.close();
   },
 
@@ -466,6 +502,48 @@ const tests = {
     await moment.locator("a").click();
     await sees(page, "This entry is in the log");
     await sees(page.locator(".laid-out"), "runtime.exec");
+    assert.deepEqual(complaints, []);
+    await context.close();
+  },
+
+  async "a request of a run tells what the run has cost until it was asked"(fixture) {
+    const { server, operator } = fixture;
+    const name = toolName();
+    await server.owner("PUT", `/v1/metering/metrics/${name}`, { aggregation: "count", unit_price: "0.0371" });
+    await server.owner("PUT", `/v1/metering/reporters/${name}`, { reporters: ["*"] });
+    // Three priced events, and then a question that waits.
+    const program = [
+      "import json, urllib.request",
+      "opener = urllib.request.build_opener(urllib.request.ProxyHandler({'http': 'http://127.0.0.1:3128'}))",
+      "def post(path, body):",
+      "    head = {'content-type': 'application/json'}",
+      "    asked = urllib.request.Request('http://creto.internal' + path, data=json.dumps(body).encode(), headers=head)",
+      "    return json.load(opener.open(asked, timeout=60))",
+      `tool = '${name}'`,
+      "for n in range(3):",
+      "    post('/v1/metering/events', {'transaction_id': f'{tool}-{n}', 'external_subscription_id': tool, 'code': tool})",
+      "call = {'action': 'tool.call_with_approval', 'resource': 'tool:' + tool, 'arguments': {}, 'wait_secs': 50}",
+      "print(post('/v1/actions', call)['state'])",
+    ].join("\n");
+    const running = server.agent(operator, "POST", "/v1/runs", { argv: ["python3", "-c", program], agent: "builder", timeout_secs: 60 });
+    const { page, context, complaints } = await signedIn(fixture);
+    const row = page.locator(".row", { hasText: name });
+    const asked = await Promise.race([row.waitFor().then(() => undefined), running]);
+    if (asked?.json.code === "app.no_runtime") throw new Skipped(asked.json.detail);
+    assert.equal(asked, undefined, "it waits, and is shown by itself");
+    await row.click();
+    await sees(page, "computed here from the text above");
+    const told = await page.getByText("The run has cost").innerText();
+    // Three events, and nothing for a time that is not over yet.
+    assert.equal(told, "The run has cost 0.1113 so far.");
+    await page.keyboard.press("a");
+    await page.locator("textarea").waitFor();
+    await page.keyboard.press("Enter");
+    await sees(page.locator(".decided"), "Approved");
+    const { status, json } = await running;
+    assert.equal(status, 200, JSON.stringify(json));
+    const said = json.filter((line) => line.event === "stdout").map((line) => Buffer.from(line.data, "base64").toString()).join("");
+    assert.equal(said, "granted\n");
     assert.deepEqual(complaints, []);
     await context.close();
   },
