@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::support::http::Coming;
 use crate::support::{Cast, Client, Home, Options, Server, list, make_key, text};
 
 /// How soon after a decision its receipt must be there.
@@ -151,4 +152,105 @@ fn a_stand_in_decides_for_a_while_and_both_are_on_record() {
     let (request, digest) = pending(&cast.agent, "INV-2");
     let vote = json!({ "choice": "approve", "digest": digest, "revision": 1, "stands_in_for": b });
     eve.post(&at(&request, "vote"), vote).refused(403, "oversight.not_eligible");
+}
+
+#[test]
+fn a_broken_glass_approves_at_once_and_is_looked_at_by_somebody_else() {
+    let home = Home::new();
+    let server = home.serve(&Options::default());
+    let owner = server.owner();
+    let cast = Cast::of(&server, &owner);
+    let ((bob, b), (_, c)) = (approver(&server, &owner, "bob"), approver(&server, &owner, "carol"));
+    ask_group(&owner, 2, &[&b, &c]);
+    let (request, digest) = pending(&cast.agent, "INV-1");
+    let glass = |reason: &str| json!({ "digest": digest, "reason": reason });
+    bob.post(&at(&request, "break-glass"), glass("the plant burns")).refused(403, "oversight.not_eligible");
+    owner.post(&at(&request, "break-glass"), glass(" ")).refused(422, "oversight.bad_input");
+    owner
+        .post(&at(&request, "break-glass"), json!({ "digest": "00".repeat(32), "reason": "the plant burns" }))
+        .refused(409, "oversight.digest_mismatch");
+    let broken = owner.post(&at(&request, "break-glass"), glass("the plant burns")).ok();
+    assert_eq!((text(&broken, "state"), text(&broken["glass"], "reason")), ("approved", "the plant burns"), "{broken}");
+    assert_eq!(text(&cast.agent.post("/v1/actions", payment("INV-1")).ok(), "state"), "granted");
+    assert_eq!(cast.agent.get(&at(&request, "receipt")).ok()["decision"]["glass"]["reason"], "the plant burns", "the receipt says so");
+
+    // Whoever broke it is not who looks at it; somebody else does, once.
+    let open = cast.approver.get("/v1/oversight/requests?review=true").ok();
+    assert_eq!(list(&open, "requests").iter().map(|found| text(found, "id")).collect::<Vec<_>>(), [request.as_str()]);
+    let looked = json!({ "justified": false, "comment": "it did not burn" });
+    owner.post(&at(&request, "review"), looked.clone()).refused(403, "oversight.separation_of_duties");
+    let reviewed = bob.post(&at(&request, "review"), looked.clone()).ok();
+    assert_eq!((&reviewed["glass"]["justified"], &reviewed["glass"]["reviewed_by"]), (&json!(false), &json!(b)), "{reviewed}");
+    cast.approver.post(&at(&request, "review"), looked).refused(409, "oversight.already_voted");
+    assert!(list(&cast.approver.get("/v1/oversight/requests?review=true").ok(), "requests").is_empty());
+}
+
+#[test]
+fn whoever_comes_to_wait_after_the_decision_is_told_at_once_and_misses_nothing_before() {
+    let home = Home::new();
+    let server = home.serve(&Options::default());
+    let owner = server.owner();
+    let cast = Cast::of(&server, &owner);
+    let (request, digest) = pending(&cast.agent, "INV-1");
+    let path = |seen: i64| at(&request, &format!("events?seen={seen}&wait_secs=50"));
+    // One listens from before; the decision falls while nobody else does.
+    let mut listens = cast.agent.open("GET", &path(0), None).unwrap();
+    assert_eq!(told(&mut listens), (1, "pending".to_owned()));
+    cast.approver.post(&at(&request, "approve"), json!({ "digest": digest })).ok();
+    let (decided, state) = told(&mut listens);
+    assert_eq!(state, "approved");
+    // Whoever created it and only then waits, by either way, from the last event they saw or from the first.
+    let asked = Instant::now();
+    for seen in [0, 1] {
+        let mut late = cast.agent.open("GET", &path(seen), None).unwrap();
+        assert_eq!(late.head.header("content-type"), Some("text/event-stream"));
+        assert_eq!(told(&mut late), (decided, "approved".to_owned()));
+        let polled = cast.agent.get(&at(&request, &format!("watch?seen={seen}&wait_secs=50"))).ok();
+        assert_eq!((polled["seq"].as_i64(), text(&polled, "state")), (Some(decided), "approved"));
+    }
+    assert!(asked.elapsed() < Duration::from_secs(20), "nobody waits for what has happened: {:?}", asked.elapsed());
+    // Another agent hears nothing of it.
+    let other = make_key(&owner, json!({ "role": "agent", "name": "quiet" }));
+    server.bearer(text(&other, "token")).get(&path(0)).refused(404, "oversight.unknown_request");
+}
+
+/// The next event of a stream: its position and the request's state.
+fn told(stream: &mut Coming) -> (i64, String) {
+    let mut block = String::new();
+    while !block.contains("\n\n") || !block.contains("data:") {
+        block.push_str(&String::from_utf8(stream.chunk().unwrap().expect("the stream goes on")).unwrap());
+    }
+    let line = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name} in {block}")).trim();
+    let request: Value = serde_json::from_str(line("data:")).unwrap();
+    assert_eq!(line("event:"), "request");
+    assert_eq!(line("id:"), request["seq"].to_string());
+    (request["seq"].as_i64().unwrap(), text(&request, "state").to_owned())
+}
+
+#[test]
+fn a_workflows_checkpoint_is_taken_up_by_its_own_agent_alone_and_by_one_of_two() {
+    let home = Home::new();
+    let server = home.serve(&Options::default());
+    let owner = server.owner();
+    let cast = Cast::of(&server, &owner);
+    let place = "/v1/oversight/checkpoints/nightly-1";
+    let keep = |agent: &Client, version: u32, step: &str| agent.put(place, json!({ "version": version, "state": { "step": step } }));
+    assert!(cast.agent.get(place).status == 404, "nothing was kept");
+    keep(&cast.agent, 1, "read").ok();
+    server.kill();
+    let server = home.serve(&Options::default());
+    let owner = server.owner();
+    let cast = Cast::of(&server, &owner);
+    // Another process of the agent goes on from it; of two, one.
+    let kept = cast.agent.get(place).ok();
+    assert_eq!((&kept["version"], &kept["state"]), (&json!(1), &json!({ "step": "read" })), "{kept}");
+    keep(&cast.agent, 2, "paid").ok();
+    assert_eq!(keep(&cast.agent, 2, "paid by the other").status, 409);
+    assert_eq!(cast.agent.get(place).ok()["state"]["step"], "paid");
+    // Another agent neither reads nor replaces it.
+    let other = make_key(&owner, json!({ "role": "agent", "name": "quiet" }));
+    let other = server.bearer(text(&other, "token"));
+    assert!(matches!(other.get(place).status, 403 | 404));
+    assert!(matches!(keep(&other, 3, "stolen").status, 403 | 404 | 409));
+    assert_eq!(cast.agent.get(place).ok()["version"], 2);
 }

@@ -82,6 +82,9 @@ struct Filter {
     state: Option<RequestState>,
     #[serde(default)]
     run: Option<String>,
+    /// Only those whose broken glass nobody else has looked at yet.
+    #[serde(default)]
+    review: bool,
     #[serde(default)]
     before: Option<String>,
     #[serde(default)]
@@ -160,6 +163,7 @@ async fn list(State(desk): State<Desk>, caller: Caller, Query(filter): Query<Fil
     let filter = RequestFilter {
         state: filter.state,
         run: filter.run,
+        review: filter.review,
         before: filter.before.as_deref().map(request_id).transpose()?,
         limit: filter.limit,
         ..RequestFilter::default()

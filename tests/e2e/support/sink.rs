@@ -1,5 +1,6 @@
 //! Whoever is told by webhooks: keeps what came, and answers that it came.
 
+use std::cell::RefCell;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -13,6 +14,7 @@ use serde_json::Value;
 pub(crate) struct Sink {
     port: u16,
     came: Receiver<Value>,
+    passed: RefCell<Vec<Value>>,
 }
 
 impl Sink {
@@ -26,7 +28,7 @@ impl Sink {
                 let _ = take(stream, &sender);
             }
         });
-        Self { port, came }
+        Self { port, came, passed: RefCell::default() }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -38,16 +40,20 @@ impl Sink {
         format!("outbound_allow = [\"127.0.0.1:{}\"]\n", self.port)
     }
 
-    /// The next event of this kind about this request; others that come before it are dropped.
+    /// The next event of this kind about this request; what comes before it about others waits for whoever asks for that.
     pub(crate) fn event(&self, kind: &str, request: &str, patience: Duration) -> Value {
         let ends = Instant::now() + patience;
-        loop {
+        let wanted = |event: &Value| event["type"] == kind && event["data"]["request"] == request;
+        let mut passed = self.passed.borrow_mut();
+        while !passed.iter().any(wanted) {
             let left = ends.saturating_duration_since(Instant::now());
-            let event = self.came.recv_timeout(left).unwrap_or_else(|_| panic!("no `{kind}` came within {patience:?}"));
-            if event["type"] == kind && event["data"]["request"] == request {
-                return event;
+            match self.came.recv_timeout(left) {
+                Ok(event) => passed.push(event),
+                Err(_) => panic!("no `{kind}` about {request} within {patience:?}; what came: {passed:#?}"),
             }
         }
+        let place = passed.iter().position(wanted).unwrap();
+        passed.remove(place)
     }
 }
 

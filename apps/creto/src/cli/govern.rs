@@ -177,6 +177,9 @@ pub(crate) struct OversightListArgs {
     /// Only of this run.
     #[arg(long, value_name = "RUN")]
     pub(crate) run: Option<String>,
+    /// Only those whose broken glass waits for somebody else to look at it.
+    #[arg(long)]
+    pub(crate) review: bool,
     /// Only what is older than this request.
     #[arg(long, value_name = "REQUEST")]
     pub(crate) before: Option<String>,

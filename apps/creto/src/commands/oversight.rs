@@ -93,6 +93,9 @@ async fn list(session: &Session, args: &OversightListArgs) -> Result<ExitCode, F
             path.push_str(&format!("&{name}={}", encode(value)));
         }
     }
+    if args.review {
+        path.push_str("&review=true");
+    }
     session.answer(&session.get(&path).await?, |answer| {
         let cells = |request: &Value| {
             let action: Value =

@@ -44,6 +44,8 @@ fn requests_are_listed_by_state_and_shown_with_what_happened_to_them() {
     assert!(newest.contains(&second) && newest.contains(&format!("--before {second}")), "{newest}");
     assert!(house.run(&["oversight", "list", "--before", &second]).ok().contains(&first));
     house.run(&["oversight", "list", "--state", "asleep"]).refused("http.bad_address");
+    let review = house.run(&["oversight", "list", "--review"]).ok();
+    assert!(review.contains("there is no such request"), "no glass was broken: {review}");
 
     let shown = house.run(&["oversight", "show", &first]).ok();
     for part in [&first, "amount = 1", "not today", "opened by payer", "voted by alice", "rejected by alice"] {

@@ -38,7 +38,7 @@ fn the_help_of_every_command_names_its_flags() {
         (&["account", "create"], &["--name", "--operator"]),
         (&["audit"], &["verify", "show", "pin", "rotate"]),
         (&["oversight"], &["verify", "policy", "list", "show", "grants", "ask", "receipt", "kill"]),
-        (&["oversight", "list"], &["--state", "--run", "--before", "--limit"]),
+        (&["oversight", "list"], &["--state", "--run", "--review", "--before", "--limit"]),
         (&["oversight", "grants"], &["--revoke"]),
         (&["oversight", "ask"], &["<QUESTION>", "--option", "--timeout", "--call", "--url", "--token"]),
         (&["audit", "verify"], &["--url", "--token", "--keys", "--pin"]),
