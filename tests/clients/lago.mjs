@@ -42,6 +42,16 @@ const found = (await lago.events.findEvent(own("t7"))).data.event;
 const events = (await lago.events.findAllEvents({ external_subscription_id: own("sub"), per_page: 2 })).data;
 const usage = (await lago.customers.findCustomerCurrentUsage(own("acme"), { external_subscription_id: own("sub") })).data.customer_usage;
 
+const preview = (
+  await lago.invoices.invoicePreview({
+    customer: { name: "New", timezone: "UTC" },
+    plan_code: own("pro"),
+    subscription_at: "2026-06-16T00:00:00Z",
+    billing_time: "calendar",
+    coupons: [{ code: "deal", name: "Deal", coupon_type: "fixed_amount", amount_cents: 100, amount_currency: "EUR" }],
+  })
+).data.invoice;
+const next = (await lago.invoices.invoicePreview({ customer: { external_id: own("acme") }, subscriptions: { external_ids: [own("sub")] } })).data.invoice;
 const charges = (await lago.plans.findAllPlanCharges(own("pro"), { per_page: 5 })).data;
 const subscriptions = (await lago.customers.findAllCustomerSubscriptions(own("acme"), { "status[]": ["active", "pending"] })).data;
 const listed = (await lago.subscriptions.findAllSubscriptions({ external_customer_id: own("acme"), "status[]": ["active"] })).data;
@@ -53,6 +63,6 @@ const nobody = await refused(() => Client("", { baseUrl: process.env.LAGO_API_UR
 
 console.log(
   JSON.stringify({
-    metric, tried, plan, customer, subscription, sent, batch, again, found, events, usage, charges, subscriptions, listed, changed, ended, unknown, invalid, nobody,
+    metric, tried, plan, customer, subscription, sent, batch, again, found, events, usage, preview, next, charges, subscriptions, listed, changed, ended, unknown, invalid, nobody,
   }),
 );

@@ -14,6 +14,7 @@ mod notes;
 mod one_off;
 mod parquet;
 mod past;
+mod previewing;
 mod rerating;
 mod runs;
 mod usage;
@@ -41,6 +42,7 @@ pub use export::{Export, Format};
 pub use notes::{CreditEstimate, CreditRequest, NoteChange};
 pub use one_off::{OneOff, OneOffItem};
 pub use past::PastUsage;
+pub use previewing::{InvoicePreview, InvoicePreviewInput};
 pub use rerating::{Rerate, RerateChange, RerateInput};
 pub use usage::{ChargeUsage, UsageSource};
 

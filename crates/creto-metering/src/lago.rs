@@ -19,8 +19,10 @@ mod events;
 mod features;
 mod fees;
 mod hooks;
+mod invoice_preview;
 mod invoices;
 mod metrics;
+mod names;
 mod plan_charges;
 mod plans;
 mod query;
@@ -94,6 +96,7 @@ pub fn endpoints(lago: &Lago) -> Vec<Endpoint> {
     all.extend(wallets::endpoints(lago));
     all.extend(wallet_transactions::endpoints(lago));
     all.extend(invoices::endpoints(lago));
+    all.extend(invoice_preview::endpoints(lago));
     all.extend(fees::endpoints(lago));
     all.extend(credit_notes::endpoints(lago));
     all.extend(alerts::endpoints(lago));

@@ -40,8 +40,8 @@ mod wallets;
 pub use accounts::{Accounts, LedgerReport};
 pub use alerts::{AlertOptions, Alerts};
 pub use billing::{
-    Billing, ChargeUsage, CouponRedemption, CreditEstimate, CreditRequest, Export, Format, NoteChange, OneOff, OneOffItem, PastUsage,
-    Rerate, RerateChange, RerateInput, UsageSource,
+    Billing, ChargeUsage, CouponRedemption, CreditEstimate, CreditRequest, Export, Format, InvoicePreview, InvoicePreviewInput, NoteChange,
+    OneOff, OneOffItem, PastUsage, Rerate, RerateChange, RerateInput, UsageSource,
 };
 pub use budgets::{BudgetInput, BudgetUse, Budgets, HeldBudget, UsageLineInput};
 pub use catalog::{Catalog, CatalogReader, Passed, SubscriptionView, Terms};

@@ -36,6 +36,8 @@ mod held_budgets;
 mod house;
 #[path = "metering/ingest.rs"]
 mod ingest;
+#[path = "metering/invoice_preview.rs"]
+mod invoice_preview;
 #[path = "metering/lago.rs"]
 mod lago;
 #[path = "metering/ledger.rs"]

@@ -45,6 +45,9 @@ def test_the_javascript_client_sells_subscribes_and_reads_its_usage(server, node
     assert [event["properties"]["n"] for event in said["events"]["events"]] == [9, 8] and said["events"]["meta"]["total_count"] == 3
     (used,) = said["usage"]["charges_usage"]
     assert (used["units"], used["amount_cents"], said["usage"]["total_amount_cents"]) == ("24", 600, 600)
+    new, coming = said["preview"], said["next"]
+    assert (new["fees_amount_cents"], new["coupons_amount_cents"], new["total_amount_cents"], new["status"]) == (500, 100, 400, "draft")
+    assert [fee["amount_cents"] for fee in coming["fees"] if fee["item"]["type"] == "charge"] == [600], "what the usage comes to is on the next invoice"
     assert [one["code"] for one in said["charges"]["charges"]] == [charge["code"]]
     for listed in (said["subscriptions"], said["listed"]):
         assert [one["external_id"] for one in listed["subscriptions"]] == [subscription["external_id"]] and listed["meta"]["current_page"] == 1

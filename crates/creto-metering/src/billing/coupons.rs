@@ -1,7 +1,7 @@
 //! Coupons: redeemed by customers, and used up by invoices that become final.
 
 use creto_db::{Sealed, Write};
-use creto_kernel::{NhiId, TenantId};
+use creto_kernel::{NhiId, TenantId, Timestamp};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -13,7 +13,7 @@ use crate::error::MeteringError;
 use crate::model::currency::Currency;
 use crate::model::customer::Customer;
 use crate::model::definition::DefinitionError;
-use crate::model::entry::DefinitionId;
+use crate::model::entry::{Defined, DefinitionId};
 use crate::model::invoice::{AppliedCoupon, AppliedCouponId, Invoice, InvoiceCredit, InvoiceKind};
 use crate::model::page::{Listed, PER_PAGE_MAX, Page};
 use crate::model::tax::{Coupon, Discount, Frequency};
@@ -74,6 +74,38 @@ impl CouponRedemption {
     }
 }
 
+/// A coupon as a customer redeems it.
+pub(super) fn redeemed(
+    coupon: Coupon,
+    coupon_id: DefinitionId,
+    customer: &Defined<Customer>,
+    now: Timestamp,
+) -> Result<AppliedCoupon, MeteringError> {
+    if coupon.expiration_at.is_some_and(|at| at <= now) {
+        return Err(MeteringError::WrongState(format!("the coupon `{}` is over", coupon.code)));
+    }
+    Ok(AppliedCoupon {
+        id: AppliedCouponId::generate(),
+        coupon_id,
+        customer: customer.id,
+        external_customer_id: customer.body.external_id.clone(),
+        active: true,
+        left_cents: match (&coupon.discount, coupon.frequency) {
+            (Discount::Fixed { amount_cents, .. }, Frequency::Once) => Some(*amount_cents),
+            _ => None,
+        },
+        left_times: match coupon.frequency {
+            Frequency::Once => Some(1),
+            Frequency::Recurring => coupon.frequency_duration,
+            Frequency::Forever => None,
+        },
+        coupon,
+        created_at: now,
+        terminated_at: None,
+        revision: 1,
+    })
+}
+
 impl Billing {
     /// A customer redeems a coupon. What the coupon says is kept as it is now.
     pub async fn redeem(&self, by: &NhiId, external_customer_id: &str, coupon_code: &str) -> Result<AppliedCoupon, MeteringError> {
@@ -89,9 +121,6 @@ impl Billing {
         let mut coupon = self.catalog.get::<Coupon>(tenant, coupon_code).await?;
         coupon.body = redemption.terms(&coupon.body)?;
         let now = self.now(tenant).await?;
-        if coupon.body.expiration_at.is_some_and(|at| at <= now) {
-            return Err(MeteringError::WrongState(format!("the coupon `{coupon_code}` is over")));
-        }
         if let Discount::Fixed { currency, .. } = &coupon.body.discount {
             check_currency(&customer.body, *currency)?;
         }
@@ -99,26 +128,7 @@ impl Billing {
         if !coupon.body.reusable && before.items.iter().any(|it| it.coupon_id == coupon.id) {
             return Err(MeteringError::AlreadyExists { kind: "redeemed coupon", code: coupon_code.to_owned() });
         }
-        let it = AppliedCoupon {
-            id: AppliedCouponId::generate(),
-            coupon_id: coupon.id,
-            customer: customer.id,
-            external_customer_id: customer.body.external_id.clone(),
-            active: true,
-            left_cents: match (&coupon.body.discount, coupon.body.frequency) {
-                (Discount::Fixed { amount_cents, .. }, Frequency::Once) => Some(*amount_cents),
-                _ => None,
-            },
-            left_times: match coupon.body.frequency {
-                Frequency::Once => Some(1),
-                Frequency::Recurring => coupon.body.frequency_duration,
-                Frequency::Forever => None,
-            },
-            coupon: coupon.body,
-            created_at: now,
-            terminated_at: None,
-            revision: 1,
-        };
+        let it = redeemed(coupon.body, coupon.id, &customer, now)?;
         let leaf =
             event_leaf(&*self.clock, by, "metering.redeem_coupon", &format!("customer:{}", customer.id))?.fact("coupon", it.coupon_id);
         commit(&self.db, Sealed::new(leaf).step(store::insert_coupon(tenant, &it, &canonical_text(&it)?))).await?;
@@ -177,7 +187,7 @@ impl Billing {
         tenant: &TenantId,
         using: Vec<AppliedCoupon>,
         built: &Built,
-        now: creto_kernel::Timestamp,
+        now: Timestamp,
     ) -> Result<(Vec<InvoiceCredit>, Vec<Write>), MeteringError> {
         let (mut credits, mut writes) = (Vec::new(), Vec::new());
         for (mut it, taken) in using.into_iter().zip(&built.coupons) {

@@ -21,6 +21,7 @@ use crate::model::entry::DefinitionId;
 use crate::model::invoice::{BilledPeriod, Fee, FeeId, FeeKind, Invoice, InvoiceId, InvoiceKind, InvoiceStatus, PaymentStatus, Sums};
 use crate::model::page::{PER_PAGE_MAX, Page};
 use crate::model::plan::Interval;
+use crate::model::subscription::SubscriptionId;
 use crate::model::tax::Tax;
 use crate::store::rerates;
 
@@ -56,6 +57,14 @@ impl SubscriptionView {
         let closes = own_period.to_exclusive(&self.zone) == to || end == Some(to);
         (to <= now).then_some(Due { from: billed_to, to, period, closes })
     }
+
+    /// The period that the subscription ends in, as far as it is not billed by `billed_to`.
+    pub(super) fn last_due(&self, billed_to: Timestamp) -> Option<Due> {
+        let end = self.subscription.terminated_at?;
+        let last = Timestamp::from_micros(end.as_micros().saturating_sub(1))?;
+        let period = period::containing(self.zone.day(last), self.charge_interval(), self.subscription.billing_time, self.anchor());
+        self.due(billed_to.max(period.from(&self.zone)), end)
+    }
 }
 
 impl Billing {
@@ -85,41 +94,32 @@ impl Billing {
     async fn draft_advance(&self, by: &NhiId, view: &SubscriptionView, now: Timestamp) -> Result<bool, MeteringError> {
         let tenant = by.tenant();
         let Some(start) = view.subscription.started_at.filter(|start| *start <= now) else { return Ok(false) };
-        let own = view.period(start);
-        let taxes = self.taxes(tenant).await?;
-        let plan_fee = Some(Part { period: own, billed: covered(view, own, Some(start), None) });
-        let nothing = Advanced::new();
-        let usage = Part { period: own, billed: None };
-        let span = Span { plan_fee, usage, window: (start, start), commitment: None, billed_before_cents: 0, advanced: &nothing };
-        let fees = bill::plan_fee(&terms(view, &taxes), &span)?;
+        let fees = self.first_fees(tenant, view, start).await?;
         let invoice =
             self.new_invoice(tenant, &view.customer.body, view.customer.id, view.currency, InvoiceKind::Subscription, now).await?;
-        let once = format!("advance:{}", view.subscription.id);
-        match self.insert_draft(by, invoice, fees, &once, 0).await {
+        match self.insert_draft(by, invoice, fees, &first_fee_once(view.subscription.id), 0).await {
             Ok(_) => Ok(true),
             Err(MeteringError::Conflict { code, .. }) if code == crate::store::catalog::CHANGED => Ok(false),
             Err(error) => Err(error),
         }
     }
 
+    /// What a plan that is paid in advance costs until its first period is over.
+    pub(super) async fn first_fees(&self, tenant: &TenantId, view: &SubscriptionView, start: Timestamp) -> Result<Vec<Fee>, MeteringError> {
+        let own = view.period(start);
+        let taxes = self.taxes(tenant).await?;
+        let plan_fee = Some(Part { period: own, billed: covered(view, own, Some(start), None) });
+        let nothing = Advanced::new();
+        let usage = Part { period: own, billed: None };
+        let span = Span { plan_fee, usage, window: (start, start), commitment: None, billed_before_cents: 0, advanced: &nothing };
+        Ok(bill::plan_fee(&terms(view, &taxes), &span)?)
+    }
+
     async fn draft_period(&self, by: &NhiId, view: &SubscriptionView, due: &Due, now: Timestamp) -> Result<(), MeteringError> {
         let tenant = by.tenant();
         let mut invoice =
             self.new_invoice(tenant, &view.customer.body, view.customer.id, view.currency, InvoiceKind::Subscription, now).await?;
-        let grace = view.customer.body.invoice_grace_period.unwrap_or(0);
-        if grace > 0 {
-            let day = view.zone.day(due.to).plus_days(i32::try_from(grace).unwrap_or(i32::MAX));
-            invoice.final_at = view.zone.start(day).max(now);
-        }
-        let issued = view.zone.day(due.to);
-        dates(&mut invoice, issued);
-        invoice.periods = vec![BilledPeriod {
-            subscription: view.subscription.id,
-            external_subscription_id: view.subscription.external_id.clone(),
-            from: due.from,
-            to: due.to,
-            seen_to: now,
-        }];
+        of_period(&mut invoice, view, due, now);
         let fees = self.period_fees(tenant, view, due, None).await?;
         let billed_before = self.billed_before(tenant, view, due.from, due.to).await?;
         let once = format!("period:{}:{}", view.subscription.id, due.from);
@@ -387,6 +387,29 @@ impl Billing {
         let closes = own.to_exclusive(&view.zone) == billed.to || view.subscription.terminated_at == Some(billed.to);
         Due { from: billed.from, to: billed.to, period, closes }
     }
+}
+
+/// Notes on a draft that it bills a period, and when it is issued and becomes final by that.
+pub(super) fn of_period(invoice: &mut Invoice, view: &SubscriptionView, due: &Due, now: Timestamp) {
+    let issued = view.zone.day(due.to);
+    let grace = view.customer.body.invoice_grace_period.unwrap_or(0);
+    if grace > 0 {
+        let day = issued.plus_days(i32::try_from(grace).unwrap_or(i32::MAX));
+        invoice.final_at = invoice.final_at.max(view.zone.start(day));
+    }
+    dates(invoice, issued);
+    invoice.periods.push(BilledPeriod {
+        subscription: view.subscription.id,
+        external_subscription_id: view.subscription.external_id.clone(),
+        from: due.from,
+        to: due.to,
+        seen_to: now,
+    });
+}
+
+/// What the first fee of a plan in advance is made once under.
+pub(super) fn first_fee_once(id: SubscriptionId) -> String {
+    format!("advance:{id}")
 }
 
 /// The day an invoice was issued on and the day it is due on.

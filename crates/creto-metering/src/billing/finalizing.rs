@@ -13,7 +13,7 @@ use crate::core::exact::Exact;
 use crate::core::invoicing;
 use crate::error::MeteringError;
 use crate::model::invoice::{
-    CreditNoteStatus, Fee, Invoice, InvoiceCredit, InvoiceDocument, InvoiceId, InvoiceKind, InvoiceStatus, PaymentStatus,
+    AppliedCoupon, CreditNoteStatus, Fee, Invoice, InvoiceCredit, InvoiceDocument, InvoiceId, InvoiceKind, InvoiceStatus, PaymentStatus,
 };
 use crate::model::page::{PER_PAGE_MAX, Page};
 use crate::model::wallets::WalletStatus;
@@ -112,18 +112,31 @@ impl Billing {
             invoice.status = InvoiceStatus::Finalized;
             invoice.sequence = Some(number);
             invoice.number = format!("{}-{number:06}", if invoice.test { "TEST" } else { "INV" });
-            invoice.credits = progressive_credit(invoice).into_iter().collect();
-            let (coupons, more) = Self::use_coupons(tenant, using, &built, now)?;
-            invoice.credits.extend(coupons);
-            writes.extend(more);
-            writes.extend(self.pay_with_notes(tenant, invoice, now).await?);
-            writes.extend(self.pay_with_credits(tenant, invoice, &fees).await?);
+            writes.extend(self.settle(tenant, invoice, &fees, using, &built, now).await?);
             if invoice.sums.total_cents == 0 {
                 invoice.payment_status = PaymentStatus::Succeeded;
             }
         }
         kept.billed_to = Some(customer);
         self.commit_final(by, kept, fees, writes, now).await
+    }
+
+    /// What takes off an invoice that becomes final and what pays it, noted on it; the steps that use both up.
+    pub(super) async fn settle(
+        &self,
+        tenant: &TenantId,
+        invoice: &mut Invoice,
+        fees: &[Fee],
+        using: Vec<AppliedCoupon>,
+        built: &invoicing::Built,
+        now: Timestamp,
+    ) -> Result<Vec<Write>, MeteringError> {
+        invoice.credits = progressive_credit(invoice).into_iter().collect();
+        let (coupons, mut writes) = Self::use_coupons(tenant, using, built, now)?;
+        invoice.credits.extend(coupons);
+        writes.extend(self.pay_with_notes(tenant, invoice, now).await?);
+        writes.extend(self.pay_with_credits(tenant, invoice, fees).await?);
+        Ok(writes)
     }
 
     async fn commit_final(

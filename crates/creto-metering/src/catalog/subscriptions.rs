@@ -5,7 +5,7 @@ use creto_kernel::{NhiId, TenantId, Timestamp};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{Catalog, boxed, canonical_text, fresh_salt};
+use super::{Catalog, SubscriptionView, boxed, canonical_text, fresh_salt};
 use crate::error::MeteringError;
 use crate::model::currency::Currency;
 use crate::model::customer::Customer;
@@ -89,7 +89,7 @@ impl Catalog {
     ) -> Result<Subscription, MeteringError> {
         let now = self.clock.now();
         let begins_at = input.subscription_at.unwrap_or(now);
-        let mut made = new_subscription(input, customer, plan, begins_at, now);
+        let mut made = Subscription::new(input, customer, plan, begins_at, now);
         if begins_at <= now {
             made.status = SubscriptionStatus::Active;
             made.started_at = Some(begins_at);
@@ -111,31 +111,48 @@ impl Catalog {
         let tenant = by.tenant();
         let now = self.clock.now();
         let view = self.view(tenant, running.clone()).await?;
-        let next_plan = match &input.overrides {
-            Some(overrides) => overrides.apply(&plan.body)?,
-            None => plan.body.clone(),
-        };
-        let upgrade = yearly(&next_plan) >= yearly(&view.plan);
-        let begins_at = if upgrade { now } else { view.period(now).to_exclusive(&view.zone) };
-        let mut made = new_subscription(input, customer, plan, begins_at, now);
-        // Periods keep their day over a change of plan.
-        made.subscription_at = running.subscription_at;
-        made.billing_time = running.billing_time;
-        made.previous = Some(running.id);
-        made.previous_plan_code = Some(running.plan_code.clone());
-        made.is_downgrade = !upgrade;
+        let mut made = follower(&view, input, customer, plan, now)?;
         let mut writes = Vec::new();
         if let Some(waiting) = store::in_state(&self.db, tenant, &input.external_id, SubscriptionStatus::Pending).await? {
-            writes.extend(replaced(tenant, &canceled(&waiting, now))?);
+            writes.extend(replaced(tenant, &waiting.canceled(now))?);
         }
-        if upgrade {
-            writes.extend(replaced(tenant, &ended(&running, now, now))?);
+        if !made.is_downgrade {
+            writes.extend(replaced(tenant, &running.ended(now, now))?);
             made.status = SubscriptionStatus::Active;
             made.started_at = Some(now);
         }
         writes.extend(store::insert(tenant, &made, &canonical_text(&made)?));
         self.record(by, "metering.change_plan", &made, writes).await?;
         Ok(made)
+    }
+
+    /// The subscription that a change to the plan of this code would make of one that runs.
+    pub(crate) async fn changed_to(
+        &self,
+        tenant: &TenantId,
+        view: &SubscriptionView,
+        customer: &Defined<Customer>,
+        plan_code: &str,
+        now: Timestamp,
+    ) -> Result<Subscription, MeteringError> {
+        let plan = self.get::<Plan>(tenant, plan_code).await?;
+        let running = &view.subscription;
+        if running.plan == plan.id {
+            return Err(MeteringError::AlreadyExists { kind: "subscription", code: running.external_id.clone() });
+        }
+        check_currency(&customer.body, plan.body.amount_currency)?;
+        let input = SubscriptionInput {
+            external_id: running.external_id.clone(),
+            external_customer_id: running.external_customer_id.clone(),
+            plan_code: plan_code.to_owned(),
+            plan_version: None,
+            name: String::new(),
+            billing_time: running.billing_time,
+            subscription_at: None,
+            ending_at: None,
+            overrides: None,
+        };
+        follower(view, &input, customer, &plan, now)
     }
 
     /// Changes the terms of a subscription that runs or waits.
@@ -163,7 +180,7 @@ impl Catalog {
         if changes && before.earlier.len() >= EARLIER_MAX {
             return Err(MeteringError::WrongState(format!("the terms of `{external_id}` were changed {EARLIER_MAX} times already")));
         }
-        let after = next(&before, now, |it| {
+        let after = before.next(now, |it| {
             if changes && before.status == SubscriptionStatus::Active {
                 let (plan_version, overrides) = (before.plan_version, before.overrides.clone());
                 it.earlier.push(Agreed { until: now, plan_version, overrides });
@@ -187,7 +204,7 @@ impl Catalog {
         let now = self.clock.now();
         let waiting = store::in_state(&self.db, tenant, external_id, SubscriptionStatus::Pending).await?;
         let running = store::in_state(&self.db, tenant, external_id, SubscriptionStatus::Active).await?;
-        let (canceled, ended) = (waiting.map(|it| canceled(&it, now)), running.map(|it| ended(&it, now, now)));
+        let (canceled, ended) = (waiting.map(|it| it.canceled(now)), running.map(|it| it.ended(now, now)));
         let mut writes = Vec::new();
         for change in canceled.iter().chain(&ended) {
             writes.extend(replaced(tenant, change)?);
@@ -220,16 +237,13 @@ impl Catalog {
     async fn come_due(&self, by: &NhiId, subscription: &Subscription, now: Timestamp) -> Result<(), MeteringError> {
         let tenant = by.tenant();
         if let (SubscriptionStatus::Active, Some(end)) = (subscription.status, subscription.ending_at) {
-            let over = ended(subscription, end, now);
+            let over = subscription.ended(end, now);
             return self.record(by, "metering.end_subscription", &over, replaced(tenant, &over)?).await;
         }
-        let begun = next(subscription, now, |it| {
-            it.status = SubscriptionStatus::Active;
-            it.started_at = Some(it.begins_at);
-        });
+        let begun = subscription.begun(now);
         let mut writes = Vec::new();
         if let Some(running) = store::in_state(&self.db, tenant, &subscription.external_id, SubscriptionStatus::Active).await? {
-            writes.extend(replaced(tenant, &ended(&running, begun.begins_at, now))?);
+            writes.extend(replaced(tenant, &running.ended(begun.begins_at, now))?);
         }
         writes.extend(replaced(tenant, &begun)?);
         self.record(by, "metering.begin_subscription", &begun, writes).await
@@ -335,61 +349,100 @@ fn yearly(plan: &Plan) -> i64 {
     plan.amount_cents.saturating_mul(times)
 }
 
-fn new_subscription(
-    input: &SubscriptionInput,
-    customer: &Defined<Customer>,
-    plan: &Defined<Plan>,
-    begins_at: Timestamp,
-    now: Timestamp,
-) -> Subscription {
-    Subscription {
-        id: SubscriptionId::generate(),
-        external_id: input.external_id.clone(),
-        customer: customer.id,
-        external_customer_id: customer.body.external_id.clone(),
-        plan: plan.id,
-        plan_code: plan.body.code.clone(),
-        plan_version: plan.version,
-        overrides: input.overrides.clone(),
-        earlier: Vec::new(),
-        name: input.name.clone(),
-        status: SubscriptionStatus::Pending,
-        billing_time: input.billing_time,
-        subscription_at: input.subscription_at.unwrap_or(begins_at),
-        begins_at,
-        started_at: None,
-        ending_at: input.ending_at,
-        terminated_at: None,
-        canceled_at: None,
-        previous: None,
-        previous_plan_code: None,
-        is_downgrade: false,
-        created_at: now,
-        updated_at: now,
-        revision: 1,
+impl Subscription {
+    /// One that waits.
+    pub(crate) fn new(
+        input: &SubscriptionInput,
+        customer: &Defined<Customer>,
+        plan: &Defined<Plan>,
+        begins_at: Timestamp,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id: SubscriptionId::generate(),
+            external_id: input.external_id.clone(),
+            customer: customer.id,
+            external_customer_id: customer.body.external_id.clone(),
+            plan: plan.id,
+            plan_code: plan.body.code.clone(),
+            plan_version: plan.version,
+            overrides: input.overrides.clone(),
+            earlier: Vec::new(),
+            name: input.name.clone(),
+            status: SubscriptionStatus::Pending,
+            billing_time: input.billing_time,
+            subscription_at: input.subscription_at.unwrap_or(begins_at),
+            begins_at,
+            started_at: None,
+            ending_at: input.ending_at,
+            terminated_at: None,
+            canceled_at: None,
+            previous: None,
+            previous_plan_code: None,
+            is_downgrade: false,
+            created_at: now,
+            updated_at: now,
+            revision: 1,
+        }
+    }
+
+    /// Its next revision.
+    fn next(&self, now: Timestamp, change: impl FnOnce(&mut Self)) -> Self {
+        let mut after = self.clone();
+        after.revision = self.revision.saturating_add(1);
+        after.updated_at = now;
+        change(&mut after);
+        after
+    }
+
+    /// The same, as it runs.
+    pub(crate) fn begun(&self, now: Timestamp) -> Self {
+        self.next(now, |it| {
+            it.status = SubscriptionStatus::Active;
+            it.started_at = Some(it.begins_at);
+        })
+    }
+
+    /// The same, over.
+    pub(crate) fn ended(&self, at: Timestamp, now: Timestamp) -> Self {
+        self.next(now, |it| {
+            it.status = SubscriptionStatus::Terminated;
+            it.terminated_at = Some(at);
+        })
+    }
+
+    fn canceled(&self, now: Timestamp) -> Self {
+        self.next(now, |it| {
+            it.status = SubscriptionStatus::Canceled;
+            it.canceled_at = Some(now);
+        })
     }
 }
 
-/// The next revision of a subscription.
-fn next(before: &Subscription, now: Timestamp, change: impl FnOnce(&mut Subscription)) -> Subscription {
-    let mut after = before.clone();
-    after.revision = before.revision.saturating_add(1);
-    after.updated_at = now;
-    change(&mut after);
-    after
-}
-
-fn ended(running: &Subscription, at: Timestamp, now: Timestamp) -> Subscription {
-    next(running, now, |it| {
-        it.status = SubscriptionStatus::Terminated;
-        it.terminated_at = Some(at);
-    })
-}
-
-fn canceled(waiting: &Subscription, now: Timestamp) -> Subscription {
-    next(waiting, now, |it| {
-        it.status = SubscriptionStatus::Canceled;
-        it.canceled_at = Some(now);
+/// The subscription that a change of plan makes of one that runs: at once to a plan that costs as much or more in a year, at the end of the
+/// period to a cheaper one.
+fn follower(
+    view: &SubscriptionView,
+    input: &SubscriptionInput,
+    customer: &Defined<Customer>,
+    plan: &Defined<Plan>,
+    now: Timestamp,
+) -> Result<Subscription, MeteringError> {
+    let next_plan = match &input.overrides {
+        Some(overrides) => overrides.apply(&plan.body)?,
+        None => plan.body.clone(),
+    };
+    let running = &view.subscription;
+    let is_downgrade = yearly(&next_plan) < yearly(&view.plan);
+    let begins_at = if is_downgrade { view.period(now).to_exclusive(&view.zone) } else { now };
+    Ok(Subscription {
+        // Periods keep their day over a change of plan.
+        subscription_at: running.subscription_at,
+        billing_time: running.billing_time,
+        previous: Some(running.id),
+        previous_plan_code: Some(running.plan_code.clone()),
+        is_downgrade,
+        ..Subscription::new(input, customer, plan, begins_at, now)
     })
 }
 

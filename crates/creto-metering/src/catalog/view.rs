@@ -134,6 +134,16 @@ impl Catalog {
 
     pub(crate) async fn view(&self, tenant: &TenantId, subscription: Subscription) -> Result<SubscriptionView, MeteringError> {
         let customer = self.by_id::<Customer>(tenant, subscription.customer).await?;
+        self.view_for(tenant, subscription, customer).await
+    }
+
+    /// The same, for a customer as it may not be kept.
+    pub(crate) async fn view_for(
+        &self,
+        tenant: &TenantId,
+        subscription: Subscription,
+        customer: Defined<Customer>,
+    ) -> Result<SubscriptionView, MeteringError> {
         let plan = self.version::<Plan>(tenant, subscription.plan, subscription.plan_version).await?.body;
         let plan = match &subscription.overrides {
             Some(overrides) => overrides.apply(&plan)?,

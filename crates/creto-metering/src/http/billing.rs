@@ -14,7 +14,9 @@ use creto_kernel::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::billing::{Billing, CouponRedemption, CreditEstimate, CreditRequest, Export, Format, OneOff, Rerate, RerateInput};
+use crate::billing::{
+    Billing, CouponRedemption, CreditEstimate, CreditRequest, Export, Format, InvoicePreviewInput, OneOff, Rerate, RerateInput,
+};
 use crate::core::{paper, sheet};
 use crate::error::MeteringError;
 use crate::model::customer::Customer;
@@ -54,6 +56,16 @@ fn invoices(billing: &Billing) -> Vec<Endpoint> {
         Endpoint::new(Method::POST, all, operator, "Bill a customer once", bill_once, state())
             .takes::<OneOff>()
             .answers::<InvoiceDocument>(),
+        Endpoint::new(
+            Method::POST,
+            "/v1/metering/invoices/preview",
+            operator,
+            "The next invoice, of subscriptions, of a change of one, or of somebody new; nothing is recorded",
+            preview,
+            state(),
+        )
+        .takes::<InvoicePreviewInput>()
+        .answers::<InvoiceDocument>(),
         Endpoint::new(Method::GET, one, operator, "An invoice with its lines", get, state()).answers::<InvoiceDocument>(),
         Endpoint::new(Method::PUT, one, operator, "Say whether an invoice was paid, or put entries on it", update, state())
             .takes::<InvoiceChange>()
@@ -156,6 +168,8 @@ struct WhichFees {
     subscription: Option<String>,
     #[serde(default)]
     kind: Option<FeeKind>,
+    #[serde(default)]
+    transaction_id: Option<String>,
     #[serde(default)]
     page: Option<u32>,
     #[serde(default)]
@@ -264,6 +278,14 @@ async fn bill_once(
     Ok(Json(billing.bill_once(&caller.0.identity, request).await?))
 }
 
+async fn preview(
+    State(billing): State<Billing>,
+    caller: Caller,
+    StrictJson(input): StrictJson<InvoicePreviewInput>,
+) -> Result<Json<InvoiceDocument>, Problem> {
+    Ok(Json(billing.preview(caller.0.tenant(), &input).await?.document))
+}
+
 async fn get(State(billing): State<Billing>, caller: Caller, Path(invoice): Path<String>) -> Result<Json<InvoiceDocument>, Problem> {
     Ok(Json(billing.get(caller.0.tenant(), id("invoice", &invoice)?).await?))
 }
@@ -340,7 +362,7 @@ async fn fees(
         Some(external_id) => Some(billing.catalog().current(tenant, external_id).await?.id),
         None => None,
     };
-    let filter = FeeFilter { subscription, kind: which.kind, ..FeeFilter::default() };
+    let filter = FeeFilter { subscription, kind: which.kind, transaction_id: which.transaction_id, ..FeeFilter::default() };
     let listed = billing.fees(tenant, &filter, page(which.page, which.per_page)).await?;
     Ok(Json(listed.map(invoiced)))
 }

@@ -5,7 +5,7 @@ use axum::extract::{Path, Query, State};
 use creto_enablement_common::http::{Access, Caller, Endpoint, StrictJson};
 use serde_json::{Map, Value, json};
 
-use super::body::{Fields, Form, read, written};
+use super::body::{Fields, Form, read, read_within, written};
 use super::query::Parameters;
 use super::refusal::{INVALID, MANDATORY, No};
 use super::shape::{lago_id, many, one, or_null, own_id};
@@ -105,8 +105,12 @@ fn shown_applied(it: &AppliedCoupon) -> Value {
     })
 }
 
-fn wanted(body: Value, mut carried: Map<String, Value>) -> Result<Coupon, No> {
-    let mut fields = Fields::of(body, ROOT)?;
+fn wanted(body: Value, carried: Map<String, Value>) -> Result<Coupon, No> {
+    wanted_of(Fields::of(body, ROOT)?, carried)
+}
+
+pub(super) fn wanted_of(mut fields: Fields, mut carried: Map<String, Value>) -> Result<Coupon, No> {
+    let place = fields.place();
     forget_the_other(&mut fields, &mut carried);
     fields.carry_all(&["code", "name", "description", "coupon_type", "amount_currency", "frequency"], Form::Text, &mut carried);
     fields.carry_all(&["amount_cents", "frequency_duration"], Form::Whole, &mut carried);
@@ -128,7 +132,7 @@ fn wanted(body: Value, mut carried: Map<String, Value>) -> Result<Coupon, No> {
         carried.insert("applies_to".to_owned(), into.into());
     }
     fields.done()?;
-    read(carried)
+    read_within(&place, carried)
 }
 
 /// A coupon that changes its type or its frequency loses what belonged to the one before.

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::amounts::{entry_object, read_object};
 use super::body::{Fields, Form, optional, read};
+use super::names::Names;
 use super::query::Parameters;
 use super::refusal::{Faults, INVALID, MANDATORY, No};
 use super::shape::{derived_id, lago_id, many, number, one, or_null, own_id};
@@ -88,7 +89,7 @@ pub(super) async fn shown(lago: &Lago, tenant: &TenantId, note: &CreditNote) -> 
             "lago_id": derived_id(&["credit_item", &note.id.to_string(), &at.to_string()]),
             "amount_cents": item.amount_cents,
             "amount_currency": note.currency,
-            "fee": fees::shown(lago, tenant, &invoice, &fee).await?,
+            "fee": fees::shown(Names::kept(lago, tenant), &invoice, &fee).await?,
         }));
     }
     Ok(json!({

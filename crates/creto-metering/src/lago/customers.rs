@@ -8,7 +8,7 @@ use creto_enablement_common::http::{Access, Caller, Endpoint, StrictJson};
 use creto_kernel::TenantId;
 use serde_json::{Map, Value, json};
 
-use super::body::{Fields, Form, read, written};
+use super::body::{Fields, Form, read_within, written};
 use super::query::Parameters;
 use super::refusal::{Faults, INVALID, No};
 use super::shape::{derived_id, lago_id, many, one, or_null};
@@ -17,7 +17,7 @@ use crate::error::MeteringError;
 use crate::model::customer::{Address, Customer, MetadataEntry};
 use crate::model::entry::Defined;
 
-const ROOT: &str = "customer";
+pub(super) const ROOT: &str = "customer";
 /// Lago's names of an address's parts, and ours.
 const ADDRESS: [(&str, &str); 6] = [
     ("address_line1", "line1"),
@@ -105,8 +105,12 @@ fn metadata(customer: &Defined<Customer>) -> Vec<Value> {
     customer.body.metadata.iter().map(entry).collect()
 }
 
-fn wanted(body: Value, mut carried: Map<String, Value>) -> Result<Customer, No> {
-    let mut fields = Fields::of(body, ROOT)?;
+fn wanted(body: Value, carried: Map<String, Value>) -> Result<Customer, No> {
+    wanted_of(Fields::of(body, ROOT)?, carried)
+}
+
+pub(super) fn wanted_of(mut fields: Fields, mut carried: Map<String, Value>) -> Result<Customer, No> {
+    let place = fields.place();
     let texts = [
         "external_id",
         "name",
@@ -150,8 +154,7 @@ fn wanted(body: Value, mut carried: Map<String, Value>) -> Result<Customer, No> 
     }
     fields.unsupported("account_type", &[json!("customer")]);
     fields.done()?;
-    let customer: Customer = read(carried)?;
-    Ok(customer)
+    read_within(&place, carried)
 }
 
 fn as_object(value: Value) -> Option<Map<String, Value>> {

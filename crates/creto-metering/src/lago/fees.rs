@@ -9,6 +9,7 @@ use creto_kernel::TenantId;
 use serde_json::{Map, Value, json};
 
 use super::amounts::{decimal, last_second};
+use super::names::Names;
 use super::query::Parameters;
 use super::refusal::No;
 use super::shape::{derived_id, lago_id, many, number, one, or_null, own_id};
@@ -43,10 +44,11 @@ pub(super) fn endpoints(lago: &Lago) -> Vec<Endpoint> {
 }
 
 /// As Lago's clients model it.
-pub(super) async fn shown(lago: &Lago, tenant: &TenantId, invoice: &Invoice, fee: &Fee) -> Result<Value, MeteringError> {
+pub(super) async fn shown(names: Names<'_>, invoice: &Invoice, fee: &Fee) -> Result<Value, MeteringError> {
+    let Names { lago, tenant, .. } = names;
     let mut shown = json!({
         "lago_id": lago_id(&fee.id),
-        "lago_charge_id": charge_id(lago, tenant, fee).await?,
+        "lago_charge_id": charge_id(names, fee).await?,
         "lago_invoice_id": lago_id(&invoice.id),
         "lago_subscription_id": fee.subscription.map(|id| lago_id(&id)),
         "lago_customer_id": lago_id(&invoice.customer),
@@ -103,9 +105,9 @@ fn amounts(invoice: &Invoice, fee: &Fee) -> Value {
 }
 
 /// The charge of a plan that a line is of, under the identifier that the plan shows it by.
-async fn charge_id(lago: &Lago, tenant: &TenantId, fee: &Fee) -> Result<Option<String>, MeteringError> {
+async fn charge_id(names: Names<'_>, fee: &Fee) -> Result<Option<String>, MeteringError> {
     let Some(subscription) = fee.subscription.filter(|_| fee.billable_metric_code.is_some()) else { return Ok(None) };
-    let plan = lago.catalog.subscription_by_id(tenant, subscription).await?.plan;
+    let plan = names.plan_of(subscription).await?;
     Ok(Some(derived_id(&["charge", &plan.to_string(), &fee.code])))
 }
 
@@ -191,6 +193,7 @@ async fn list(State(here): Here, caller: Caller, Query(asked): Asked) -> Answer 
             asked.fault("payment_status", "is none of `pending`, `succeeded`, `failed`");
         }
     }
+    filter.transaction_id = asked.text("event_transaction_id");
     (filter.created_from, filter.created_to) = (asked.parsed("created_at_from"), asked.parsed("created_at_to"));
     asked.done()?;
     filter.customer = here.catalog.id_of::<Customer>(tenant, customer.as_deref()).await?;
@@ -204,7 +207,7 @@ async fn list(State(here): Here, caller: Caller, Query(asked): Asked) -> Answer 
             invoices.insert(*invoice, here.billing.invoice(tenant, *invoice).await?);
         }
         if let Some(invoice) = invoices.get(invoice) {
-            documents.push(shown(&here, tenant, invoice, fee).await?);
+            documents.push(shown(Names::kept(&here, tenant), invoice, fee).await?);
         }
     }
     let mut documents = documents.into_iter();
@@ -215,7 +218,7 @@ async fn get(State(here): Here, caller: Caller, Path(named): Named) -> Answer {
     let tenant = caller.0.tenant();
     let (invoice, fee) = here.billing.fee(tenant, fee_id(&named)?).await?;
     let invoice = here.billing.invoice(tenant, invoice).await?;
-    Ok(Json(one(ROOT, shown(&here, tenant, &invoice, &fee).await?)))
+    Ok(Json(one(ROOT, shown(Names::kept(&here, tenant), &invoice, &fee).await?)))
 }
 
 /// A line that is there is on an invoice, and Lago changes and deletes those alone that are on none.

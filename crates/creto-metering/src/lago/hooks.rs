@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::names::Names;
 use super::signing::{Algorithm, SigningKeys, hmac};
 use super::{Lago, credit_notes, customers, features, fees, invoices, metrics, plans, subscriptions, wallet_transactions, wallets};
 use crate::core::alert::Crossed;
@@ -146,7 +147,7 @@ impl Hooks {
                 Ok(id) => {
                     let document = self.lago.billing.get(tenant, id).await?;
                     let root = if word == "invoice.payment_dispute_lost" { "payment_dispute_lost" } else { "invoice" };
-                    Some((root, invoices::shown_whole(&self.lago, tenant, &document).await?))
+                    Some((root, invoices::shown_whole(Names::kept(&self.lago, tenant), &document).await?))
                 }
                 Err(_) => None,
             },
@@ -154,7 +155,7 @@ impl Hooks {
                 Ok(id) => {
                     let (invoice, fee) = self.lago.billing.fee(tenant, id).await?;
                     let invoice = self.lago.billing.invoice(tenant, invoice).await?;
-                    Some(("fee", fees::shown(&self.lago, tenant, &invoice, &fee).await?))
+                    Some(("fee", fees::shown(Names::kept(&self.lago, tenant), &invoice, &fee).await?))
                 }
                 Err(_) => None,
             },

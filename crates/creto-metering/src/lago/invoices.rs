@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::amounts::{entry_list, last_second, read_list};
 use super::body::{Fields, Form, optional, read};
+use super::names::Names;
 use super::query::Parameters;
 use super::refusal::{INVALID, MANDATORY, No};
 use super::shape::{derived_id, lago_id, many, number, one, own_id};
@@ -23,7 +24,7 @@ use crate::model::invoice::{
 };
 use crate::store::billing::InvoiceFilter;
 
-const ROOT: &str = "invoice";
+pub(super) const ROOT: &str = "invoice";
 /// The version of Lago's way to compute an invoice that its clients know this one by: coupons before taxes, credit notes after.
 const LAGO_VERSION: u8 = 4;
 
@@ -118,11 +119,11 @@ fn invoice_id(named: &str) -> Result<InvoiceId, MeteringError> {
 }
 
 /// As Lago's clients model one of a list: without its lines.
-async fn shown(lago: &Lago, tenant: &TenantId, invoice: &Invoice, now: Timestamp) -> Result<Value, MeteringError> {
+async fn shown(names: Names<'_>, invoice: &Invoice, now: Timestamp) -> Result<Value, MeteringError> {
     let (sums, id) = (&invoice.sums, invoice.id.to_string());
     let open = invoice.status == InvoiceStatus::Finalized && invoice.payment_status != PaymentStatus::Succeeded;
     let paid = invoice.status == InvoiceStatus::Finalized && !open;
-    let customer = lago.catalog.by_id::<Customer>(tenant, invoice.customer).await?;
+    let customer = names.customer(invoice.customer).await?;
     let today: String = now.to_string().chars().take(10).collect();
     Ok(json!({
         "lago_id": lago_id(&invoice.id),
@@ -155,27 +156,27 @@ async fn shown(lago: &Lago, tenant: &TenantId, invoice: &Invoice, now: Timestamp
         "voided_at": invoice.voided_at,
         "created_at": invoice.created_at,
         "updated_at": invoice.updated_at,
-        "customer": customers::shown(lago, tenant, &customer).await?,
+        "customer": customers::shown(names.lago, names.tenant, &customer).await?,
         "metadata": entry_list(&id, &invoice.metadata, invoice.updated_at),
-        "applied_taxes": applied_taxes(lago, tenant, invoice).await?,
+        "applied_taxes": applied_taxes(names.lago, names.tenant, invoice).await?,
         "creto": { "id": invoice.id, "revision": invoice.revision, "test": invoice.test },
     }))
 }
 
 /// As Lago's clients model one by itself: with its lines and what belongs to them.
-pub(super) async fn shown_whole(lago: &Lago, tenant: &TenantId, document: &InvoiceDocument) -> Result<Value, MeteringError> {
+pub(super) async fn shown_whole(names: Names<'_>, document: &InvoiceDocument) -> Result<Value, MeteringError> {
     let invoice = &document.invoice;
-    let mut whole = shown(lago, tenant, invoice, lago.billing.now(tenant).await?).await?;
+    let mut whole = shown(names, invoice, names.lago.billing.now(names.tenant).await?).await?;
     let mut lines = Vec::with_capacity(document.fees.len());
     for fee in &document.fees {
-        lines.push(fees::shown(lago, tenant, invoice, fee).await?);
+        lines.push(fees::shown(names, invoice, fee).await?);
     }
     let (mut periods, mut credits) = (Vec::new(), Vec::new());
     for period in &invoice.periods {
-        periods.push(billing_period(lago, tenant, invoice, period).await?);
+        periods.push(billing_period(names, invoice, period).await?);
     }
     for credit in &invoice.credits {
-        credits.extend(self::credit(lago, tenant, invoice, credit).await?);
+        credits.extend(self::credit(names, invoice, credit).await?);
     }
     if let Some(members) = whole.as_object_mut() {
         members.insert("fees".to_owned(), lines.into());
@@ -198,8 +199,8 @@ const fn kind_word(kind: InvoiceKind) -> &'static str {
     }
 }
 
-async fn billing_period(lago: &Lago, tenant: &TenantId, invoice: &Invoice, it: &BilledPeriod) -> Result<Value, MeteringError> {
-    let plan = lago.catalog.subscription_by_id(tenant, it.subscription).await?.plan;
+async fn billing_period(names: Names<'_>, invoice: &Invoice, it: &BilledPeriod) -> Result<Value, MeteringError> {
+    let plan = names.plan_of(it.subscription).await?;
     let to = last_second(it.to);
     Ok(json!({
         "lago_subscription_id": lago_id(&it.subscription),
@@ -214,11 +215,11 @@ async fn billing_period(lago: &Lago, tenant: &TenantId, invoice: &Invoice, it: &
 }
 
 /// What was taken off, by Lago's words; prepaid credits are in a sum of their own there.
-async fn credit(lago: &Lago, tenant: &TenantId, invoice: &Invoice, it: &InvoiceCredit) -> Result<Option<Value>, MeteringError> {
+async fn credit(names: Names<'_>, invoice: &Invoice, it: &InvoiceCredit) -> Result<Option<Value>, MeteringError> {
     let (kind, id, code) = match it.kind.as_str() {
         "coupon" => match it.id.parse::<AppliedCouponId>() {
             Ok(applied) => {
-                let applied = lago.billing.applied_coupon(tenant, applied).await?;
+                let applied = names.coupon(applied).await?;
                 ("coupon", lago_id(&applied.coupon_id), applied.coupon.code)
             }
             Err(_) => return Ok(None),
@@ -259,7 +260,7 @@ async fn applied_taxes(lago: &Lago, tenant: &TenantId, invoice: &Invoice) -> Res
 }
 
 async fn answered(here: &Lago, caller: &Caller, document: &InvoiceDocument) -> Answer {
-    Ok(Json(one(ROOT, shown_whole(here, caller.0.tenant(), document).await?)))
+    Ok(Json(one(ROOT, shown_whole(Names::kept(here, caller.0.tenant()), document).await?)))
 }
 
 /// One value of a parameter that Lago also takes a list of.
@@ -295,7 +296,7 @@ async fn listed(here: &Lago, caller: &Caller, asked: Vec<(String, String)>, cust
     let (found, now) = (here.billing.list(tenant, &filter, page).await?, here.billing.now(tenant).await?);
     let mut documents = Vec::with_capacity(found.items.len());
     for invoice in &found.items {
-        documents.push(shown(here, tenant, invoice, now).await?);
+        documents.push(shown(Names::kept(here, tenant), invoice, now).await?);
     }
     let mut documents = documents.into_iter();
     Ok(Json(many("invoices", &found, |_| documents.next().unwrap_or_default())))
@@ -413,7 +414,7 @@ async fn download(State(here): Here, caller: Caller, Path(named): Named) -> Answ
     if document.invoice.status == InvoiceStatus::Draft {
         return Err(MeteringError::WrongState("a draft has no paper".to_owned()).into());
     }
-    let mut whole = shown_whole(&here, tenant, &document).await?;
+    let mut whole = shown_whole(Names::kept(&here, tenant), &document).await?;
     if let Some(url) = whole.get_mut("file_url") {
         *url = format!("{}/v1/metering/invoices/{}/pdf", here.public.base(), document.invoice.id).into();
     }

@@ -30,6 +30,11 @@ pub const BILLING_MIGRATIONS: MigrationSet = MigrationSet {
             sqlite: include_str!("../../migrations/billing/0002_advance.sql"),
             postgres: include_str!("../../migrations/billing/0002_advance.sql"),
         },
+        Migration {
+            version: 3,
+            sqlite: include_str!("../../migrations/billing/0003_sqlite.sql"),
+            postgres: include_str!("../../migrations/billing/0003_postgres.sql"),
+        },
     ],
 };
 
@@ -268,6 +273,16 @@ pub(crate) async fn periods(db: &Db, tenant: &TenantId, subscription: Subscripti
         .collect()
 }
 
+/// Where billing of a subscription stands; none where nothing of it was billed.
+pub(crate) async fn billed_to(db: &Db, tenant: &TenantId, subscription: SubscriptionId) -> Result<Option<Timestamp>, DbError> {
+    let sql = "SELECT MAX(ends_at) FROM meter_billed_period WHERE tenant = $1 AND subscription = $2";
+    let row = db.query_optional(sql, params![tenant, subscription]).await?;
+    match row {
+        Some(row) if row.opt_int(0)?.is_some() => row.time(0).map(Some),
+        _ => Ok(None),
+    }
+}
+
 /// Subscriptions that are not billed to their end, after `after`, each with where billing of it stands.
 pub(crate) async fn billable(db: &Db, tenant: &TenantId, after: &str, limit: i64) -> Result<Vec<(Subscription, Timestamp)>, DbError> {
     let sql = "SELECT s.body, COALESCE((SELECT MAX(p.ends_at) FROM meter_billed_period p WHERE p.tenant = s.tenant AND p.subscription = s.id), \
@@ -283,8 +298,8 @@ pub(crate) fn replace_fees(tenant: &TenantId, invoice: &Invoice, fees: &[(Fee, S
     let forget = Write::new("DELETE FROM meter_fee WHERE tenant = $1 AND invoice = $2", params![tenant, invoice.id]);
     let insert = |(position, (fee, body)): (usize, &(Fee, String))| {
         Write::new(
-            "INSERT INTO meter_fee (tenant, id, invoice, customer, subscription, kind, position, amount, body, created_at) \
-             VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)",
+            "INSERT INTO meter_fee (tenant, id, invoice, customer, subscription, kind, position, amount, body, created_at, transaction_id) \
+             VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11)",
             params![
                 tenant,
                 fee.id,
@@ -295,7 +310,8 @@ pub(crate) fn replace_fees(tenant: &TenantId, invoice: &Invoice, fees: &[(Fee, S
                 i64::try_from(position).unwrap_or(i64::MAX),
                 fee.amount_cents,
                 body.as_str(),
-                now
+                now,
+                fee.advance.as_ref().map_or("", |event| event.transaction_id.as_str())
             ],
         )
     };
@@ -329,22 +345,49 @@ pub struct FeeFilter {
     pub currency: Option<Currency>,
     /// On invoices with this payment only.
     pub payment_status: Option<PaymentStatus>,
+    /// Those that bill an event of this identifier by itself only.
+    pub transaction_id: Option<String>,
     /// Made at or after this moment only.
     pub created_from: Option<Timestamp>,
     /// Made at or before this moment only.
     pub created_to: Option<Timestamp>,
 }
 
+/// Lines and their invoices. What an event is found by stands apart: its index serves no condition that may be off.
+macro_rules! fees_where {
+    ($select:literal, $event:literal, $rest:literal) => {
+        concat!(
+            $select,
+            " FROM meter_fee f JOIN meter_invoice i ON i.tenant = f.tenant AND i.id = f.invoice ",
+            "WHERE f.tenant = $1 AND ($2 = '' OR f.customer = $2) AND ($3 = '' OR f.subscription = $3) ",
+            "AND ($4 = '' OR f.kind = $4 OR f.kind = $5) AND ($6 = '' OR i.currency = $6) AND ($7 = '' OR i.payment_status = $7) ",
+            "AND f.created_at >= $8 AND f.created_at <= $9 AND ",
+            $event,
+            $rest
+        )
+    };
+}
+macro_rules! listed_fees {
+    ($event:literal) => {
+        fees_where!("SELECT f.invoice, f.body", $event, " ORDER BY f.created_at DESC, f.id DESC LIMIT $11 OFFSET $12")
+    };
+}
+macro_rules! counted_fees {
+    ($event:literal) => {
+        fees_where!("SELECT COUNT(*)", $event, "")
+    };
+}
+
 /// A page of lines, newest first, each with its invoice.
 pub(crate) async fn all_fees(db: &Db, tenant: &TenantId, filter: &FeeFilter, page: Page) -> Result<Listed<(InvoiceId, Fee)>, DbError> {
-    let sql = "SELECT f.invoice, f.body FROM meter_fee f JOIN meter_invoice i ON i.tenant = f.tenant AND i.id = f.invoice \
-               WHERE f.tenant = $1 AND ($2 = '' OR f.customer = $2) AND ($3 = '' OR f.subscription = $3) \
-               AND ($4 = '' OR f.kind = $4 OR f.kind = $5) AND ($6 = '' OR i.currency = $6) AND ($7 = '' OR i.payment_status = $7) \
-               AND f.created_at >= $8 AND f.created_at <= $9 ORDER BY f.created_at DESC, f.id DESC LIMIT $10 OFFSET $11";
-    let counted = "SELECT COUNT(*) FROM meter_fee f JOIN meter_invoice i ON i.tenant = f.tenant AND i.id = f.invoice \
-                   WHERE f.tenant = $1 AND ($2 = '' OR f.customer = $2) AND ($3 = '' OR f.subscription = $3) \
-                   AND ($4 = '' OR f.kind = $4 OR f.kind = $5) AND ($6 = '' OR i.currency = $6) AND ($7 = '' OR i.payment_status = $7) \
-                   AND f.created_at >= $8 AND f.created_at <= $9";
+    let (sql, counted) = if filter.transaction_id.is_some() {
+        (
+            listed_fees!("f.transaction_id <> '' AND f.transaction_id = $10"),
+            counted_fees!("f.transaction_id <> '' AND f.transaction_id = $10"),
+        )
+    } else {
+        (listed_fees!("$10 = ''"), counted_fees!("$10 = ''"))
+    };
     let also = if filter.with_late && filter.kind == Some(FeeKind::Charge) { FeeKind::Adjustment.as_str() } else { "" };
     let values = params![
         tenant,
@@ -355,7 +398,8 @@ pub(crate) async fn all_fees(db: &Db, tenant: &TenantId, filter: &FeeFilter, pag
         filter.currency.as_ref().map_or("", Currency::as_str),
         filter.payment_status.map_or("", PaymentStatus::as_str),
         filter.created_from.unwrap_or(Timestamp::EPOCH),
-        filter.created_to.unwrap_or(Timestamp::MAX)
+        filter.created_to.unwrap_or(Timestamp::MAX),
+        filter.transaction_id.as_deref().unwrap_or_default()
     ];
     listed(db, sql, counted, values, page, |row| Ok((row.parse(0)?, document(row, 1)?))).await
 }
