@@ -3,6 +3,8 @@
 
 #[path = "metering/advance.rs"]
 mod advance;
+#[path = "metering/advance_crash.rs"]
+mod advance_crash;
 #[path = "metering/alerts.rs"]
 mod alerts;
 #[path = "metering/billing.rs"]
