@@ -110,6 +110,7 @@ impl Accounts {
             return Ok(Posting { steps, cost: Bill::default() });
         }
         let reader = self.reader(tenant).await?;
+        let now = reader.time(now);
         let view = reader.subscription(chain.root().name(), now).await?;
         let mut drafting = Drafting::default();
         let source = drafting.source(Source::of(chain, Attribution::Server));

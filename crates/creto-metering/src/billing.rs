@@ -88,7 +88,7 @@ impl Billing {
 
     /// The tenant's time: its test clock's, where it is in test mode.
     pub async fn now(&self, tenant: &TenantId) -> Result<Timestamp, MeteringError> {
-        Ok(store::test_clock(&self.db, tenant).await?.map_or_else(|| self.clock.now(), |(now, _)| now))
+        self.catalog.now(tenant).await
     }
 
     async fn is_test(&self, tenant: &TenantId) -> Result<bool, MeteringError> {

@@ -108,7 +108,7 @@ impl Catalog {
         question: Question<'_>,
     ) -> Result<EntitledAnswer, MeteringError> {
         let reader = self.reader(tenant).await?;
-        let runs = reader.subscription(external_id, self.clock.now()).await?.is_some();
+        let runs = reader.subscription(external_id, reader.time(self.clock.now())).await?.is_some();
         let held = if runs { reader.entitlements(external_id).await? } else { Arc::default() };
         if !runs && reader.history(external_id).await?.is_empty() {
             return Err(MeteringError::UnknownSubscription(external_id.to_owned()));
@@ -140,7 +140,7 @@ impl Catalog {
     pub async fn entitle_plan(&self, by: &NhiId, code: &str, change: &EntitlementChange) -> Result<Vec<Entitlement>, MeteringError> {
         let tenant = by.tenant();
         for _ in 0..TRIES_MAX {
-            let epoch = catalog::epoch(&self.db, tenant).await?;
+            let epoch = catalog::epoch(&self.db, tenant).await?.0;
             let plan = self.get::<Plan>(tenant, code).await?;
             let whose = Entitled::Plan(plan.id.to_string());
             let said = self.said(tenant, whose.clone(), None).await?;
@@ -157,7 +157,7 @@ impl Catalog {
     pub async fn entitle(&self, by: &NhiId, external_id: &str, change: &EntitlementChange) -> Result<Vec<Entitlement>, MeteringError> {
         let tenant = by.tenant();
         for _ in 0..TRIES_MAX {
-            let epoch = catalog::epoch(&self.db, tenant).await?;
+            let epoch = catalog::epoch(&self.db, tenant).await?.0;
             let (said, whose) = self.said_of_subscription(tenant, external_id).await?;
             let after = self.changed(tenant, &said.own, Some(&said.plan), change).await?;
             let leaf = self.leaf(by, "metering.entitle_subscription", "subscription", &self.current(tenant, external_id).await?.id)?;
@@ -246,7 +246,7 @@ impl Catalog {
     pub async fn update_feature(&self, by: &NhiId, code: &str, next: Feature) -> Result<Defined<Feature>, MeteringError> {
         let tenant = by.tenant();
         for _ in 0..TRIES_MAX {
-            let epoch = catalog::epoch(&self.db, tenant).await?;
+            let epoch = catalog::epoch(&self.db, tenant).await?.0;
             for granted in store::naming(&self.db, tenant, code).await? {
                 next.values(&granted.values).map_err(|error| in_use(code, &error))?;
             }
@@ -262,7 +262,7 @@ impl Catalog {
     pub async fn delete_feature(&self, by: &NhiId, code: &str) -> Result<Defined<Feature>, MeteringError> {
         let tenant = by.tenant();
         for _ in 0..TRIES_MAX {
-            let epoch = catalog::epoch(&self.db, tenant).await?;
+            let epoch = catalog::epoch(&self.db, tenant).await?.0;
             if !store::naming(&self.db, tenant, code).await?.is_empty() {
                 return Err(in_use(code, &"plans or subscriptions are entitled to it"));
             }

@@ -296,13 +296,14 @@ impl Billing {
         Ok(store::tenants(&self.db).await?)
     }
 
-    /// Moves the tenant's test clock, forwards only. The first move puts the tenant in test mode for ever, which a tenant that has any
+    /// Moves the tenant's test clock, forwards only; who drafts events under the time before drafts them again. The first move puts the tenant in test mode for ever, which a tenant that has any
     /// invoice refuses.
     pub async fn set_test_clock(&self, by: &NhiId, now: Timestamp) -> Result<Timestamp, MeteringError> {
         let tenant = by.tenant();
         let revision = store::test_clock(&self.db, tenant).await?.map_or(1, |(_, revision)| revision + 1);
         let leaf = event_leaf(&*self.clock, by, "metering.set_test_clock", &format!("tenant:{tenant}"))?.fact("now", now);
-        match commit(&self.db, Sealed::new(leaf).step(store::set_test_clock(tenant, now, revision))).await {
+        let moved = [store::set_test_clock(tenant, now, revision), crate::store::catalog::bump(tenant)];
+        match commit(&self.db, Sealed::new(leaf).steps(super::steps(moved.into()))).await {
             Err(MeteringError::Conflict { message, .. }) => Err(MeteringError::WrongState(message)),
             Err(error) => Err(error),
             Ok(()) => Ok(now),

@@ -87,7 +87,7 @@ impl Catalog {
         customer: &Defined<Customer>,
         plan: &Defined<Plan>,
     ) -> Result<Subscription, MeteringError> {
-        let now = self.clock.now();
+        let now = self.now(by.tenant()).await?;
         let begins_at = input.subscription_at.unwrap_or(now);
         let mut made = Subscription::new(input, customer, plan, begins_at, now);
         if begins_at <= now {
@@ -109,7 +109,7 @@ impl Catalog {
         running: Subscription,
     ) -> Result<Subscription, MeteringError> {
         let tenant = by.tenant();
-        let now = self.clock.now();
+        let now = self.now(tenant).await?;
         let view = self.view(tenant, running.clone()).await?;
         let mut made = follower(&view, input, customer, plan, now)?;
         let mut writes = Vec::new();
@@ -159,7 +159,7 @@ impl Catalog {
     pub async fn amend(&self, by: &NhiId, external_id: &str, terms: Terms) -> Result<Subscription, MeteringError> {
         let tenant = by.tenant();
         let before = self.current(tenant, external_id).await?;
-        let now = self.clock.now();
+        let now = self.now(tenant).await?;
         if !matches!(before.status, SubscriptionStatus::Active | SubscriptionStatus::Pending) {
             return Err(MeteringError::WrongState(format!("the subscription `{external_id}` is {}", before.status.as_str())));
         }
@@ -201,7 +201,7 @@ impl Catalog {
     /// Ends a subscription now, and cancels what waits behind it.
     pub async fn terminate(&self, by: &NhiId, external_id: &str) -> Result<Subscription, MeteringError> {
         let tenant = by.tenant();
-        let now = self.clock.now();
+        let now = self.now(tenant).await?;
         let waiting = store::in_state(&self.db, tenant, external_id, SubscriptionStatus::Pending).await?;
         let running = store::in_state(&self.db, tenant, external_id, SubscriptionStatus::Active).await?;
         let (canceled, ended) = (waiting.map(|it| it.canceled(now)), running.map(|it| it.ended(now, now)));

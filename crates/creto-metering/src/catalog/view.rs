@@ -116,14 +116,20 @@ pub struct CatalogReader {
     catalog: Catalog,
     tenant: TenantId,
     epoch: i64,
+    test_now: Option<Timestamp>,
 }
 
 impl Catalog {
     /// The tenant's catalog as it stands now. One small query; what it answers is then mostly from memory. A change of the catalog, also
     /// by another process, is seen by the next reader.
     pub async fn reader(&self, tenant: &TenantId) -> Result<CatalogReader, MeteringError> {
-        let epoch = store::epoch(&self.db, tenant).await?;
-        Ok(CatalogReader { catalog: self.clone(), tenant: tenant.clone(), epoch })
+        let (epoch, test_now) = store::epoch(&self.db, tenant).await?;
+        Ok(CatalogReader { catalog: self.clone(), tenant: tenant.clone(), epoch, test_now })
+    }
+
+    /// The tenant's time: its test clock's, where it is in test mode.
+    pub(crate) async fn now(&self, tenant: &TenantId) -> Result<Timestamp, MeteringError> {
+        Ok(self.reader(tenant).await?.time(self.clock.now()))
     }
 
     /// Everything about one subscription, read now.
@@ -200,6 +206,15 @@ impl CatalogReader {
     #[must_use]
     pub const fn epoch(&self) -> i64 {
         self.epoch
+    }
+
+    /// The tenant's time where a server's clock shows this.
+    #[must_use]
+    pub const fn time(&self, now: Timestamp) -> Timestamp {
+        match self.test_now {
+            Some(test) => test,
+            None => now,
+        }
     }
 
     /// The subscription of this external identifier that runs at `at`, by what is agreed for that period; `None` where there is none.

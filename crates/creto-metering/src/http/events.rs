@@ -318,8 +318,7 @@ async fn current_usage(
     Path(external_id): Path<String>,
     Query(when): Query<At>,
 ) -> Result<Json<CurrentUsage>, Problem> {
-    let at = when.at.unwrap_or_else(|| meter.now());
-    Ok(Json(meter.current_usage(caller.0.tenant(), &external_id, at).await?))
+    Ok(Json(meter.current_usage_at(caller.0.tenant(), &external_id, when.at).await?))
 }
 
 async fn put_reporters(

@@ -83,7 +83,7 @@ impl EventInput {
         let code = key("code", self.code, CODE_BYTES_MAX)?;
         let sent_at = self.timestamp.as_ref().map(moment).transpose()?;
         if sent_at.is_some_and(|at| at > now.saturating_add(AHEAD_MAX)) {
-            return Err(bad("timestamp", "is more than an hour ahead of the server's clock"));
+            return Err(bad("timestamp", "is more than an hour ahead of the clock"));
         }
         let total_cents = self.precise_total_amount_cents.as_ref().map(cents).transpose()?;
         let properties = canonical::of_object(&self.properties)

@@ -107,17 +107,20 @@ impl Meter {
         agreed: Option<Digest>,
     ) -> Result<Backfill, MeteringError> {
         let acting = acting.into();
-        let now = self.clock.now();
+        let mut reader = self.accounts.reader(acting.chain.tenant()).await?;
+        let now = reader.time(self.clock.now());
         let sent: Vec<Sent> = inputs.into_iter().map(|input| Sent::read(input, now)).collect();
         for _ in 0..DRAFTS_MAX {
+            let now = reader.time(self.clock.now());
             let mut intake = Intake::new(self, acting, Taking { trusted: true, all_or_none: true }, now, &sent);
-            intake.draft().await?;
+            intake.draft(&reader).await?;
             intake.ask_policy().await?;
             match intake.rehearse(agreed).await {
                 Err(MeteringError::Conflict { code, .. }) if code == recording::CATALOG_CHANGED => {}
                 Err(MeteringError::Refused(refusal)) if refusal.code() == recording::CATALOG_CHANGED => {}
                 done => return done,
             }
+            reader = self.accounts.reader(acting.chain.tenant()).await?;
         }
         Err(MeteringError::Db(DbError::Busy("the catalog kept changing".to_owned())))
     }

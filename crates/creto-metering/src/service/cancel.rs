@@ -143,7 +143,7 @@ impl Meter {
             tenant: tenant.clone(),
             admission: AdmissionId::generate(),
             by: by.clone(),
-            now: self.clock.now(),
+            now: reader.time(self.clock.now()),
             epoch: reader.epoch(),
             record,
             source,

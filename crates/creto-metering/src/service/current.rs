@@ -82,7 +82,18 @@ impl CurrentUsage {
 impl Meter {
     /// Usage of a subscription of the catalog in the period that `at` is in.
     pub async fn current_usage(&self, tenant: &TenantId, external_id: &str, at: Timestamp) -> Result<CurrentUsage, MeteringError> {
+        self.current_usage_at(tenant, external_id, Some(at)).await
+    }
+
+    /// The same of the period that the tenant's time is in, where no moment is named.
+    pub async fn current_usage_at(
+        &self,
+        tenant: &TenantId,
+        external_id: &str,
+        at: Option<Timestamp>,
+    ) -> Result<CurrentUsage, MeteringError> {
         let reader = self.accounts.reader(tenant).await?;
+        let at = at.unwrap_or_else(|| reader.time(self.clock.now()));
         let view = reader.subscription(external_id, at).await?;
         let view = view.ok_or_else(|| MeteringError::UnknownSubscription(external_id.to_owned()))?;
         self.usage_of_period(tenant, &view, charge_period(&view, at)).await

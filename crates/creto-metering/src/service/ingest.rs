@@ -120,18 +120,20 @@ impl Meter {
         inputs: Vec<Result<EventInput, MeteringError>>,
     ) -> Result<Answered, MeteringError> {
         let acting = acting.into();
-        let now = self.clock.now();
+        let mut reader = self.accounts.reader(acting.chain.tenant()).await?;
+        let now = reader.time(self.clock.now());
         let sent: Vec<Sent> = inputs.into_iter().map(|input| Sent::read(input, now)).collect();
         for _ in 0..DRAFTS_MAX {
-            let mut intake = Intake::new(self, acting, taking, now, &sent);
+            let mut intake = Intake::new(self, acting, taking, reader.time(self.clock.now()), &sent);
             if let Some(answered) = intake.whole_retry().await? {
                 return Ok(answered);
             }
-            intake.draft().await?;
+            intake.draft(&reader).await?;
             match intake.commit(None).await {
                 Err(MeteringError::Refused(refusal)) if refusal.code() == recording::CATALOG_CHANGED => {}
                 outcome => return outcome,
             }
+            reader = self.accounts.reader(acting.chain.tenant()).await?;
         }
         Err(MeteringError::Db(DbError::Busy("the catalog kept changing".to_owned())))
     }
@@ -145,13 +147,13 @@ impl Meter {
         (by, subscription, transaction_id): (NhiId, String, String),
     ) -> Result<Receipt, MeteringError> {
         let acting = acting.into();
-        let now = self.clock.now();
-        let sent = [Sent::read(Ok(input), now)];
+        let mut reader = self.accounts.reader(acting.chain.tenant()).await?;
+        let sent = [Sent::read(Ok(input), reader.time(self.clock.now()))];
         for _ in 0..DRAFTS_MAX {
             let given = GivenBack::default();
             let cancelled = self.cancelling(&by, &subscription, &transaction_id, given.clone()).await?;
-            let mut intake = Intake::new(self, acting, taking, now, &sent);
-            intake.draft().await?;
+            let mut intake = Intake::new(self, acting, taking, reader.time(self.clock.now()), &sent);
+            intake.draft(&reader).await?;
             match intake.commit(Some((cancelled, given))).await {
                 Err(MeteringError::Refused(refusal)) if refusal.code() == recording::CATALOG_CHANGED => {}
                 Err(MeteringError::Refused(refusal)) if refusal.code() == cancelling::CANCELLED => {
@@ -159,6 +161,7 @@ impl Meter {
                 }
                 outcome => return receipt(outcome?),
             }
+            reader = self.accounts.reader(acting.chain.tenant()).await?;
         }
         Err(MeteringError::Db(DbError::Busy("the catalog kept changing".to_owned())))
     }
@@ -281,8 +284,7 @@ impl<'a> Intake<'a> {
     }
 
     /// Finds for each event whom it is booked to, whether they may report it, and what it counts in.
-    pub(super) async fn draft(&mut self) -> Result<(), MeteringError> {
-        let reader = self.meter.accounts.reader(self.tenant()).await?;
+    pub(super) async fn draft(&mut self, reader: &CatalogReader) -> Result<(), MeteringError> {
         self.epoch = reader.epoch();
         let mut allowed = Allowed::default();
         let caller = self.source(self.acting.chain, Attribution::Caller);
@@ -291,7 +293,7 @@ impl<'a> Intake<'a> {
         for (at, sent) in self.sent.iter().enumerate() {
             let Ok(event) = &sent.event else { continue };
             let token = sent.token.as_deref();
-            let drafted = self.draft_one(at, event, (token, caller), &reader, &mut allowed, &mut metrics).await;
+            let drafted = self.draft_one(at, event, (token, caller), reader, &mut allowed, &mut metrics).await;
             match drafted {
                 Ok(()) => {}
                 Err(error @ MeteringError::Db(_)) => return Err(error),

@@ -146,7 +146,7 @@ impl Meter {
                 tenant: tenant.clone(),
                 admission,
                 collector: kept.source.collector.clone(),
-                now: self.clock.now(),
+                now: reader.time(self.clock.now()),
                 epoch: reader.epoch(),
                 paying: Paying::WithinCeilings,
                 all_or_none: true,

@@ -106,10 +106,14 @@ pub(crate) fn bump(tenant: &TenantId) -> Write {
     )
 }
 
-/// Changes with every commit that a cached reading depends on.
-pub(crate) async fn epoch(db: &Db, tenant: &TenantId) -> Result<i64, DbError> {
-    let row = db.query_optional("SELECT epoch FROM meter_catalog_epoch WHERE tenant = $1", params![tenant]).await?;
-    row.map_or(Ok(0), |row| row.int(0))
+/// What changes with every commit that a cached reading depends on, and the tenant's test clock, where it is in test mode.
+pub(crate) async fn epoch(db: &Db, tenant: &TenantId) -> Result<(i64, Option<Timestamp>), DbError> {
+    let sql = "SELECT COALESCE((SELECT epoch FROM meter_catalog_epoch WHERE tenant = $1), 0), \
+               (SELECT now FROM meter_test_clock WHERE tenant = $1)";
+    match db.query_optional(sql, params![tenant]).await? {
+        Some(row) => Ok((row.int(0)?, if row.opt_int(1)?.is_some() { Some(row.time(1)?) } else { None })),
+        None => Ok((0, None)),
+    }
 }
 
 /// A definition with the salt its leaf was digested with.

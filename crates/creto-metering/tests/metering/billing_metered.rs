@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use creto_db::testkit::each_engine;
-use creto_kernel::{Clock as _, TenantId, Timestamp};
+use creto_kernel::{Clock as _, Coded as _, TenantId, Timestamp};
 use creto_metering::model::customer::Customer;
 use creto_metering::model::event::EventInput;
 use creto_metering::model::invoice::FeeKind;
 use creto_metering::model::page::Page;
 use creto_metering::model::plan::Plan;
-use creto_metering::{Billing, Catalog, Export, Format, InvoiceFilter, Meter, Wallets};
+use creto_metering::{Billing, Catalog, Export, FeeFilter, Format, InvoiceFilter, Meter, Taking, Wallets};
 use futures::TryStreamExt as _;
 use serde_json::{Value, json};
 
+use super::bills::Shop;
 use super::catalog::{metric, read, subscription};
 use super::house::{House, SETS, server};
 
@@ -100,6 +101,51 @@ async fn what_the_meter_recorded_is_billed_with_its_batches_and_late_events_on_t
         assert_eq!(csv.lines().count(), 6, "{csv}");
         assert!(csv.contains("t1,s1,tokens,"), "{csv}");
         assert!(meter.check(by.tenant()).await.unwrap().ok);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn in_test_mode_events_and_subscriptions_have_the_time_of_its_clock() {
+    each_engine(SETS, async |db| {
+        let charge = json!({ "billable_metric_code": "calls", "charge_model": "standard", "properties": { "amount": "1" } });
+        let plan = json!({ "code": "p", "interval": "monthly", "amount_currency": "EUR", "amount_cents": 0, "charges": [charge] });
+        let metric = json!({ "code": "calls", "aggregation_type": "sum", "field_name": "n" });
+        let shop = Shop::open(db, &[metric], &plan).await;
+        let (by, tenant) = (server("default"), server("default").tenant().clone());
+        let chain = shop.house.chain("default", None, &["planner"]).await;
+        let set = async |now: &str| shop.billing.set_test_clock(&by, now.parse().unwrap()).await.unwrap();
+        let send = async |id: &str, at: Option<&str>, n: i64| {
+            let mut event = json!({ "transaction_id": id, "external_subscription_id": "s", "code": "calls", "properties": { "n": n } });
+            event.as_object_mut().unwrap().extend(at.map(|at| ("timestamp".to_owned(), json!(at))));
+            shop.meter.ingest_as(&chain, Taking { trusted: true, all_or_none: false }, Ok(read(event))).await.map_err(|error| error.code())
+        };
+        let usage = async || shop.meter.current_usage_at(&tenant, "s", None).await.unwrap().amount_cents.to_i64().unwrap();
+        // The server's own clock stands in May all the while.
+        assert_eq!(send("early", Some("2026-06-15T12:00:00Z"), 1).await.unwrap_err().as_str(), "metering.bad_event");
+        set("2026-06-15T12:00:00Z").await;
+        send("a", Some("2026-06-15T12:59:00Z"), 1).await.unwrap();
+        send("b", None, 2).await.unwrap();
+        assert_eq!(send("c", Some("2026-06-15T13:01:00Z"), 4).await.unwrap_err().as_str(), "metering.bad_event");
+        assert_eq!(usage().await, 300, "what names no moment is of June");
+        set("2026-07-02T00:00:00Z").await;
+        shop.billing.run(&by).await.unwrap();
+        assert_eq!(usage().await, 0, "July has begun");
+        // What comes in after June was final is late by this clock.
+        send("late", Some("2026-06-20T00:00:00Z"), 8).await.unwrap();
+        let change = read(json!({ "external_id": "s", "external_customer_id": "acme", "plan_code": "q" }));
+        shop.catalog
+            .create(&by, read::<Plan>(json!({ "code": "q", "interval": "monthly", "amount_currency": "EUR", "amount_cents": 5 })))
+            .await
+            .unwrap();
+        let next = shop.catalog.subscribe(&by, change).await.unwrap();
+        assert_eq!(next.begins_at, "2026-07-02T00:00:00Z".parse().unwrap());
+        set("2026-08-01T00:00:00Z").await;
+        shop.billing.run(&by).await.unwrap();
+        let listed = shop.billing.fees(&tenant, &FeeFilter::default(), Page::new(1, 100)).await.unwrap();
+        let of = |kind: FeeKind| listed.items.iter().filter(move |(_, fee)| fee.kind == kind).map(|(_, fee)| fee.amount_cents).sum::<i64>();
+        assert_eq!((of(FeeKind::Charge), of(FeeKind::Adjustment)), (300, 800));
+        assert!(shop.meter.check(&tenant).await.unwrap().ok);
     })
     .await;
 }
