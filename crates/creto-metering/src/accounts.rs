@@ -1,5 +1,6 @@
 //! The Gate's ledger: money held, posted and voided along a delegation chain.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use creto_db::{Db, Deciding, Step};
@@ -15,7 +16,8 @@ use crate::catalog::{Catalog, CatalogReader};
 use crate::core::recording::{EVENT_COST_MAX, Paying};
 use crate::core::{raise, rate};
 use crate::error::MeteringError;
-use crate::model::account;
+use crate::model::account::{self, AccountRef};
+use crate::model::currency::Currency;
 use crate::model::event::{Event, EventInput, OWN_PREFIX};
 use crate::model::metric::{self, Metric};
 use crate::model::source::{Attribution, Source};
@@ -40,12 +42,27 @@ pub struct LedgerReport {
     /// Sum of all credits.
     #[schema(value_type = String)]
     pub credits: Micros,
+    /// The same of each currency by itself: they are equal in each.
+    pub currencies: Vec<CurrencySums>,
     /// Accounts whose counters disagree with the entries and the open holds.
     pub disagreements: Vec<String>,
     /// Aggregates that a replay of the events does not give; at most the first hundred.
     pub aggregates: Vec<String>,
-    /// Whether debits equal credits and nothing disagrees.
+    /// Whether debits equal credits in each currency, and nothing disagrees.
     pub ok: bool,
+}
+
+/// Both sides of the ledgers in one currency.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct CurrencySums {
+    /// ISO 4217; none of usage in a tenant that never had a plan.
+    pub currency: Option<String>,
+    /// Sum of its debits.
+    #[schema(value_type = String)]
+    pub debits: Micros,
+    /// Sum of its credits.
+    #[schema(value_type = String)]
+    pub credits: Micros,
 }
 
 impl Accounts {
@@ -57,19 +74,66 @@ impl Accounts {
 
     /// Checks the ledger of a tenant: debits equal credits, counters equal entries, held equals open holds.
     pub async fn check(&self, tenant: &TenantId) -> Result<LedgerReport, MeteringError> {
-        let debits = self.side(tenant, "debit").await?;
-        let credits = self.side(tenant, "credit").await?;
+        let currencies = self.by_currency(tenant).await?;
+        let sum = |of: fn(&CurrencySums) -> Micros, side: &str| {
+            let all = currencies.iter().map(of).try_fold(Micros::ZERO, Micros::checked_add);
+            all.ok_or_else(|| MeteringError::CostOverflow(side.to_owned()))
+        };
+        let (debits, credits) = (sum(|it| it.debits, "debit")?, sum(|it| it.credits, "credit")?);
         let mut disagreements = store::disagreements(&self.db, tenant).await?;
         disagreements.extend(store::wallets::disagreements(&self.db, tenant).await?);
-        let ok = debits == credits && disagreements.is_empty();
-        Ok(LedgerReport { debits, credits, disagreements, aggregates: Vec::new(), ok })
+        let ok = currencies.iter().all(|it| it.debits == it.credits) && disagreements.is_empty();
+        Ok(LedgerReport { debits, credits, currencies, disagreements, aggregates: Vec::new(), ok })
     }
 
-    /// One side of both ledgers: of usage and of prepaid credits.
-    async fn side(&self, tenant: &TenantId, side: &str) -> Result<Micros, MeteringError> {
-        let (usage, wallets) =
-            (store::side_total(&self.db, tenant, side).await?, store::wallets::side_total(&self.db, tenant, side).await?);
-        usage.checked_add(wallets).ok_or_else(|| MeteringError::CostOverflow(side.to_owned()))
+    /// The currency of the tenant's budgets.
+    pub(crate) async fn budget_currency(&self, tenant: &TenantId) -> Result<Option<Currency>, MeteringError> {
+        self.catalog.budget_currency(tenant).await
+    }
+
+    /// Both ledgers, of usage and of prepaid credits, currency by currency. Usage is posted in the budgets' currency alone.
+    async fn by_currency(&self, tenant: &TenantId) -> Result<Vec<CurrencySums>, MeteringError> {
+        let mut sums: BTreeMap<Option<String>, [Micros; 2]> = BTreeMap::new();
+        let budgets = self.catalog.budget_currency(tenant).await?.map(|currency| currency.as_str().to_owned());
+        let mut add = |currency: Option<String>, side: &str, micros: Micros| {
+            let [debits, credits] = sums.entry(currency).or_default();
+            let sum = if side == "debit" { debits } else { credits };
+            *sum = sum.checked_add(micros).ok_or_else(|| MeteringError::CostOverflow(side.to_owned()))?;
+            Ok::<_, MeteringError>(())
+        };
+        for side in ["debit", "credit"] {
+            add(budgets.clone(), side, store::side_total(&self.db, tenant, side).await?)?;
+        }
+        for (currency, side, micros) in store::wallets::side_totals(&self.db, tenant).await? {
+            add(Some(currency), &side, micros)?;
+        }
+        Ok(sums.into_iter().map(|(currency, [debits, credits])| CurrencySums { currency, debits, credits }).collect())
+    }
+
+    /// Refuses to hold money for whoever's own usage would be of another currency than it.
+    async fn check_root(&self, chain: &VerifiedChain, now: Timestamp) -> Result<(), MeteringError> {
+        let reader = self.reader(chain.tenant()).await?;
+        match reader.subscription(chain.root().name(), reader.time(now)).await? {
+            Some(view) if view.apart => self.check_currency(chain.tenant(), &account::of_chain(chain), view.currency).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses usage in another currency than the budgets' where any of these accounts has a ceiling: it would not count into it.
+    pub(crate) async fn check_currency(&self, tenant: &TenantId, accounts: &[AccountRef], found: Currency) -> Result<(), MeteringError> {
+        for account in accounts {
+            let state = store::account(&self.db, tenant, &account.account).await?;
+            if state.map_or(account.ceiling, |state| state.ceiling).is_some() {
+                let expected = self.catalog.budget_currency(tenant).await?;
+                return Err(MeteringError::BudgetCurrency {
+                    account: account.account.clone(),
+                    whose: account.identity.name().to_owned(),
+                    expected: expected.map_or_else(String::new, |currency| currency.as_str().to_owned()),
+                    found: found.as_str().to_owned(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The metric of this code: the tenant's own, else the built-in one.
@@ -112,6 +176,9 @@ impl Accounts {
         let reader = self.reader(tenant).await?;
         let now = reader.time(now);
         let view = reader.subscription(chain.root().name(), now).await?;
+        if let Some(view) = view.as_ref().filter(|view| view.apart && matches!(funding, Funding::Ahead)) {
+            self.check_currency(tenant, &account::of_chain(chain), view.currency).await?;
+        }
         let mut drafting = Drafting::default();
         let source = drafting.source(Source::of(chain, Attribution::Server));
         for (place, line) in usage.iter().enumerate() {
@@ -175,6 +242,7 @@ impl Ledger for Accounts {
     ) -> BoxFuture<'a, Result<Vec<Box<dyn Step>>, Refusal>> {
         Box::pin(async move {
             let tenant = chain.tenant();
+            self.check_root(chain, now).await.map_err(refuse)?;
             let mut steps: Vec<Box<dyn Step>> = vec![Box::new(store::open_hold(tenant, hold, amount, now))];
             for account in account::of_chain(chain) {
                 steps.push(Box::new(store::open_account(tenant, &account)));

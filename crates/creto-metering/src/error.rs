@@ -18,6 +18,18 @@ pub enum MeteringError {
         /// What is wrong with it.
         problem: String,
     },
+    /// Usage of a plan in another currency than the budgets have, where a ceiling would have to hold it.
+    #[error("the budget of `{whose}` ({account}) is in {expected}, and usage in {found} cannot count into it")]
+    BudgetCurrency {
+        /// The account with the ceiling.
+        account: String,
+        /// Whose.
+        whose: String,
+        /// The budgets' currency.
+        expected: String,
+        /// The plan's.
+        found: String,
+    },
     /// The transaction identifier was used for another event.
     #[error("transaction `{transaction}` was already used for another event: recorded {recorded}, sent {sent}")]
     DuplicateConflict {
@@ -174,6 +186,7 @@ impl Coded for MeteringError {
             Self::AlreadyExists { .. } => ErrorCode::new("metering.already_exists"),
             Self::WrongState(_) => ErrorCode::new("metering.wrong_state"),
             Self::CurrencyMismatch { .. } => ErrorCode::new("metering.currency_mismatch"),
+            Self::BudgetCurrency { .. } => ErrorCode::new("metering.budget_currency"),
             Self::InsufficientCredits { .. } => ErrorCode::new("metering.insufficient_credits"),
             Self::Conflict { code, .. } => *code,
             Self::NotRunning { .. } => ErrorCode::new("metering.not_running"),
@@ -210,7 +223,7 @@ impl Coded for MeteringError {
             Self::UnknownMetric(_) | Self::UnknownAccount(_) => Kind::NotFound,
             Self::UnknownDefinition { .. } => Kind::NotFound,
             Self::AlreadyExists { .. } | Self::WrongState(_) | Self::InsufficientCredits { .. } | Self::Conflict { .. } => Kind::Conflict,
-            Self::CurrencyMismatch { .. } => Kind::Invalid,
+            Self::CurrencyMismatch { .. } | Self::BudgetCurrency { .. } => Kind::Invalid,
             Self::UnknownSubscription(_) | Self::UnknownEvent(_) | Self::NotCharged { .. } => Kind::NotFound,
             Self::NotReporter { .. } => Kind::Denied,
             Self::NotRunning { .. } => Kind::Invalid,
@@ -231,6 +244,9 @@ impl Coded for MeteringError {
             }
             Self::Quarantined { .. } => {
                 Some("an operator replays it once it can be priced: `POST /v1/metering/quarantine/replay`".to_owned())
+            }
+            Self::BudgetCurrency { .. } => {
+                Some("report it under a chain without ceilings, or keep customers of that currency in a tenant of their own".to_owned())
             }
             Self::NoPaymentProvider => Some("configure `[stripe]` and name it as the customer's `payment_provider`, or say what became of the payment with `payment_status` of the invoice".to_owned()),
             Self::Refused(refusal) => refusal.hint(),

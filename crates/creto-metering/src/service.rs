@@ -113,7 +113,10 @@ impl Meter {
 
     /// The accounts of a tenant.
     pub async fn accounts(&self, tenant: &TenantId) -> Result<Vec<AccountState>, MeteringError> {
-        Ok(store::accounts(&self.db, tenant).await?)
+        let currency = self.accounts.budget_currency(tenant).await?.map(|currency| currency.as_str().to_owned());
+        let mut accounts = store::accounts(&self.db, tenant).await?;
+        accounts.iter_mut().for_each(|account| account.currency.clone_from(&currency));
+        Ok(accounts)
     }
 
     /// Checks the books of a tenant: debits equal credits, counters equal entries, held equals the open holds, and a replay of all events

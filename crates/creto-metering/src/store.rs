@@ -152,6 +152,7 @@ fn read_account(row: &Row) -> Result<AccountState, DbError> {
     Ok(AccountState {
         terms,
         ask_to_raise,
+        currency: None,
         account: row.text(0)?.to_owned(),
         identity: row.text(1)?.to_owned(),
         ceiling: row.opt_int(2)?.map(Micros::new),

@@ -27,6 +27,8 @@ mod child;
 mod contention;
 #[path = "metering/crash.rs"]
 mod crash;
+#[path = "metering/currencies.rs"]
+mod currencies;
 #[path = "metering/entitlements.rs"]
 mod entitlements;
 #[path = "metering/golden.rs"]

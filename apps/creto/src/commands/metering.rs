@@ -84,7 +84,11 @@ pub(super) async fn check(session: &Session) -> Result<ExitCode, Failure> {
     let answer = session.get("/v1/metering/check").await?;
     let ok = answer.get("ok").and_then(Value::as_bool).unwrap_or(false);
     session.answer(&answer, |answer| {
-        let mut out = format!("debits {}, credits {}: ", text(answer, "debits"), text(answer, "credits"));
+        let mut out = String::new();
+        for sums in rows(answer, "currencies") {
+            let currency = sums.get("currency").and_then(Value::as_str).map(|code| format!(" {code}")).unwrap_or_default();
+            out.push_str(&format!("debits {}{currency}, credits {}{currency}\n", text(sums, "debits"), text(sums, "credits")));
+        }
         out.push_str(if ok { "the ledger balances\n" } else { "the ledger does not balance\n" });
         for account in rows(answer, "disagreements") {
             out.push_str(&format!("  {}\n", crate::commands::answer::plain(account)));

@@ -40,6 +40,8 @@ pub struct SubscriptionView {
     pub zone: Zone,
     /// Of every amount.
     pub currency: Currency,
+    /// Whether that is another currency than the tenant's budgets have: its usage is billed, and posted to none of them.
+    pub apart: bool,
     /// Whether another plan took over where this one ended: the day of the change is the other one's.
     pub followed: bool,
     /// The subscription under the terms it had before, each until before a moment, oldest first; read with a history alone.
@@ -127,6 +129,11 @@ impl Catalog {
         Ok(CatalogReader { catalog: self.clone(), tenant: tenant.clone(), epoch, test_now })
     }
 
+    /// The currency of the tenant's budgets: the one its first plan was made in; none where there never was one.
+    pub(crate) async fn budget_currency(&self, tenant: &TenantId) -> Result<Option<Currency>, MeteringError> {
+        Ok(store::first_plan(&self.db, tenant).await?.map(|plan| plan.amount_currency))
+    }
+
     /// The tenant's time: its test clock's, where it is in test mode.
     pub(crate) async fn now(&self, tenant: &TenantId) -> Result<Timestamp, MeteringError> {
         Ok(self.reader(tenant).await?.time(self.clock.now()))
@@ -168,12 +175,13 @@ impl Catalog {
         }
         let zone = zone_of(&customer.body)?;
         let currency = plan.amount_currency;
+        let apart = self.budget_currency(tenant).await?.is_some_and(|budgets| budgets != currency);
         let followed = match subscription.terminated_at {
             Some(end) => subscriptions::begins_at(&self.db, tenant, &subscription.external_id, end, subscription.id).await?,
             None => false,
         };
         let watched = alerts::on_usage(&self.db, tenant, &subscription.external_id, subscription.customer).await?;
-        Ok(SubscriptionView { subscription, plan, metrics, customer, zone, currency, followed, earlier: Vec::new(), watched })
+        Ok(SubscriptionView { subscription, plan, metrics, customer, zone, currency, apart, followed, earlier: Vec::new(), watched })
     }
 
     /// The subscription by what was agreed when a period that ends before `to` did; none where that is what is agreed now.

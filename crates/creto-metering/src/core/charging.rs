@@ -48,6 +48,8 @@ pub struct Terms {
     pub last_day: Day,
     /// Its days.
     pub days: u32,
+    /// Whether it is of another currency than the tenant's budgets: what it costs is billed, and posted to none of them.
+    pub apart: bool,
 }
 
 /// What a charge has used so far.
@@ -209,6 +211,7 @@ impl Terms {
             zone: zone.clone(),
             last_day: period.last_day,
             days: period.days(),
+            apart: false,
         }
     }
 

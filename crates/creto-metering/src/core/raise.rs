@@ -56,6 +56,7 @@ mod tests {
         let identity = "spiffe://creto.test/tenant/default/agent/a";
         let named = AccountRef { account: name.to_owned(), identity: identity.parse().unwrap(), ceiling: None, parent: None };
         let state = AccountState {
+            currency: None,
             account: name.to_owned(),
             identity: identity.to_owned(),
             ceiling: Some(Micros::new(ceiling)),

@@ -332,7 +332,7 @@ impl<'a> Desk<'a> {
             let after = running.tally.apply(&reading, share.day, &slot.terms, self.member(share.slot, whole, &share.value))?;
             self.keep(&mut trial, share, whole, after);
             let mut cost = Micros::ZERO;
-            if slot.priced {
+            if slot.priced && !slot.terms.apart {
                 let amount = slot.terms.amount(&running.tally, self.known.carried.get(&share.slot))?;
                 cost = posting::due(&amount, running.posted).ok_or(ChargingError::Overflow)?.max(Micros::ZERO);
                 running.posted = running.posted.checked_add(cost).ok_or(ChargingError::Overflow)?;

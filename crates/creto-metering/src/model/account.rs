@@ -56,6 +56,9 @@ pub struct AccountState {
     /// Held for actions that are under way.
     #[schema(value_type = String)]
     pub held: Micros,
+    /// The currency of its ceiling and of what is spent: the budgets' of the tenant, once it has a plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
     /// How a human may be asked to raise the ceiling; nobody is asked where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ask_to_raise: Option<RaiseTerms>,

@@ -288,7 +288,7 @@ pub(crate) fn plan_terms(
     filter: Option<usize>,
     period: Period,
 ) -> Terms {
-    Terms::of(metric, charge, filter, view.currency.subunits(), period, &view.zone)
+    Terms { apart: view.apart, ..Terms::of(metric, charge, filter, view.currency.subunits(), period, &view.zone) }
 }
 
 /// Whose aggregates they are, of a subscription the catalog does not have.
@@ -356,5 +356,6 @@ fn house_terms(code: &str, metric: &Metric, first: Day, next: Day) -> Result<Ter
         zone,
         last_day,
         days: first.days_through(last_day),
+        apart: false,
     })
 }

@@ -24,6 +24,8 @@ use crate::core::aggregate::Value as Reported;
 use crate::core::batch_tree;
 use crate::core::recording::{Drafted, Fate, Paying};
 use crate::error::MeteringError;
+use crate::model::account;
+use crate::model::currency::Currency;
 use crate::model::event::{self, Event, EventInput, OWN_PREFIX};
 use crate::model::metric::{self, Metric};
 use crate::model::source::{Attribution, Source};
@@ -218,12 +220,15 @@ pub(super) struct Intake<'a> {
     pub(super) outcomes: Vec<Option<Outcome>>,
     pub(super) drafting: Drafting,
     counting: Counting,
+    /// Whether usage in a currency that is not the budgets' can be booked to a chain.
+    apart: HashMap<(Digest, Currency), Result<(), MeteringError>>,
 }
 
 impl<'a> Intake<'a> {
     pub(super) fn new(meter: &'a Meter, acting: Acting<'a>, taking: Taking, now: Timestamp, sent: &'a [Sent]) -> Self {
         let outcomes = sent.iter().map(|sent| sent.event.as_ref().err().map(|error| Outcome::Refused(error.clone()))).collect();
-        Self { meter, acting, taking, now, epoch: 0, sent, outcomes, drafting: Drafting::default(), counting: Counting::default() }
+        let (drafting, counting, apart) = (Drafting::default(), Counting::default(), HashMap::new());
+        Self { meter, acting, taking, now, epoch: 0, sent, outcomes, drafting, counting, apart }
     }
 
     /// The identifier of an event, where it was read.
@@ -342,6 +347,9 @@ impl<'a> Intake<'a> {
             None => caller,
         };
         if let Some(view) = view {
+            if view.apart {
+                self.check_currency(booked, view.currency).await?;
+            }
             return self.drafting.plan(tenant, at, Arc::clone(event), source, &view);
         }
         if !metrics.contains_key(&event.code) {
@@ -353,6 +361,17 @@ impl<'a> Intake<'a> {
             Some(Err(error)) => Err(error.clone()),
             None => Err(MeteringError::UnknownMetric(event.code.clone())),
         }
+    }
+
+    /// Refuses another currency than the budgets' under a ceiling; each chain is looked at once.
+    async fn check_currency(&mut self, chain: &VerifiedChain, found: Currency) -> Result<(), MeteringError> {
+        let key = (chain.digest(), found);
+        if !self.apart.contains_key(&key) {
+            let accounts = account::of_chain(chain);
+            let looked = self.meter.accounts.check_currency(chain.tenant(), &accounts, found).await;
+            self.apart.insert(key, looked);
+        }
+        self.apart.get(&key).cloned().unwrap_or(Ok(()))
     }
 
     /// Whom events are booked to, with what limits them.

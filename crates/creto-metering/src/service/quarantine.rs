@@ -132,7 +132,12 @@ impl Meter {
             let mut drafting = Drafting::default();
             let source = drafting.source(kept.source.source());
             match reader.subscription(&event.subscription, event.occurred_at).await? {
-                Some(view) => drafting.plan(tenant, 0, Arc::clone(&event), source, &view)?,
+                Some(view) => {
+                    if view.apart {
+                        self.accounts.check_currency(tenant, &kept.source.source().accounts, view.currency).await?;
+                    }
+                    drafting.plan(tenant, 0, Arc::clone(&event), source, &view)?;
+                }
                 None if !reader.history(&event.subscription).await?.is_empty() => {
                     return Err(MeteringError::NotRunning { subscription: event.subscription.clone(), at: event.occurred_at });
                 }

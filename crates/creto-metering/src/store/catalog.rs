@@ -5,6 +5,7 @@ use creto_kernel::{ErrorCode, TenantId, Timestamp};
 
 use crate::model::entry::{Defined, Definition, DefinitionId, Kind, Reference};
 use crate::model::page::{Listed, Page};
+use crate::model::plan::Plan;
 use crate::store::paging::listed;
 
 /// The tables of catalog and subscriptions.
@@ -114,6 +115,14 @@ pub(crate) async fn epoch(db: &Db, tenant: &TenantId) -> Result<(i64, Option<Tim
         Some(row) => Ok((row.int(0)?, if row.opt_int(1)?.is_some() { Some(row.time(1)?) } else { None })),
         None => Ok((0, None)),
     }
+}
+
+/// The first plan a tenant ever made, as it was made.
+pub(crate) async fn first_plan(db: &Db, tenant: &TenantId) -> Result<Option<Plan>, DbError> {
+    let sql = "SELECT v.body FROM meter_definition_version v WHERE v.tenant = $1 AND v.kind = 'plan' AND v.version = 1 AND v.id = \
+               (SELECT id FROM meter_definition WHERE tenant = $1 AND kind = 'plan' ORDER BY created_at, id LIMIT 1)";
+    let row = db.query_optional(sql, params![tenant]).await?;
+    row.map(|row| serde_json::from_str(row.text(0)?).map_err(|e| DbError::Corrupt(format!("the first plan: {e}")))).transpose()
 }
 
 /// A definition with the salt its leaf was digested with.

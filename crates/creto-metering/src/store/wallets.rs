@@ -292,10 +292,11 @@ pub(crate) async fn left_of(db: &Db, tenant: &TenantId, lot: WalletTransactionId
     db.query_optional(sql, params![tenant, lot]).await?.map_or(Ok(Micros::ZERO), |row| row.int(0).map(Micros::new))
 }
 
-/// Sum of one side of the ledger.
-pub(crate) async fn side_total(db: &Db, tenant: &TenantId, side: &str) -> Result<Micros, DbError> {
-    let sql = "SELECT CAST(COALESCE(SUM(micros), 0) AS BIGINT) FROM meter_wallet_posting WHERE tenant = $1 AND side = $2";
-    db.query_optional(sql, params![tenant, side]).await?.map_or(Ok(Micros::ZERO), |row| row.int(0).map(Micros::new))
+/// Sums of the ledger: currency, side, how much.
+pub(crate) async fn side_totals(db: &Db, tenant: &TenantId) -> Result<Vec<(String, String, Micros)>, DbError> {
+    let sql = "SELECT currency, side, CAST(SUM(micros) AS BIGINT) FROM meter_wallet_posting WHERE tenant = $1 GROUP BY currency, side";
+    let rows = db.query(sql, params![tenant]).await?;
+    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned(), Micros::new(row.int(2)?)))).collect()
 }
 
 /// Transactions that do not balance, settled ones without postings, wallets whose lots are not what the ledger says, and lots whose uses
