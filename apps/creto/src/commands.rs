@@ -65,6 +65,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Meter(MeterCommand::Track(args)) => metering::track(args, json).await,
         Command::Oversight(OversightCommand::Verify(args)) => oversight::verify(&args, json),
         Command::Oversight(OversightCommand::Ask(args)) => oversight::ask(args, json).await,
+        Command::Oversight(OversightCommand::Mail(args)) => Ok(oversight::mail(Config::load(data, None, None), args, json).await),
         Command::Meter(MeterCommand::Ingest(args)) => ingest::ingest(args, json).await,
         Command::Audit(AuditCommand::Verify(args)) => audit::verify(&Config::load(data, None, None)?, args, json).await,
         command => {

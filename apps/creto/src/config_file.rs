@@ -83,6 +83,23 @@ pub struct EmailFile {
     /// Domains to whose addresses an agent's request may have mail sent, beside the domain mails are from.
     #[serde(default)]
     pub domains: Vec<String>,
+    /// How answers to mails are taken; they are read by nobody when absent.
+    #[serde(default)]
+    pub replies: Option<RepliesFile>,
+}
+
+/// Answers to mails: a mail server hands them in with `creto oversight mail`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RepliesFile {
+    /// Where they go, such as `approvals@creto.example`: its mail server must deliver `approvals+ANYTHING` there too.
+    pub address: String,
+    /// The names (authserv-id) under which our own mail servers write `Authentication-Results`. Others are not believed.
+    #[serde(default)]
+    pub authserv_ids: Vec<String>,
+    /// Refuse a mail of which none of them says that its sender's domain sent it.
+    #[serde(default)]
+    pub authenticated_only: bool,
 }
 
 /// A Slack application.

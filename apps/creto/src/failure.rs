@@ -49,6 +49,11 @@ impl Failure {
         }
     }
 
+    /// Its code.
+    pub(crate) fn code(&self) -> &str {
+        &self.code
+    }
+
     /// Whether it is this one.
     pub(crate) fn is(&self, code: ErrorCode) -> bool {
         self.code == code.as_str()

@@ -16,6 +16,8 @@ mod dispatch;
 #[cfg(feature = "email")]
 pub mod email;
 pub mod http;
+#[cfg(feature = "email")]
+mod mail;
 mod people;
 mod requested;
 #[cfg(feature = "servicenow")]
@@ -136,6 +138,12 @@ pub trait Channel: Send + Sync + fmt::Debug {
     fn takes(&self, address: &str) -> bool {
         let _ = address;
         false
+    }
+
+    /// How answers to what it sends are read, where it takes such.
+    #[cfg(feature = "email")]
+    fn replies(&self) -> Option<&email::reply::Replies> {
+        None
     }
 
     /// Tells a target, and answers how the card is found again; empty where cards cannot be changed.

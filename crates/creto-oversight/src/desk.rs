@@ -6,6 +6,7 @@
 mod approvals;
 mod batch;
 mod checkpoints;
+mod comments;
 mod glass;
 mod grants;
 mod opening;

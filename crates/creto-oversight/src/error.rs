@@ -1,11 +1,15 @@
 //! How oversight fails.
 
+mod mail;
+
 use creto_db::DbError;
 use creto_enablement_common::Refusal;
 use creto_kernel::{Coded, ErrorCode, Kind};
 use creto_nhi::NhiError;
 
 use crate::model::request::State;
+
+pub use mail::MailError;
 
 /// How an oversight request fails.
 #[derive(Debug, thiserror::Error)]
@@ -162,6 +166,9 @@ pub enum OversightError {
     /// A mail's link that is for another person, request or revision, or too old.
     #[error("the mail's link is not good here: it is for another person, another request or an earlier revision, or too old")]
     MailToken,
+    /// A mail that answers one of ours is not kept.
+    #[error(transparent)]
+    Mail(#[from] MailError),
     /// Who somebody is could not be established.
     #[error(transparent)]
     Person(#[from] NhiError),
@@ -220,6 +227,7 @@ impl Coded for OversightError {
             Self::NotLinked => ErrorCode::new("oversight.not_linked"),
             Self::LinkCode => ErrorCode::new("oversight.link_code"),
             Self::MailToken => ErrorCode::new("oversight.mail_token"),
+            Self::Mail(error) => error.code(),
             Self::Person(error) => error.code(),
             Self::Refused(refusal) => refusal.code(),
             Self::Db(error) => error.code(),
@@ -263,6 +271,7 @@ impl Coded for OversightError {
             Self::NoChannel(_) => Kind::NotFound,
             Self::ForgedCallback(_) => Kind::Unauthenticated,
             Self::NotLinked | Self::LinkCode | Self::MailToken => Kind::Denied,
+            Self::Mail(error) => error.kind(),
             Self::Person(error) => error.kind(),
             Self::Refused(refusal) => refusal.kind(),
             Self::Db(error) => error.kind(),
@@ -284,6 +293,7 @@ impl Coded for OversightError {
             Self::ReviewOverdue => "ask another approver to review it: `POST /v1/oversight/requests/{id}/review`",
             Self::UnknownAdmission(_) => "after a restart the action is in doubt: see `creto doubts`",
             Self::ReservedAction(_) => "name it after your application, such as `tool.call` or `payments.transfer`",
+            Self::Mail(error) => return error.hint(),
             Self::Refused(refusal) => return refusal.hint(),
             _ => return None,
         };

@@ -155,8 +155,10 @@ pub(crate) async fn shown_to(
     }
 }
 
-fn page_for(caller: &Caller, page: Page) -> Page {
-    Page { requests: page.requests.into_iter().map(|request| request_for(caller, request)).collect(), next: page.next }
+/// A page as this caller, an approver, may see it.
+async fn page_for(desk: &Desk, caller: &Caller, page: Page) -> Result<Page, OversightError> {
+    let requests = desk.with_mail(caller.0.tenant(), page.requests).await?;
+    Ok(Page { requests: requests.into_iter().map(|request| request_for(caller, request)).collect(), next: page.next })
 }
 
 async fn list(State(desk): State<Desk>, caller: Caller, Query(filter): Query<Filter>) -> Result<Json<Page>, Problem> {
@@ -168,11 +170,14 @@ async fn list(State(desk): State<Desk>, caller: Caller, Query(filter): Query<Fil
         limit: filter.limit,
         ..RequestFilter::default()
     };
-    Ok(Json(page_for(&caller, desk.page(caller.0.tenant(), &filter).await?)))
+    let page = desk.page(caller.0.tenant(), &filter).await?;
+    Ok(Json(page_for(&desk, &caller, page).await?))
 }
 
 async fn get(State(desk): State<Desk>, caller: Caller, Path(id): Path<String>) -> Result<Json<Request>, Problem> {
-    Ok(Json(request_for(&caller, desk.get(caller.0.tenant(), request_id(&id)?).await?)))
+    let request = desk.get(caller.0.tenant(), request_id(&id)?).await?;
+    let mut whole = desk.with_mail(caller.0.tenant(), vec![request]).await?;
+    Ok(Json(request_for(&caller, whole.pop().ok_or(OversightError::Unreadable)?)))
 }
 
 async fn approve(

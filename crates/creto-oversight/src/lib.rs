@@ -30,7 +30,7 @@ pub use channels::{Channel, Channels, ChannelsOptions};
 pub use clock::DatabaseClock;
 pub use desk::{Desk, People};
 pub use edits::Edits;
-pub use error::OversightError;
+pub use error::{MailError, OversightError};
 pub use store::channels::CHANNEL_MIGRATIONS;
 pub use store::mode::MODE_MIGRATIONS;
 pub use store::{MIGRATIONS, OPEN_PER_AGENT_MAX};

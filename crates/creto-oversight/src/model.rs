@@ -2,6 +2,7 @@
 
 pub mod case;
 pub mod command;
+pub mod comment;
 pub mod event;
 pub mod notice;
 pub mod plan;

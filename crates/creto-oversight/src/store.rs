@@ -4,6 +4,7 @@ pub(crate) mod channels;
 pub(crate) mod erasing;
 pub(crate) mod grants;
 pub(crate) mod humanlayer;
+pub(crate) mod mail;
 pub(crate) mod mode;
 pub(crate) mod people;
 pub(crate) mod policies;
@@ -32,6 +33,11 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
             version: 3,
             sqlite: include_str!("../migrations/sqlite/0003_checkpoint.sql"),
             postgres: include_str!("../migrations/postgres/0003_checkpoint.sql"),
+        },
+        Migration {
+            version: 4,
+            sqlite: include_str!("../migrations/sqlite/0004_mail.sql"),
+            postgres: include_str!("../migrations/postgres/0004_mail.sql"),
         },
     ],
 };

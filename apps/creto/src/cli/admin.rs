@@ -14,6 +14,8 @@ pub(crate) enum RoleName {
     Approver,
     /// Acts, under a delegation chain.
     Agent,
+    /// Hands in mails that answer ours, for a mail server.
+    Mail,
 }
 
 impl RoleName {
@@ -23,6 +25,7 @@ impl RoleName {
             Self::Operator => "operator",
             Self::Approver => "approver",
             Self::Agent => "agent",
+            Self::Mail => "mail",
         }
     }
 }

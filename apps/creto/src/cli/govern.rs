@@ -153,6 +153,11 @@ pub(crate) enum OversightCommand {
     },
     /// Ask a human a question, as the agent whose sandbox or key this is, and print the answer.
     Ask(OversightAskArgs),
+    /// Hand in a mail that answers one of ours, from standard input: for a mail server, whose exit codes it keeps to (sysexits.h).
+    ///
+    /// The mail becomes a comment on its request and decides nothing. 0: kept, or written by a program and left alone; 65: it cannot be
+    /// kept; 67: it answers no mail of ours; 77: not from whom that mail went to; 75: try again later.
+    Mail(OversightMailArgs),
     /// Print the receipt of a decided request.
     Receipt {
         /// The request.
@@ -186,6 +191,17 @@ pub(crate) struct OversightListArgs {
     /// At most this many.
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub(crate) limit: u32,
+}
+
+/// `creto oversight mail`.
+#[derive(Debug, Args)]
+pub(crate) struct OversightMailArgs {
+    /// The server, such as http://127.0.0.1:8340; without it, over the owner's socket.
+    #[arg(long, env = "CRETO_URL", value_name = "U")]
+    pub(crate) url: Option<String>,
+    /// A file with the key to show there, from `creto key create --role mail`; `CRETO_TOKEN` when absent.
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 /// `creto oversight ask`.

@@ -177,7 +177,26 @@ pub(super) fn describe(request: &Value) -> String {
     if let Some(by) = request.get("decided_by").and_then(Value::as_str) {
         line("decided", &format!("by {}: {}", safe(short(by)), text(request, "comment")));
     }
+    for mail in rows(request, "mail") {
+        line("by mail", &format!("“{}” ({})", text(mail, "text"), mailed(mail)));
+    }
     out
+}
+
+/// What is known of a comment that came by mail, beside its words: from whom, what shows it, and what was left out.
+fn mailed(mail: &Value) -> String {
+    let from = safe(short(mail.get("from").and_then(Value::as_str).unwrap_or_default()));
+    let shown = match mail.get("sender").and_then(Value::as_str) {
+        Some("dkim") => "signed by the sender's domain",
+        Some("dmarc") => "vouched for by the sender's domain",
+        _ => "nothing shows who sent it",
+    };
+    let some = |name: &str, what: &str| {
+        let count = mail.get(name).and_then(Value::as_u64).filter(|count| *count > 0);
+        count.map(|count| format!("; {count} {what} left out")).unwrap_or_default()
+    };
+    let (quoted, attached) = (some("left_out", "quoted lines"), some("attachments", "attachments"));
+    format!("untrusted: a mail from the address of {from} at {}; {shown}{quoted}{attached}", moment(mail, "at"))
 }
 
 /// What a question about a budget comes to: the ceiling now and after, and for what.

@@ -1,6 +1,7 @@
 //! `creto oversight`.
 
 mod evidence;
+mod mail;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -17,6 +18,8 @@ use crate::commands::answer::{encode, moment, rows, safe, seconds, short, show, 
 use crate::commands::decide::describe;
 use crate::commands::remote::Remote;
 use crate::failure::Failure;
+
+pub(super) use mail::mail;
 
 /// How long one call waits for a human's answer; then it is asked again.
 const CALL_WAIT_SECS: u32 = 50;
@@ -72,7 +75,7 @@ pub(super) async fn oversight(session: &Session, command: OversightCommand) -> R
             session.answer(&answer, |_| format!("`{}` is taken back, with the approvals it gave that nobody used\n", safe(&grant)))
         }
         OversightCommand::Export(args) => evidence::export(session, &args).await,
-        OversightCommand::Ask(_) => Err(Failure::protocol("this command needs no server")),
+        OversightCommand::Ask(_) | OversightCommand::Mail(_) => Err(Failure::protocol("this command needs no server")),
         OversightCommand::Receipt { request } => {
             let path = format!("/v1/oversight/requests/{}/receipt", encode(&request));
             session.answer(&session.send(Method::GET, &path, &Value::Null).await?, |answer| format!("{answer}\n"))

@@ -339,10 +339,11 @@ async fn create_key(
             let links = house.authority.delegate(by, &agent, grant).await?;
             (agent, Some(links))
         }
-        (Role::Operator | Role::Approver, Some(_)) => {
+        (Role::Operator | Role::Approver | Role::Mail, Some(_)) => {
             return Err(IdentityError::Invalid("only a key with role `agent` acts under a chain".to_owned()).into());
         }
         (Role::Operator | Role::Approver, None) => (ensure(&house, by, NhiKind::Human, &input.name).await?, None),
+        (Role::Mail, None) => (ensure(&house, by, NhiKind::Service, &input.name).await?, None),
     };
     let issued = house.credentials.issue_api_key(by, &identity, role, chain.as_ref(), not_after).await?;
     Ok(Json(CreatedKey {

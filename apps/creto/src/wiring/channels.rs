@@ -6,6 +6,7 @@ use creto_config::ConfigFile;
 use creto_crypto::Secret;
 use creto_enablement_common::outbound::{Outbound, Target};
 use creto_oversight::Channel;
+use creto_oversight::channels::email::reply::RepliesOptions;
 use creto_oversight::channels::email::{Email, EmailOptions};
 use creto_oversight::channels::servicenow::{ServiceNow, ServiceNowOptions};
 use creto_oversight::channels::slack::{Slack, SlackOptions};
@@ -29,7 +30,12 @@ pub(super) fn configured(file: &ConfigFile, outbound: &Outbound) -> Result<Vec<A
     if let Some(email) = &file.email {
         let password = secret_of("CRETO_SMTP_PASSWORD");
         let login = email.user.clone().zip(password);
-        let options = EmailOptions { url: email.url.clone(), login, from: email.from.clone(), domains: email.domains.clone() };
+        let replies = email.replies.as_ref().map(|replies| RepliesOptions {
+            address: replies.address.clone(),
+            authserv_ids: replies.authserv_ids.clone(),
+            authenticated_only: replies.authenticated_only,
+        });
+        let options = EmailOptions { url: email.url.clone(), login, from: email.from.clone(), domains: email.domains.clone(), replies };
         // The same rule as for everything that is sent: without TLS only to places that are named.
         let place: Option<Target> = email.url.split_once("://").and_then(|(_, rest)| format!("http://{rest}").parse().ok());
         let may_be_plain = place.is_some_and(|place| outbound.names(&place));

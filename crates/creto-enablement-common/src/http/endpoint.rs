@@ -24,7 +24,7 @@ use crate::http::problem::Problem;
 pub enum Access {
     /// Anybody, without a credential.
     Public,
-    /// Anybody who proved an identity.
+    /// Anybody who proved an identity, but a mail server: its key is good for one thing.
     Authenticated,
     /// Whoever acts under a delegation chain.
     Agent,
@@ -32,6 +32,8 @@ pub enum Access {
     Approver,
     /// Whoever runs the installation.
     Operator,
+    /// Whoever hands in mails: a mail server's key, or whoever runs the installation.
+    Mail,
 }
 
 impl Access {
@@ -39,11 +41,13 @@ impl Access {
     #[must_use]
     pub fn admits(self, principal: Option<&Principal>) -> bool {
         match (self, principal) {
-            (Self::Public, _) | (Self::Authenticated, Some(_)) => true,
+            (Self::Public, _) => true,
             (_, None) => false,
+            (Self::Authenticated, Some(p)) => !p.roles.has(Role::Mail),
             (Self::Agent, Some(p)) => p.chain.is_some(),
             (Self::Approver, Some(p)) => p.roles.has(Role::Approver),
             (Self::Operator, Some(p)) => p.roles.has(Role::Operator),
+            (Self::Mail, Some(p)) => p.roles.has(Role::Mail) || p.roles.has(Role::Operator),
         }
     }
 
@@ -54,6 +58,7 @@ impl Access {
             Self::Agent => "a delegation chain",
             Self::Approver => "the role `approver`",
             Self::Operator => "the role `operator`",
+            Self::Mail => "the role `mail` or `operator`",
         }
     }
 }

@@ -33,6 +33,8 @@ pub struct Card {
     pub url: String,
     /// The secret of a mail's link, bound to request, revision and recipient; other channels have none.
     pub token: Option<String>,
+    /// What the address carries under which a mail is answered, bound to request and recipient; none where answers are read by nobody.
+    pub reply_token: Option<String>,
 }
 
 impl Card {
@@ -54,6 +56,7 @@ impl Card {
             message: notice.message.as_deref().map(visible),
             url: format!("{base}/#/inbox/{}", request.id),
             token: None,
+            reply_token: None,
             request,
         }
     }

@@ -118,6 +118,10 @@ impl Channels {
             card.url = format!("{}/#/mail/{}/{token}", self.0.public.base(), card.request.id);
             card.token = Some(token);
         }
+        #[cfg(feature = "email")]
+        if let (Some(person), Some(_)) = (&target.person, channel.replies()) {
+            card.reply_token = Some(self.mint_reply(notice, person, &target.address).await.map_err(|e| e.to_string())?);
+        }
         match channel.send(&card, target).await {
             Ok(reference) => {
                 let told = store::Told { key: &card.key, reference: &reference, person: target.person.as_ref(), at: self.0.clock.now() };

@@ -1,17 +1,23 @@
 //! Mail: one message for each person, with a link to a page where nothing is decided by looking.
 //!
-//! Mail comes in nowhere: `From` proves nothing, so there is no deciding by reply. Whoever wants to say something without deciding says it
-//! on the page.
+//! There is no deciding by reply: `From` proves nothing, a signature proves a domain and not a human, and what a mail program quotes or
+//! suggests would count as words. Where answers are taken they are comments ([`reply`]), under an address that is each mail's own.
+
+mod authentication;
+mod quote;
+pub mod reply;
 
 use std::time::Duration;
 
 use creto_kernel::Digest;
+use creto_kernel::id::RequestId;
 use futures::future::BoxFuture;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
 
+use self::reply::{Replies, RepliesOptions};
 use super::people::is_mail;
 use super::visible::{html, one_line};
 use super::{Card, Channel, ChannelError, Target};
@@ -33,6 +39,8 @@ pub struct EmailOptions {
     pub from: String,
     /// Domains to whose addresses requests may have mail sent, beside the one it is from.
     pub domains: Vec<String>,
+    /// How answers are taken; they are read by nobody when absent.
+    pub replies: Option<RepliesOptions>,
 }
 
 /// The channel.
@@ -42,6 +50,7 @@ pub struct Email {
     from: Mailbox,
     domain: String,
     domains: Vec<String>,
+    replies: Option<Replies>,
 }
 
 impl Email {
@@ -64,7 +73,8 @@ impl Email {
         let from: Mailbox = options.from.parse().map_err(|e: lettre::address::AddressError| e.to_string())?;
         let domain = from.email.domain().to_owned();
         let domains = std::iter::once(&domain).chain(&options.domains).map(|name| name.to_ascii_lowercase()).collect();
-        Ok(Self { transport: builder.build(), from, domain, domains })
+        let replies = options.replies.as_ref().map(|replies| Replies::new(replies, from.email.as_ref())).transpose()?;
+        Ok(Self { transport: builder.build(), from, domain, domains, replies })
     }
 
     fn message(&self, card: &Card, target: &Target) -> Result<Message, String> {
@@ -79,12 +89,24 @@ impl Email {
             .message_id(Some(format!("<{}.{}@{}>", request.id, short(&[&card.key, &target.address]), self.domain)))
             .references(thread)
             .date_now();
+        if let (Some(replies), Some(token)) = (&self.replies, &card.reply_token) {
+            let address = replies.address(token);
+            builder = builder.reply_to(address.parse().map_err(|e: lettre::address::AddressError| e.to_string())?);
+        }
         // RFC 3834: no out-of-office answers.
         if let Ok(name) = HeaderName::new_from_ascii("Auto-Submitted".to_owned()) {
             builder = builder.raw_header(HeaderValue::new(name, "auto-generated".to_owned()));
         }
         builder.multipart(MultiPart::alternative_plain_html(plain(card), page(card))).map_err(|e| e.to_string())
     }
+}
+
+/// Whether a `Message-ID` is one that we give: `<REQUEST.DIGEST@domain>`.
+fn is_ours(id: &str, domain: &str) -> bool {
+    let parts = id.trim_matches(['<', '>']).split_once('@').and_then(|(local, at)| Some((local.split_once('.')?, at)));
+    parts.is_some_and(|((request, digest), at)| {
+        at.eq_ignore_ascii_case(domain) && request.parse::<RequestId>().is_ok() && digest.len() == 32 && digest.bytes().all(|b| b.is_ascii_hexdigit())
+    })
 }
 
 /// Sixteen bytes that depend on all parts.
@@ -112,17 +134,26 @@ fn action(card: &Card) -> (String, &'static str) {
     }
 }
 
-const NOTE: &str = "Opening the page decides nothing: sign in there, read, and choose. Answers to this mail are read by nobody.";
+const NOTE: &str = "Opening the page decides nothing: sign in there, read, and choose.";
+
+/// What becomes of an answer to the mail.
+const fn answers(card: &Card) -> &'static str {
+    match card.reply_token {
+        Some(_) => "An answer to this mail is kept as a comment on the request; it decides nothing, whatever it says.",
+        None => "Answers to this mail are read by nobody.",
+    }
+}
 
 fn plain(card: &Card) -> String {
     let (action, rest) = action(card);
-    let mut text = format!("{}\n\nOn whose authority: {}\nIt {}\n\n{action}\n{rest}\n", card.title, card.chain, card.standing());
+    let mark = card.reply_token.as_ref().map(|_| format!("{}\n\n", quote::MARK)).unwrap_or_default();
+    let mut text = format!("{mark}{}\n\nOn whose authority: {}\nIt {}\n\n{action}\n{rest}\n", card.title, card.chain, card.standing());
     for (label, said) in [("the agent says", &card.reason), ("said with the escalation", &card.message)] {
         if let Some(said) = said {
             text.push_str(&format!("\nUntrusted, {label}:\n> {}\n", said.replace('\n', "\n> ")));
         }
     }
-    text.push_str(&format!("\nSHA-256 {}\n\n{}\n\n{NOTE}\n", card.request.digest, card.url));
+    text.push_str(&format!("\nSHA-256 {}\n\n{}\n\n{NOTE} {}\n", card.request.digest, card.url, answers(card)));
     text
 }
 
@@ -134,21 +165,27 @@ fn page(card: &Card) -> String {
             said.push_str(&format!("<p><b>Untrusted</b>, {label}:</p><blockquote>{}</blockquote>", html(text).replace('\n', "<br>")));
         }
     }
+    let mark = card.reply_token.as_ref().map(|_| format!("<p><small>{}</small></p>", quote::MARK)).unwrap_or_default();
     format!(
-        "<!doctype html><meta charset=utf-8><h2>{}</h2><p>On whose authority: {}<br>It {}</p><pre style=\"white-space:pre-wrap\">{}</pre>\
-         <p>{rest}</p>{said}<p><small>SHA-256 {}</small></p><p><a href=\"{}\">Read and decide</a></p><p><small>{NOTE}</small></p>",
+        "<!doctype html><meta charset=utf-8>{mark}<h2>{}</h2><p>On whose authority: {}<br>It {}</p><pre style=\"white-space:pre-wrap\">{}</pre>\
+         <p>{rest}</p>{said}<p><small>SHA-256 {}</small></p><p><a href=\"{}\">Read and decide</a></p><p><small>{NOTE} {}</small></p>",
         html(&card.title),
         html(&card.chain),
         html(&card.standing()),
         html(&action),
         card.request.digest,
-        html(&card.url)
+        html(&card.url),
+        answers(card)
     )
 }
 
 impl Channel for Email {
     fn name(&self) -> &'static str {
         "email"
+    }
+
+    fn replies(&self) -> Option<&Replies> {
+        self.replies.as_ref()
     }
 
     fn takes(&self, address: &str) -> bool {

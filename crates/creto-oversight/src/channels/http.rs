@@ -28,7 +28,8 @@ const CALLBACK_BYTES_MAX: usize = 1 << 20;
 pub fn endpoints(channels: &Channels) -> Vec<Endpoint> {
     let state = || channels.clone();
     let (approver, post, put) = (Access::Approver, Method::POST, Method::PUT);
-    vec![
+    #[cfg_attr(not(feature = "email"), expect(unused_mut, reason = "mails are answered where they are sent"))]
+    let mut all = vec![
         Endpoint::new(Method::GET, "/v1/oversight/me", approver, "How you are told, and what you linked", me, state()).answers::<Me>(),
         Endpoint::new(put.clone(), "/v1/oversight/me", approver, "Say how you want to be told", prefer, state())
             .takes::<Preferences>()
@@ -70,7 +71,20 @@ pub fn endpoints(channels: &Channels) -> Vec<Endpoint> {
             callback,
             state(),
         ),
-    ]
+    ];
+    #[cfg(feature = "email")]
+    all.push(
+        Endpoint::new(
+            Method::POST,
+            "/v1/oversight/mail",
+            Access::Mail,
+            "Hand in a mail that answers one of ours, as `message/rfc822`: it becomes a comment and decides nothing",
+            answer_by_mail,
+            state(),
+        )
+        .answers::<super::mail::MailKept>(),
+    );
+    all
 }
 
 /// No input.
@@ -265,4 +279,9 @@ async fn callback(
     }
     tokio::spawn(async move { channels.reply(&channel, &answer.reply_to, &text).await });
     Ok((StatusCode::OK, [(header::CONTENT_TYPE, "text/plain")], "").into_response())
+}
+
+#[cfg(feature = "email")]
+async fn answer_by_mail(State(channels): State<Channels>, caller: Caller, body: Bytes) -> Result<Json<super::mail::MailKept>, Problem> {
+    Ok(Json(channels.take_mail(&caller.0, &body).await?))
 }

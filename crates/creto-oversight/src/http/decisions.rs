@@ -264,7 +264,8 @@ async fn visible(desk: &Desk, caller: &Caller, id: &str) -> Result<(RequestId, R
 async fn inbox(State(desk): State<Desk>, caller: Caller, Query(query): Query<InboxQuery>) -> Result<Json<Page>, Problem> {
     let before = query.before.as_deref().map(request_id).transpose()?;
     let filter = RequestFilter { before, limit: query.limit, ..RequestFilter::default() };
-    Ok(Json(page_for(&caller, desk.inbox(&Voter::of(&caller.0)?, &filter).await?)))
+    let page = desk.inbox(&Voter::of(&caller.0)?, &filter).await?;
+    Ok(Json(page_for(&desk, &caller, page).await?))
 }
 
 async fn history(State(desk): State<Desk>, caller: Caller, Path(id): Path<String>) -> Result<Json<Value>, Problem> {

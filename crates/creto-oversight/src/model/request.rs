@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::model::case::{Acknowledged, Binding, Glass, Kind, Said, Vote};
+use crate::model::comment::MailComment;
 use crate::model::plan::Risk;
 use crate::model::redaction;
 use crate::model::requirement::Requirement;
@@ -144,6 +145,9 @@ pub struct Request {
     pub acknowledged: Option<Acknowledged>,
     /// What approver and agent said to each other.
     pub thread: Vec<Said>,
+    /// What people answered to mails about it, oldest first. Untrusted; it decides nothing, and its agent is not shown it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mail: Vec<MailComment>,
     /// When it was opened.
     #[schema(value_type = String)]
     pub opened_at: Timestamp,

@@ -1,4 +1,4 @@
-//! Erasing the words of requests: what was asked, why, and what was answered. What a legal hold keeps is kept.
+//! Erasing the words of requests: what was asked, why, what was answered, and what came by mail. What a legal hold keeps is kept.
 
 use creto_db::{Sql, Step, Write, params};
 use creto_enablement_common::erasure::{Count, ERASED, Erasing, Erasure};
@@ -28,13 +28,16 @@ const EVENTS: &str = "DELETE FROM oversight_event WHERE tenant = $1 AND request 
      (SELECT id FROM oversight_request WHERE tenant = $1 AND digest = $2)";
 const REVISIONS: &str = "DELETE FROM oversight_revision WHERE tenant = $1 AND request IN
      (SELECT id FROM oversight_request WHERE tenant = $1 AND digest = $2)";
+const COMMENTS: &str = "DELETE FROM oversight_mail_comment WHERE tenant = $1 AND request IN
+     (SELECT id FROM oversight_request WHERE tenant = $1 AND digest = $2)";
+const REPLIES: &str = "DELETE FROM oversight_reply WHERE tenant = $1 AND request IN
+     (SELECT id FROM oversight_request WHERE tenant = $1 AND digest = $2)";
 
 pub(crate) fn erasing(what: &Erasure) -> Erasing {
     let count = Count::default();
     let mut values = what.params();
     values.extend(params![ERASED, vec![0_u8; 32]]);
     let requests: Box<dyn Step> = Box::new(Write::new(ERASE, values).counted(count.0.clone()));
-    let events: Box<dyn Step> = Box::new(Write::new(EVENTS, params![&what.tenant, ERASED]));
-    let revisions: Box<dyn Step> = Box::new(Write::new(REVISIONS, params![&what.tenant, ERASED]));
-    Erasing { steps: vec![requests, events, revisions], count }
+    let of_them = [EVENTS, REVISIONS, COMMENTS, REPLIES].map(|sql| -> Box<dyn Step> { Box::new(Write::new(sql, params![&what.tenant, ERASED])) });
+    Erasing { steps: std::iter::once(requests).chain(of_them).collect(), count }
 }

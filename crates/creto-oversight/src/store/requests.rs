@@ -81,6 +81,7 @@ impl Stored {
             step: case.step,
             acknowledged: case.acknowledged.clone(),
             thread: case.thread.clone(),
+            mail: Vec::new(),
             opened_at: case.opened_at,
             deadline: case.deadline,
             due_at: timers::due(case),

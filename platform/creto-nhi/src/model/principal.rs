@@ -19,11 +19,13 @@ pub enum Role {
     Approver,
     /// Acts under a delegation chain. Only an agent.
     Agent,
+    /// Hands in mails that answer ours. Only a service.
+    Mail,
 }
 
 impl Role {
     /// All roles.
-    pub const ALL: [Self; 3] = [Self::Operator, Self::Approver, Self::Agent];
+    pub const ALL: [Self; 4] = [Self::Operator, Self::Approver, Self::Agent, Self::Mail];
 
     /// The word in tokens, commands and tables.
     #[must_use]
@@ -32,6 +34,7 @@ impl Role {
             Self::Operator => "operator",
             Self::Approver => "approver",
             Self::Agent => "agent",
+            Self::Mail => "mail",
         }
     }
 
@@ -40,7 +43,10 @@ impl Role {
     pub const fn fits(self, kind: NhiKind) -> bool {
         matches!(
             (self, kind),
-            (Self::Operator, NhiKind::Human | NhiKind::Service) | (Self::Approver, NhiKind::Human) | (Self::Agent, NhiKind::Agent)
+            (Self::Operator, NhiKind::Human | NhiKind::Service)
+                | (Self::Approver, NhiKind::Human)
+                | (Self::Agent, NhiKind::Agent)
+                | (Self::Mail, NhiKind::Service)
         )
     }
 }
@@ -57,19 +63,20 @@ impl FromStr for Role {
         Self::ALL
             .into_iter()
             .find(|role| role.as_str() == text)
-            .ok_or_else(|| format!("`{text}` is not a role: write operator, approver or agent"))
+            .ok_or_else(|| format!("`{text}` is not a role: write operator, approver, agent or mail"))
     }
 }
 
 /// The roles of a request.
 ///
-/// INVARIANT: whoever has the agent's role has no other: there is no value that says otherwise.
+/// INVARIANT: whoever has the role of an agent, or of a mail server, has no other: there is no value that says otherwise.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Roles(Held);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Held {
     Agent,
+    Mail,
     Staff { operator: bool, approver: bool },
 }
 
@@ -84,6 +91,7 @@ impl Roles {
     pub const fn only(role: Role) -> Self {
         match role {
             Role::Agent => Self::AGENT,
+            Role::Mail => Self(Held::Mail),
             Role::Operator => Self(Held::Staff { operator: true, approver: false }),
             Role::Approver => Self(Held::Staff { operator: false, approver: true }),
         }
@@ -93,7 +101,7 @@ impl Roles {
     #[must_use]
     pub const fn has(self, role: Role) -> bool {
         match (self.0, role) {
-            (Held::Agent, Role::Agent) => true,
+            (Held::Agent, Role::Agent) | (Held::Mail, Role::Mail) => true,
             (Held::Staff { operator, .. }, Role::Operator) => operator,
             (Held::Staff { approver, .. }, Role::Approver) => approver,
             _ => false,
@@ -214,6 +222,7 @@ mod tests {
         assert!(Roles::OPERATOR_AND_APPROVER.fit(NhiKind::Agent).is_err());
         assert!("agent+operator".parse::<Roles>().is_err());
         assert!("agent+approver".parse::<Roles>().is_err());
+        assert!("mail+operator".parse::<Roles>().is_err());
         let agent: NhiId = "spiffe://creto.local/tenant/default/agent/a".parse().unwrap();
         assert!(Principal::local(agent, Roles::OPERATOR_AND_APPROVER).is_err());
     }
@@ -222,12 +231,14 @@ mod tests {
     fn only_a_human_approves() {
         assert!(Roles::only(Role::Approver).fit(NhiKind::Service).is_err());
         assert!(Roles::only(Role::Operator).fit(NhiKind::Service).is_ok());
+        assert!(Roles::only(Role::Mail).fit(NhiKind::Service).is_ok());
+        assert!(Roles::only(Role::Mail).fit(NhiKind::Human).is_err());
         assert!(Roles::OPERATOR_AND_APPROVER.fit(NhiKind::Human).is_ok());
     }
 
     #[test]
     fn roles_read_back() {
-        for roles in [Roles::AGENT, Roles::only(Role::Operator), Roles::only(Role::Approver), Roles::OPERATOR_AND_APPROVER] {
+        for roles in Role::ALL.into_iter().map(Roles::only).chain([Roles::OPERATOR_AND_APPROVER]) {
             assert_eq!(roles.to_string().parse::<Roles>().unwrap(), roles);
         }
     }

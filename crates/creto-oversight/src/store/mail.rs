@@ -1,0 +1,109 @@
+//! Mails that can be answered, and what was answered.
+
+use std::collections::BTreeMap;
+
+use creto_db::{Db, DbError, Row, Sql, Write, params};
+use creto_kernel::id::{LeafId, RequestId};
+use creto_kernel::{Digest, ErrorCode, NhiId, TenantId, Timestamp};
+
+use crate::model::comment::{COMMENTS_PER_MAIL_MAX, COMMENTS_PER_REQUEST_MAX, MailComment, NewComment, Sender};
+
+/// As many comments as may be were kept, or the request is over.
+pub(crate) const NOT_KEPT: ErrorCode = ErrorCode::new("oversight.mail_full");
+/// The mail was kept before.
+pub(crate) const KEPT_BEFORE: ErrorCode = ErrorCode::new("oversight.busy");
+
+/// What a token is bound to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answering {
+    pub(crate) request: RequestId,
+    pub(crate) person: NhiId,
+    /// Where the mail went.
+    pub(crate) address: String,
+}
+
+/// Notes a token, and forgets those that are too old.
+pub(crate) async fn mint(
+    db: &Db,
+    tenant: &TenantId,
+    token: Digest,
+    bound: &Answering,
+    now: Timestamp,
+    expires_at: Timestamp,
+) -> Result<(), DbError> {
+    let prune = "DELETE FROM oversight_reply WHERE expires_at <= $1";
+    let insert = "INSERT INTO oversight_reply (tenant, token_digest, request, person, address, expires_at) VALUES ($1,$2,$3,$4,$5,$6)";
+    let values = params![tenant, token, bound.request, &bound.person, &bound.address, expires_at];
+    db.upkeep_all(vec![(prune.into(), params![now]), (insert.into(), values)]).await.map(|_| ())
+}
+
+pub(crate) async fn answering(db: &Db, tenant: &TenantId, token: Digest, now: Timestamp) -> Result<Option<Answering>, DbError> {
+    let select = "SELECT request, person, address FROM oversight_reply WHERE tenant = $1 AND token_digest = $2 AND expires_at > $3";
+    let row = db.query_optional(select, params![tenant, token, now]).await?;
+    row.map(|row| Ok(Answering { request: row.parse(0)?, person: row.parse(1)?, address: row.text(2)?.to_owned() })).transpose()
+}
+
+/// When a mail was kept, where it was.
+pub(crate) async fn kept(db: &Db, tenant: &TenantId, new: &NewComment) -> Result<Option<Timestamp>, DbError> {
+    let select = "SELECT at FROM oversight_mail_comment WHERE tenant = $1 AND token_digest = $2 AND message_digest = $3";
+    db.query_optional(select, params![tenant, new.token, new.message]).await?.map(|row| row.time(0)).transpose()
+}
+
+/// Keeps a comment on a request that waits, while there are fewer than may be.
+pub(crate) fn keep(tenant: &TenantId, new: &NewComment, at: Timestamp, leaf: LeafId) -> Write {
+    let insert = "INSERT INTO oversight_mail_comment (tenant, request, token_digest, message_digest, person, sender, text, left_out, \
+                  attachments, at, leaf) SELECT $1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11 \
+                  WHERE (SELECT COUNT(*) FROM oversight_mail_comment c WHERE c.tenant = $1 AND c.token_digest = $3) < $12 \
+                  AND (SELECT COUNT(*) FROM oversight_mail_comment c WHERE c.tenant = $1 AND c.request = $2) < $13 \
+                  AND EXISTS (SELECT 1 FROM oversight_request r WHERE r.tenant = $1 AND r.id = $2 AND r.state = 'pending')";
+    let values = params![
+        tenant,
+        new.request,
+        new.token,
+        new.message,
+        &new.from,
+        new.sender.as_str(),
+        &new.text,
+        new.left_out,
+        new.attachments,
+        at,
+        leaf,
+        COMMENTS_PER_MAIL_MAX,
+        COMMENTS_PER_REQUEST_MAX
+    ];
+    Write::new(insert, values)
+        .exactly(1, NOT_KEPT, "as many answers as may be were kept, or the request is over")
+        .unique(KEPT_BEFORE, "the mail was kept before")
+}
+
+/// The comments of some requests, oldest first.
+pub(crate) async fn comments(db: &Db, tenant: &TenantId, requests: &[&str]) -> Result<BTreeMap<String, Vec<MailComment>>, DbError> {
+    let list = serde_json::to_string(requests).map_err(|_| unreadable())?;
+    let sql = Sql::per_engine(
+        "SELECT request, person, sender, text, left_out, attachments, at FROM oversight_mail_comment \
+         WHERE tenant = $1 AND request IN (SELECT value FROM json_each($2)) ORDER BY request, at, message_digest",
+        "SELECT request, person, sender, text, left_out, attachments, at FROM oversight_mail_comment \
+         WHERE tenant = $1 AND request IN (SELECT json_array_elements_text($2::json)) ORDER BY request, at, message_digest",
+    );
+    let mut all: BTreeMap<String, Vec<MailComment>> = BTreeMap::new();
+    for row in &db.query(sql, params![tenant, list]).await? {
+        all.entry(row.text(0)?.to_owned()).or_default().push(read(row)?);
+    }
+    Ok(all)
+}
+
+fn unreadable() -> DbError {
+    DbError::Corrupt("a comment that came by mail is not one".to_owned())
+}
+
+fn read(row: &Row) -> Result<MailComment, DbError> {
+    let count = |column: usize| u32::try_from(row.int(column)?).map_err(|_| unreadable());
+    Ok(MailComment {
+        from: row.parse(1)?,
+        sender: Sender::parse(row.text(2)?).ok_or_else(unreadable)?,
+        text: row.text(3)?.to_owned(),
+        left_out: count(4)?,
+        attachments: count(5)?,
+        at: row.time(6)?,
+    })
+}
