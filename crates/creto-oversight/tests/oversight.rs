@@ -20,6 +20,9 @@ mod http;
 mod humanlayer;
 #[path = "oversight/kill.rs"]
 mod kill;
+#[cfg(feature = "email")]
+#[path = "oversight/mail.rs"]
+mod mail;
 #[path = "oversight/paging.rs"]
 mod paging;
 #[path = "oversight/restart.rs"]

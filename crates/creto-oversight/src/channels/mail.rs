@@ -21,7 +21,7 @@ const REPLY_TOKEN_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How many mails are taken apart at one time.
 static READING: Semaphore = Semaphore::const_new(2);
 /// The stack of a thread that takes a mail apart: what is nested in a mail of the largest size is nested that deep when it is released.
-const STACK_BYTES: usize = 256 << 20;
+pub(super) const STACK_BYTES: usize = 256 << 20;
 
 /// What became of a mail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]

@@ -83,7 +83,7 @@ impl FromStr for Selector {
                 Ok(Self::Person(id))
             }
             Some(("role", role)) => match role.parse().map_err(refuse)? {
-                Role::Agent => Err(refuse("an agent never decides".to_owned())),
+                Role::Agent | Role::Mail => Err(refuse(format!("whoever has the role `{role}` never decides"))),
                 role => Ok(Self::Role(role)),
             },
             Some(("group", name)) => name.parse().map(Self::Group).map_err(refuse),

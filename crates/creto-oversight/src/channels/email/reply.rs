@@ -267,3 +267,255 @@ fn without_secrets(text: &str, token: &str) -> String {
     }
     clean
 }
+
+#[cfg(test)]
+mod tests {
+    use creto_kernel::Coded as _;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+    const FROM: &str = "From: Ada <ada@example.com>\n";
+
+    fn replies() -> Replies {
+        let options = RepliesOptions {
+            address: "Approvals@creto.example".to_owned(),
+            authserv_ids: vec!["mx.creto.example".to_owned()],
+            authenticated_only: false,
+        };
+        Replies::new(&options, "creto@creto.example").unwrap()
+    }
+
+    fn to(token: &str) -> String {
+        format!("To: creto <approvals+{token}@creto.example>\n")
+    }
+
+    fn envelope(header: &str) -> Result<Envelope, MailError> {
+        replies().envelope(format!("{header}\nyes\n").replace('\n', "\r\n").as_bytes())
+    }
+
+    fn words(mail: &[u8]) -> Result<Words, MailError> {
+        replies().words(mail, TOKEN)
+    }
+
+    fn text(mail: &str) -> String {
+        words(mail.as_bytes()).unwrap().text
+    }
+
+    #[test]
+    fn a_mail_is_found_by_the_one_token_it_is_addressed_to() {
+        let upper = TOKEN.to_ascii_uppercase();
+        let other = TOKEN.replace('0', "f");
+        for (recipients, found) in [
+            (to(TOKEN), Ok(())),
+            (to(&upper), Ok(())),
+            (format!("Cc: bob@example.com,\n {}", &to(TOKEN)[4..]), Ok(())),
+            (format!("To: bob@example.com\nDelivered-To: approvals+{TOKEN}@creto.example\n"), Ok(())),
+            (format!("{}X-Original-To: approvals+{TOKEN}@CRETO.example\n", to(TOKEN)), Ok(())),
+            (format!("{}{}", to(TOKEN), to(&other)), Err("oversight.mail_unreadable")),
+            (to(&TOKEN[1..]), Err("oversight.mail_unknown")),
+            (to(&format!("{TOKEN}0")), Err("oversight.mail_unknown")),
+            (format!("To: xapprovals+{TOKEN}@creto.example\n"), Err("oversight.mail_unknown")),
+            (format!("To: approvals+{TOKEN}@creto.example.evil.com\n"), Err("oversight.mail_unknown")),
+            (format!("Subject: approvals+{TOKEN}@creto.example\n"), Err("oversight.mail_unknown")),
+            ("To: approvals@creto.example\n".to_owned(), Err("oversight.mail_unknown")),
+        ] {
+            let read = envelope(&format!("{FROM}{recipients}"));
+            assert_eq!(read.as_ref().map(|read| read.token.as_str()).map_err(|e| e.code().to_string()), found.map(|()| TOKEN).map_err(str::to_owned), "{recipients}");
+        }
+    }
+
+    #[test]
+    fn a_mail_has_one_sender_whatever_name_stands_beside_it() {
+        for (from, found) in [
+            ("From: Ada <ada@example.com>\n", Some("ada@example.com")),
+            ("From: \"creto@creto.example\" <ada@example.com>\n", Some("ada@example.com")),
+            ("From: =?utf-8?q?Ada_L=C3=B6?= <ada@example.com>\n", Some("ada@example.com")),
+            ("From: ada@example.com, eve@evil.com\n", None),
+            ("From: ada@example.com\nFrom: eve@evil.com\n", None),
+            ("From: ada@example.com\nF rom: eve@evil.com\n", None),
+            ("From: people: ada@example.com;\n", None),
+            ("From: Ada\n", None),
+            ("From:\n", None),
+            ("", None),
+        ] {
+            let read = envelope(&format!("{from}{}", to(TOKEN)));
+            match found {
+                Some(address) => assert_eq!(read.unwrap().from, address, "{from}"),
+                None => assert_eq!(read.unwrap_err().code().as_str(), "oversight.mail_unreadable", "{from}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_program_sent_is_left_alone() {
+        let ours = format!("<req_{TOKEN}.{TOKEN}@creto.example>");
+        for (field, automatic) in [
+            ("Auto-Submitted: auto-replied\n", true),
+            ("auto-submitted: Auto-Generated (vacation)\n", true),
+            ("Auto-Submitted:\n", true),
+            ("Auto-Submitted: no; owner=\"x\"\n", false),
+            ("Precedence: bulk\n", true),
+            ("Precedence: List\n", true),
+            ("Precedence: auto_reply\n", true),
+            ("Precedence: first-class\n", false),
+            ("X-Auto-Response-Suppress: All\n", true),
+            ("Return-Path: <>\n", true),
+            ("Return-Path: <ada@example.com>\n", false),
+            ("Content-Type: multipart/report; report-type=delivery-status; boundary=b\n", true),
+            (&format!("Message-ID: {ours}\n"), true),
+            (&format!("Message-ID: {}\n", ours.replace("creto.example", "example.com")), false),
+            (&format!("In-Reply-To: {ours}\n"), false),
+            ("", false),
+        ] {
+            let read = envelope(&format!("{FROM}{}{field}", to(TOKEN)));
+            assert_eq!(matches!(read, Err(MailError::Automatic(_))), automatic, "{field}: {read:?}");
+        }
+        for from in ["creto@CRETO.example", "approvals@creto.example"] {
+            assert!(matches!(envelope(&format!("From: {from}\n{}", to(TOKEN))), Err(MailError::Automatic(_))), "{from}");
+        }
+    }
+
+    #[test]
+    fn a_sender_is_vouched_for_by_our_own_server_alone() {
+        let (pass, fail) = ("mx.creto.example;\n\tdkim=pass (good) header.d=example.com", "mx.creto.example; dkim=fail header.d=example.com");
+        for (fields, sender) in [
+            (format!("Authentication-Results: {pass}\n"), Sender::Dkim),
+            (format!("Authentication-Results: {fail}\nAuthentication-Results: {pass}\n"), Sender::Unverified),
+            (format!("Authentication-Results: {}\n", pass.replace("mx.creto", "mx.evil")), Sender::Unverified),
+            (format!("Authentication-Results: {}\n", pass.replace("example.com", "evil.com")), Sender::Unverified),
+            (format!("X-Authentication-Results: {pass}\nARC-Authentication-Results: i=1; {pass}\n"), Sender::Unverified),
+            ("Authentication-Results: mx.creto.example; dmarc=pass header.from=example.com\n".to_owned(), Sender::Dmarc),
+            (String::new(), Sender::Unverified),
+        ] {
+            assert_eq!(envelope(&format!("{fields}{FROM}{}", to(TOKEN))).unwrap().sender, sender, "{fields}");
+        }
+        // A field of ours that is no text hides nothing below it.
+        let mut mail = b"Authentication-Results: mx.creto.example; spf=fail smtp.mailfrom=\xff\xfe\r\nAuthentication-Results: ".to_vec();
+        mail.extend(format!("{pass}\n{FROM}{}\nyes", to(TOKEN)).bytes());
+        assert_eq!(replies().envelope(&mail).unwrap().sender, Sender::Unverified);
+    }
+
+    #[test]
+    fn a_mail_delivered_again_is_the_same_mail() {
+        let of = |id: &str, more: &str| envelope(&format!("{more}{FROM}{}{id}", to(TOKEN))).unwrap().message;
+        assert_eq!(of("Message-ID: <a@b>\n", ""), of("Message-ID: <a@b>\n", "Received: again\n"));
+        assert_ne!(of("Message-ID: <a@b>\n", ""), of("Message-ID: <c@b>\n", ""));
+        assert_eq!(of("", ""), of("", ""));
+        assert_ne!(of("", ""), of("", "Date: now\n"));
+    }
+
+    #[test]
+    fn plain_text_is_preferred_and_of_markup_the_words_are_taken() {
+        let part = |kind: &str, body: &str| format!("--b\r\nContent-Type: {kind}\r\n\r\n{body}\r\n");
+        let mail = |kind: &str, parts: &[String]| {
+            format!("{FROM}Content-Type: multipart/{kind}; boundary=b\r\n\r\n{}--b--\r\n", parts.concat())
+        };
+        let (plain, html) = (part("text/plain", "plain"), part("text/html", "<p>marked <b>up</b></p><script>x</script>"));
+        assert_eq!(text(&mail("alternative", &[plain.clone(), html.clone()])), "plain");
+        assert!(text(&mail("alternative", &[html.clone()])).contains("marked up"));
+        assert!(text(&format!("{FROM}Content-Type: text/html\r\n\r\n<p>not <i>this</i></p>")).contains("not this"));
+        let attached = part("application/pdf\r\nContent-Disposition: attachment; filename=a.pdf", "xx");
+        let read = words(mail("mixed", &[plain.clone(), attached.clone(), attached, part("text/plain", "and more")]).as_bytes()).unwrap();
+        assert_eq!((read.text.contains("plain"), read.text.contains("and more"), read.attachments), (true, true, 2), "{read:?}");
+        assert_eq!(words(mail("mixed", &[part("image/png", "xx")]).as_bytes()), Err(MailError::Empty));
+        assert_eq!(words(format!("{FROM}\r\n \r\n\r\n").as_bytes()), Err(MailError::Empty));
+    }
+
+    #[test]
+    fn characters_come_as_they_were_meant_and_none_is_hidden_from_the_reader() {
+        for (head, body, read) in [
+            ("text/plain; charset=utf-8", "grüße \u{202e}evil".as_bytes(), "grüße \u{202e}evil"),
+            ("text/plain; charset=iso-8859-1", b"gr\xfc\xdfe", "grüße"),
+            ("text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64", b"Z3LDvMOfZQ==", "grüße"),
+            ("text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable", b"gr=C3=BC=C3=9Fe=\r\n!", "grüße!"),
+            ("text/plain", b"a\0b\rc\r\nd", "a␀b\nc\nd"),
+            ("text/plain; charset=utf-8", b"a\xffb", "a\u{fffd}b"),
+        ] {
+            let mail = [FROM.as_bytes(), b"Content-Type: ", head.as_bytes(), b"\r\n\r\n", body].concat();
+            assert_eq!(words(&mail).unwrap().text, read, "{head}");
+        }
+        assert_eq!(crate::channels::visible::visible("\u{202e}evil"), "⟦U+202E⟧evil");
+    }
+
+    #[test]
+    fn secrets_of_the_quoted_mail_are_not_kept() {
+        let upper = TOKEN.to_ascii_uppercase();
+        let link = "fe".repeat(32);
+        let said = format!("see approvals+{upper}@x and http://h/#/mail/req_1/{link} and http://h/#/mail/a b/c");
+        assert_eq!(text(&format!("{FROM}\n{said}")), "see approvals+…@x and http://h/#/mail/req_1/… and http://h/#/mail/a b/c");
+    }
+
+    #[test]
+    fn a_mail_is_read_up_to_its_size_and_no_further() {
+        let mut mail = format!("{FROM}{}\n", to(TOKEN)).into_bytes();
+        mail.resize(MAIL_BYTES_MAX, b'x');
+        assert!(replies().envelope(&mail).is_ok() && words(&mail).is_ok());
+        mail.push(b'x');
+        assert_eq!(replies().envelope(&mail), Err(MailError::TooLarge(MAIL_BYTES_MAX)));
+        assert_eq!(words(&mail), Err(MailError::TooLarge(MAIL_BYTES_MAX)));
+    }
+
+    #[test]
+    fn options_that_cannot_work_are_refused() {
+        let of = |address: &str, ids: &[&str], only: bool| {
+            let authserv_ids = ids.iter().map(|id| (*id).to_owned()).collect();
+            Replies::new(&RepliesOptions { address: address.to_owned(), authserv_ids, authenticated_only: only }, "c@d").is_ok()
+        };
+        assert!(of("approvals@creto.example", &[], false) && of("a@b", &["mx"], true));
+        for (address, ids, only) in [
+            ("approvals", &[][..], false),
+            ("a+b@c", &[], false),
+            ("this-local-part-leaves-no-room-x@c", &[], false),
+            ("a@b", &[" "], false),
+            ("a@b", &[], true),
+        ] {
+            assert!(!of(address, ids, only), "{address} {ids:?} {only}");
+        }
+    }
+
+    /// Reads as the server does, on a stack of the same size.
+    fn on_a_large_stack(mail: Vec<u8>) -> Result<Words, MailError> {
+        let read = move || words(&mail);
+        std::thread::Builder::new().stack_size(crate::channels::mail::STACK_BYTES).spawn(read).unwrap().join().unwrap()
+    }
+
+    #[test]
+    fn mails_within_mails_as_deep_as_a_mail_is_long_are_read_or_refused() {
+        let nested = "Content-Type: message/rfc822\r\n\r\n".repeat(MAIL_BYTES_MAX / 64);
+        assert_eq!(on_a_large_stack(format!("{FROM}{nested}yes").into_bytes()), Err(MailError::Unreadable("it has too many parts")));
+        let spaced = nested.replace("Content-Type", "C ontent-Typ e");
+        assert_eq!(on_a_large_stack(format!("{FROM}{spaced}yes").into_bytes()), Err(MailError::Unreadable("it has too many parts")));
+        // Encoded, their number cannot be seen beforehand.
+        use base64::Engine as _;
+        let hidden = "Content-Type:message/rfc822\n\n".repeat(MAIL_BYTES_MAX * 3 / 4 / 32);
+        let encoded = base64::engine::general_purpose::STANDARD.encode(hidden);
+        let head = "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nyes\r\n--b\r\n";
+        let mail = format!("{FROM}{head}Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\n{encoded}\r\n--b--\r\n");
+        assert!(mail.len() <= MAIL_BYTES_MAX, "{}", mail.len());
+        assert_eq!(on_a_large_stack(mail.into_bytes()).unwrap().text, "yes");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..2_000)) {
+            let (_, _) = (replies().envelope(&bytes), words(&bytes));
+        }
+
+        /// Bytes that are nearly a mail.
+        #[test]
+        fn no_nearly_mail_makes_the_reader_panic(pieces in proptest::collection::vec(proptest::sample::select(vec![
+            "From: ada@example.com\n", "To: approvals+0123456789abcdef0123456789abcdef@creto.example\n", "\n", "\r\n", ":", " ", "\t", "--b\n", "--b--\n", "--b", "--c\n",
+            "Content-Type: multipart/mixed; boundary=b\n", "Content-Type: multipart/digest; boundary=\"c\"\n", "Content-Type: message/rfc822\n", "Content-Type: text/html\n",
+            "Content-Type: multipart/alternative; boundary=\n", "Content-Transfer-Encoding: base64\n", "Content-Transfer-Encoding: quoted-printable\n", "=?utf-8?b?", "?=", "=C3", "Zm9v",
+            "<p>", "</p", "&#x", "> q\n", "Authentication-Results: mx.creto.example; dkim=pass (", "\"", "\\", "(", ")", ";", "=", "ü", "\0", "\u{202e}", "/#/mail/", "0123456789abcdef0123456789abcdef",
+        ]), 0..60)) {
+            let bytes = pieces.concat().into_bytes();
+            let read = (replies().envelope(&bytes), words(&bytes));
+            if let Ok(words) = read.1 {
+                prop_assert!(!words.text.is_empty() && !words.text.contains(['\0', '\r']) && !words.text.to_ascii_lowercase().contains(TOKEN));
+            }
+        }
+    }
+}
