@@ -135,6 +135,31 @@ fn compare(matrix: &str) {
 }
 
 #[test]
+fn a_mail_servers_key_hands_in_mails_and_does_nothing_else() {
+    let home = Home::new();
+    let server = home.serve(&Options::default());
+    let owner = server.owner();
+    let key = crate::support::make_key(&owner, json!({ "role": "mail", "name": "postfix" }));
+    assert!(text(&key, "identity").ends_with("/service/postfix"), "{key}");
+    let postfix = server.bearer(text(&key, "token"));
+    let mut wrong = Vec::new();
+    for operation in operations(&server.nobody()) {
+        let admitted = was_admitted(&call(&postfix, &operation));
+        let expected = operation.access == "nothing" || (operation.method == "POST" && operation.path == "/v1/oversight/mail");
+        if admitted != expected {
+            wrong.push(format!("{} {} ({})", operation.method, operation.path, operation.access));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // This server takes no answers: what comes waits with the mail server.
+    postfix.post("/v1/oversight/mail", json!({})).refused(404, "oversight.no_channel");
+    let agent = Cast::of(&server, &owner).agent;
+    agent.post("/v1/oversight/mail", json!({})).refused(403, "http.forbidden");
+    owner.delete(&format!("/v1/keys/{}", text(&key, "id"))).ok();
+    postfix.post("/v1/oversight/mail", json!({})).refused(401, "nhi.credential_revoked");
+}
+
+#[test]
 fn a_credential_that_is_no_good_is_refused_and_not_taken_for_nobody() {
     let home = Home::new();
     let server = home.serve(&Options::default());

@@ -188,7 +188,8 @@ function RunCost({ run }: { run: string }): ReactNode {
 
 /** Who voted on this revision, and what was said between approver and agent. */
 function Votes({ request }: { request: OversightRequest }): ReactNode {
-  if (request.votes.length === 0 && request.thread.length === 0) return null;
+  const mail = request.mail ?? [];
+  if (request.votes.length + request.thread.length + mail.length === 0) return null;
   return (
     <section aria-label="votes and words">
       <h2>What people said</h2>
@@ -205,9 +206,29 @@ function Votes({ request }: { request: OversightRequest }): ReactNode {
             <blockquote><Visible text={said.text} /></blockquote>
           </li>
         ))}
+        {mail.map((answer, index) => (
+          <li key={`mail ${answer.at} ${index}`} aria-label="by mail">
+            <Who id={answer.from} /> <span className="soft">{moment(answer.at)}, by mail, untrusted: {sender(answer.sender)}; it decides nothing{leftOut(answer)}</span>
+            <blockquote><Visible text={answer.text} /></blockquote>
+          </li>
+        ))}
       </ul>
     </section>
   );
+}
+
+type Mail = NonNullable<OversightRequest["mail"]>[number];
+
+/** What shows who sent a mail. */
+function sender(shown: Mail["sender"]): string {
+  if (shown === "dkim") return "signed by the sender's domain";
+  if (shown === "dmarc") return "vouched for by the sender's domain";
+  return "nothing shows who sent it";
+}
+
+function leftOut(mail: Mail): string {
+  const quoted = mail.left_out > 0 ? `; ${mail.left_out} quoted lines left out` : "";
+  return mail.attachments > 0 ? `${quoted}; ${mail.attachments} attachments left out` : quoted;
 }
 
 /** How the same agent's requests for the same thing were decided. */

@@ -8,6 +8,8 @@ import socket
 import subprocess
 import threading
 from email import message_from_bytes, policy
+from email.message import EmailMessage
+from email.utils import make_msgid
 from pathlib import Path
 
 import httpx
@@ -16,6 +18,7 @@ from aiosmtpd.controller import Controller
 from channels import PATIENCE_SECS, payment
 
 from conftest import Server, skip
+from creto import Client
 
 PASSWORD = "correct horse battery"
 LINK = re.compile(r"http://localhost:\d+/#/mail/(req_[0-9a-f]{32})/([0-9a-f]{64})")
@@ -62,6 +65,7 @@ def server(binary, tmp_path_factory, post):
     data.mkdir(mode=0o700)
     (data / "config.toml").write_text(
         f'outbound_allow = ["127.0.0.1:{post.port}"]\n[email]\nurl = "smtp://127.0.0.1:{post.port}"\nfrom = "creto <creto@example.org>"\n'
+        '[email.replies]\naddress = "approvals@example.org"\nauthserv_ids = ["mx.example.org"]\n'
     )
     server = Server(binary, data)
     for name in ("ada", "bob"):
@@ -206,3 +210,131 @@ def test_a_humanlayer_request_is_mailed_where_it_asks_within_our_domains(server,
     # Whoever decides is told too, and nobody outside of our domain is.
     assert link_of(post.about(request, "ada@example.org")[0])[1] == request
     assert not [rcpt for rcpt, _ in post.mails if rcpt == ["anybody@elsewhere.example"]]
+
+
+VOUCHED = "mx.example.org; dkim=pass (2048-bit key; secure) header.d=example.org header.i=@example.org"
+
+
+def answer(mail, text, sender="ada@example.org", **fields):
+    """What a mail program makes of an answer: to the Reply-To, with the mail quoted below."""
+    reply = EmailMessage(policy=policy.SMTP)
+    for name, value in fields.items():
+        reply[name.replace("_", "-")] = value
+    reply["From"], reply["To"], reply["Subject"] = f"Ada <{sender}>", mail["reply-to"], f"Re: {mail['subject']}"
+    reply["Message-ID"], reply["In-Reply-To"] = make_msgid(domain="example.org"), mail["message-id"]
+    quoted = "".join(f"> {line}\n" for line in mail.get_body(("plain",)).get_content().splitlines())
+    reply.set_content(f"{text}\n\nOn Sat, 28 Nov 2026 at 19:00, creto <creto@example.org> wrote:\n{quoted}")
+    return reply
+
+
+def pipe(server, mail, *arguments):
+    """Hands a mail in as Postfix does: on standard input."""
+    command = [server.binary, "oversight", "mail", "--data", str(server.data), *arguments]
+    return subprocess.run(command, input=bytes(mail), capture_output=True, timeout=120)
+
+
+def seen(server, request):
+    return server.operator.call("GET", f"/v1/oversight/requests/{request}")
+
+
+def test_an_answer_piped_into_the_command_is_a_comment_and_decides_nothing(server, post, tool, tmp_path):
+    asked = ask(server, tool)
+    request = asked["request"]
+    mails = {name: post.about(request, f"{name}@example.org")[0] for name in ("ada", "bob")}
+    assert re.fullmatch(r"approvals\+[0-9a-f]{32}@example\.org", mails["ada"]["reply-to"])
+    assert mails["ada"]["reply-to"] != mails["bob"]["reply-to"], "each recipient has an address of their own"
+    piped = answer(mails["ada"], "approve")
+    done = pipe(server, piped, "--json")
+    assert (done.returncode, json.loads(done.stdout)["request"]) == (0, request), done.stderr
+    again = pipe(server, piped)
+    assert again.returncode == 0 and b"decides nothing" in again.stdout
+    assert pipe(server, answer(mails["ada"], "yes, approved \u202egrüße", Authentication_Results=VOUCHED)).returncode == 0
+    # By way of the network, with a mail server's own key, and with no other.
+    key = tmp_path / "key"
+    key.write_text(server.key("mail") + "\n")
+    assert pipe(server, answer(mails["bob"], "wait", "bob@example.org"), "--url", server.url, "--token-file", str(key)).returncode == 0
+    for token, status in ((key.read_text().strip(), 200), (server.agent_token(), 403), (server.key("approver"), 403)):
+        sent = httpx.post(
+            f"{server.url}/v1/oversight/mail",
+            content=bytes(piped),
+            headers={"authorization": f"Bearer {token}", "content-type": "message/rfc822"},
+        )
+        assert sent.status_code == status, sent.text
+    now = seen(server, request)
+    assert (now["state"], now["votes"], now["thread"]) == ("pending", [], [])
+    kept = [(mail["from"].rsplit("/", 1)[1], mail["sender"], mail["text"]) for mail in now["mail"]]
+    assert kept == [("ada", "unverified", "approve"), ("ada", "dkim", "yes, approved \u202egrüße"), ("bob", "unverified", "wait")]
+    assert all(mail["left_out"] > 5 for mail in now["mail"]), now["mail"]
+    history = server.operator.call("GET", f"/v1/oversight/requests/{request}/history")["events"]
+    assert [event["event"]["type"] for event in history] == ["opened"]
+    inbox = subprocess.run([server.binary, "inbox", "--data", str(server.data)], capture_output=True, text=True, timeout=120)
+    assert "“approve” (untrusted: a mail from the address of ada" in inbox.stdout and "nothing shows who sent it" in inbox.stdout
+    assert "signed by the sender's domain" in inbox.stdout and "\u202e" not in inbox.stdout and "grüße" in inbox.stdout
+    token = mails["ada"]["reply-to"].split("+")[1].split("@")[0].encode()
+    assert token not in (server.data / "creto.db").read_bytes() + (server.data / "creto.db-wal").read_bytes()
+    # And then a human decides.
+    assert server.operator.call("POST", f"/v1/oversight/requests/{request}/deny", {})["state"] == "denied"
+    late = pipe(server, answer(mails["ada"], "please"))
+    assert late.returncode == 65 and b"oversight.mail_late" in late.stderr and len(seen(server, request)["mail"]) == 3
+
+
+def test_the_agent_that_waits_hears_nothing_of_an_answer(server, post, tool):
+    token = server.agent_token()
+    agent, waiter = Client(server.url, token), Client(server.url, token)
+    request = agent.call("POST", "/v1/actions", payment(tool))["request"]
+    (mail,) = post.about(request, "ada@example.org")
+    paths = (f"/v1/oversight/asked/{request}", f"/v1/oversight/requests/{request}/watch?wait_secs=0")
+    before = [agent.call("GET", path) for path in paths]
+    heard = {}
+
+    def wait():
+        heard["watch"] = waiter.call("GET", f"/v1/oversight/requests/{request}/watch?seen={before[1]['seq']}&wait_secs=3")
+
+    def listen():
+        url = f"{server.url}/v1/oversight/requests/{request}/events?seen={before[1]['seq']}&wait_secs=3"
+        heard["events"] = httpx.get(url, headers={"authorization": f"Bearer {token}"}, timeout=60).text
+
+    waiting = [threading.Thread(target=wait), threading.Thread(target=listen)]
+    for thread in waiting:
+        thread.start()
+    assert pipe(server, answer(mail, "approve")).returncode == 0
+    for thread in waiting:
+        thread.join(PATIENCE_SECS)
+    assert len(seen(server, request)["mail"]) == 1, "approvers see it"
+    assert heard["watch"] == before[1] and "event: request" not in heard["events"]
+    assert [agent.call("GET", path) for path in paths] == before
+
+
+def test_a_mail_that_is_refused_says_so_by_exit_code_and_changes_nothing(server, post, tool, tmp_path):
+    asked = ask(server, tool)
+    request = asked["request"]
+    ada, bob = (post.about(request, f"{name}@example.org")[0] for name in ("ada", "bob"))
+    unknown = answer(ada, "yes")
+    unknown.replace_header("To", f"approvals+{'0' * 32}@example.org")
+    ours = answer(ada, "yes")
+    ours.replace_header("Message-ID", ada["message-id"])
+    report = answer(ada, "yes")
+    report.replace_header("Content-Type", "multipart/report; report-type=delivery-status; boundary=b")
+    for mail, exit_code, code in (
+        (unknown, 67, "mail_unknown"),
+        (answer(ada, "yes", "eve@example.org"), 77, "mail_sender"),
+        (answer(bob, "yes"), 77, "mail_sender"),
+        (answer(ada, ""), 65, "mail_empty"),
+        (answer(ada, "x" * 5000), 65, "comment_too_long"),
+        (b"no mail", 65, "mail_unreadable"),
+        (bytes(answer(ada, "yes")) + b"x" * (1 << 20), 65, "mail_too_large"),
+        (answer(ada, "away", Auto_Submitted="auto-replied"), 0, "mail_automatic"),
+        (answer(ada, "away", Precedence="bulk"), 0, "mail_automatic"),
+        (answer(ada, "away", Return_Path="<>"), 0, "mail_automatic"),
+        (ours, 0, "mail_automatic"),
+        (report, 0, "mail_automatic"),
+    ):
+        done = pipe(server, mail)
+        assert (done.returncode, f"(oversight.{code})" in done.stderr.decode()) == (exit_code, True), (code, done.stderr)
+    key = tmp_path / "key"
+    key.write_text(server.agent_token())
+    # What is not about the mail is tried again: a key that may not, a server that is not there.
+    for url in (server.url, "http://127.0.0.1:1"):
+        assert pipe(server, answer(ada, "yes"), "--url", url, "--token-file", str(key)).returncode == 75
+    now = seen(server, request)
+    assert now["state"] == "pending" and "mail" not in now

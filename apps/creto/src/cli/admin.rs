@@ -50,7 +50,7 @@ pub(crate) struct KeyCreateArgs {
     /// What the key may do.
     #[arg(long)]
     pub(crate) role: RoleName,
-    /// The human it is for; with `--role agent`, the agent.
+    /// The human it is for; with `--role agent`, the agent; with `--role mail`, the mail server.
     #[arg(long, value_name = "N")]
     pub(crate) name: String,
     /// With `--role agent`: the agent, where `--name` only labels the key.

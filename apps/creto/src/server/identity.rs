@@ -290,9 +290,9 @@ async fn revoke_link(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct KeyInput {
-    /// `operator`, `approver` or `agent`.
+    /// `operator`, `approver`, `agent` or `mail`.
     role: String,
-    /// The human it is for; with role `agent`, the agent.
+    /// The human it is for; with role `agent`, the agent; with role `mail`, the mail server.
     name: String,
     /// With role `agent`: the agent, where `name` only labels the key.
     #[serde(default)]

@@ -9,6 +9,7 @@ use axum::http::{Method, Request, StatusCode};
 use axum::{Json, Router};
 use creto_db::Db;
 use creto_enablement_common::http::{Access, Caller, Endpoint, Endpoints, StrictJson};
+use creto_kernel::NhiKind;
 use creto_metering::Meter;
 use creto_nhi::{Principal, Role, Roles};
 use creto_oversight::Actions;
@@ -69,14 +70,19 @@ async fn each_access_rule_admits_exactly_whom_it_names() {
         ("agent", Some(Principal::in_sandbox(chain))),
         ("operator", Some(human("default", "olga", Roles::only(Role::Operator)))),
         ("approver", Some(human("default", "bob", Roles::only(Role::Approver)))),
+        (
+            "postfix",
+            Some(Principal::local(house.world.identity("default", NhiKind::Service, "postfix").await, Roles::only(Role::Mail)).unwrap()),
+        ),
         ("both", Some(human("default", "alice", Roles::OPERATOR_AND_APPROVER))),
     ];
     let rules = [
-        (Access::Public, ["nobody", "agent", "operator", "approver", "both"].as_slice()),
+        (Access::Public, ["nobody", "agent", "operator", "approver", "postfix", "both"].as_slice()),
         (Access::Authenticated, &["agent", "operator", "approver", "both"]),
         (Access::Agent, &["agent"]),
         (Access::Approver, &["approver", "both"]),
         (Access::Operator, &["operator", "both"]),
+        (Access::Mail, &["postfix", "operator", "both"]),
     ];
     for (access, admitted) in rules {
         for (name, caller) in &callers {

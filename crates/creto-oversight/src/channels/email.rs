@@ -105,7 +105,10 @@ impl Email {
 fn is_ours(id: &str, domain: &str) -> bool {
     let parts = id.trim_matches(['<', '>']).split_once('@').and_then(|(local, at)| Some((local.split_once('.')?, at)));
     parts.is_some_and(|((request, digest), at)| {
-        at.eq_ignore_ascii_case(domain) && request.parse::<RequestId>().is_ok() && digest.len() == 32 && digest.bytes().all(|b| b.is_ascii_hexdigit())
+        at.eq_ignore_ascii_case(domain)
+            && request.parse::<RequestId>().is_ok()
+            && digest.len() == 32
+            && digest.bytes().all(|b| b.is_ascii_hexdigit())
     })
 }
 

@@ -38,6 +38,7 @@ pub(crate) fn erasing(what: &Erasure) -> Erasing {
     let mut values = what.params();
     values.extend(params![ERASED, vec![0_u8; 32]]);
     let requests: Box<dyn Step> = Box::new(Write::new(ERASE, values).counted(count.0.clone()));
-    let of_them = [EVENTS, REVISIONS, COMMENTS, REPLIES].map(|sql| -> Box<dyn Step> { Box::new(Write::new(sql, params![&what.tenant, ERASED])) });
+    let of_them =
+        [EVENTS, REVISIONS, COMMENTS, REPLIES].map(|sql| -> Box<dyn Step> { Box::new(Write::new(sql, params![&what.tenant, ERASED])) });
     Erasing { steps: std::iter::once(requests).chain(of_them).collect(), count }
 }

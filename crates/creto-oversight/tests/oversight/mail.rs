@@ -103,7 +103,12 @@ impl Post {
     /// A request that ada and bob were told of by mail.
     async fn asks(&self, tool: &str) -> Request {
         let request = asked(&self.house, &self.chain, tool).await;
-        let rows = self.house.db.query("SELECT id, body FROM outbox WHERE topic = $1 ORDER BY position DESC LIMIT 1", params![TOPIC]).await.unwrap();
+        let rows = self
+            .house
+            .db
+            .query("SELECT id, body FROM outbox WHERE topic = $1 ORDER BY position DESC LIMIT 1", params![TOPIC])
+            .await
+            .unwrap();
         let mut body: serde_json::Value = serde_json::from_str(rows[0].text(1).unwrap()).unwrap();
         body["to"] = json!([format!("person:{}", person("ada")), format!("person:{}", person("bob"))]);
         let message = Message { id: rows[0].parse(0).unwrap(), topic: TOPIC.to_owned(), body };

@@ -152,8 +152,14 @@ mod tests {
         for (field, said) in [
             ("mx.example.org; dkim=pass header.d=example.com", Sender::Dkim),
             ("MX.example.org 1; DKIM=Pass header.d=Example.COM.", Sender::Dkim),
-            ("mx.example.org; dkim=pass (2048-bit key; unprotected) header.d=example.com header.i=@example.com header.b=a/b+=", Sender::Dkim),
-            ("(c) \"mx.example.org\" ; spf=fail smtp.mailfrom=x; dkim=fail header.d=a.b; dkim = pass header.i=@mail.example.com", Sender::Dkim),
+            (
+                "mx.example.org; dkim=pass (2048-bit key; unprotected) header.d=example.com header.i=@example.com header.b=a/b+=",
+                Sender::Dkim,
+            ),
+            (
+                "(c) \"mx.example.org\" ; spf=fail smtp.mailfrom=x; dkim=fail header.d=a.b; dkim = pass header.i=@mail.example.com",
+                Sender::Dkim,
+            ),
             ("mx.example.org; dmarc=pass (p=NONE sp=NONE dis=NONE) header.from=example.com", Sender::Dmarc),
             ("mx.example.org; dkim=pass header.d=evil.com; dmarc=pass header.from=example.com", Sender::Dmarc),
             ("mx.example.org; dmarc=pass header.from=evil.com", Sender::Unverified),

@@ -322,7 +322,11 @@ mod tests {
             ("To: approvals@creto.example\n".to_owned(), Err("oversight.mail_unknown")),
         ] {
             let read = envelope(&format!("{FROM}{recipients}"));
-            assert_eq!(read.as_ref().map(|read| read.token.as_str()).map_err(|e| e.code().to_string()), found.map(|()| TOKEN).map_err(str::to_owned), "{recipients}");
+            assert_eq!(
+                read.as_ref().map(|read| read.token.as_str()).map_err(|e| e.code().to_string()),
+                found.map(|()| TOKEN).map_err(str::to_owned),
+                "{recipients}"
+            );
         }
     }
 
@@ -379,7 +383,8 @@ mod tests {
 
     #[test]
     fn a_sender_is_vouched_for_by_our_own_server_alone() {
-        let (pass, fail) = ("mx.creto.example;\n\tdkim=pass (good) header.d=example.com", "mx.creto.example; dkim=fail header.d=example.com");
+        let (pass, fail) =
+            ("mx.creto.example;\n\tdkim=pass (good) header.d=example.com", "mx.creto.example; dkim=fail header.d=example.com");
         for (fields, sender) in [
             (format!("Authentication-Results: {pass}\n"), Sender::Dkim),
             (format!("Authentication-Results: {fail}\nAuthentication-Results: {pass}\n"), Sender::Unverified),
@@ -409,9 +414,8 @@ mod tests {
     #[test]
     fn plain_text_is_preferred_and_of_markup_the_words_are_taken() {
         let part = |kind: &str, body: &str| format!("--b\r\nContent-Type: {kind}\r\n\r\n{body}\r\n");
-        let mail = |kind: &str, parts: &[String]| {
-            format!("{FROM}Content-Type: multipart/{kind}; boundary=b\r\n\r\n{}--b--\r\n", parts.concat())
-        };
+        let mail =
+            |kind: &str, parts: &[String]| format!("{FROM}Content-Type: multipart/{kind}; boundary=b\r\n\r\n{}--b--\r\n", parts.concat());
         let (plain, html) = (part("text/plain", "plain"), part("text/html", "<p>marked <b>up</b></p><script>x</script>"));
         assert_eq!(text(&mail("alternative", &[plain.clone(), html.clone()])), "plain");
         assert!(text(&mail("alternative", &[html.clone()])).contains("marked up"));
