@@ -4103,6 +4103,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/oversight/mail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Hand in a mail that answers one of ours, as `message/rfc822`: it becomes a comment and decides nothing */
+        post: operations["post /v1/oversight/mail"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/oversight/me": {
         parameters: {
             query?: never;
@@ -6754,9 +6771,9 @@ export interface components {
             agent?: string | null;
             /** @description With role `agent`: the chain it acts under; one link from the caller when absent. */
             chain?: string | null;
-            /** @description The human it is for; with role `agent`, the agent. */
+            /** @description The human it is for; with role `agent`, the agent; with role `mail`, the mail server. */
             name: string;
-            /** @description `operator`, `approver` or `agent`. */
+            /** @description `operator`, `approver`, `agent` or `mail`. */
             role: string;
             /**
              * Format: int64
@@ -6844,6 +6861,27 @@ export interface components {
             name: string;
             password: string;
         };
+        /** @description What somebody answered to a mail about a request. Untrusted: it came by mail. */
+        MailComment: {
+            /** @description When it came. */
+            at: string;
+            /**
+             * Format: int32
+             * @description How many attachments were left out.
+             */
+            attachments: number;
+            /** @description Whose address it came from: to whom the mail went that it answers. */
+            from: string;
+            /**
+             * Format: int32
+             * @description How many lines of quotation were left out.
+             */
+            left_out: number;
+            /** @description What shows that it did. */
+            sender: components["schemas"]["MailSender"];
+            /** @description What it says. */
+            text: string;
+        };
         /** @description A decision from a mail's page. */
         MailInput: {
             choice: components["schemas"]["Choice"];
@@ -6855,6 +6893,20 @@ export interface components {
             /** @description The link's secret. */
             token: string;
         };
+        /** @description What became of a mail. */
+        MailKept: {
+            /** @description When it was kept, which for a mail that is delivered again is the first time. */
+            at: string;
+            /** @description The request it is a comment on. */
+            request: string;
+            /** @description What shows that it comes from its sender. */
+            sender: components["schemas"]["MailSender"];
+        };
+        /**
+         * @description What shows that a mail comes from its sender's domain.
+         * @enum {string}
+         */
+        MailSender: "dkim" | "dmarc" | "unverified";
         /** @description How somebody is told. */
         Me: {
             /** @description The channels this server has. */
@@ -7767,6 +7819,8 @@ export interface components {
             id: string;
             /** @description Whether an action or an answer is asked for. */
             kind: components["schemas"]["Kind"];
+            /** @description What people answered to mails about it, oldest first. Untrusted; it decides nothing, and its agent is not shown it. */
+            mail?: components["schemas"]["MailComment"][];
             /** @description When it was opened. */
             opened_at: string;
             /** @description The named option of an answer or a refusal. */
@@ -19840,6 +19894,35 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/oversight/mail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MailKept"];
+                };
             };
             /** @description a problem (RFC 9457) */
             default: {

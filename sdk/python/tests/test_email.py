@@ -121,6 +121,32 @@ def test_a_mail_that_is_sent_again_has_the_same_message_id(server, post, tool):
     assert len({mail["message-id"] for mail in mails}) == 1
 
 
+def in_browser(folder, cookie, link, script):
+    """What a script prints of a page that a browser opens with somebody's cookie; `sent` is what the page sent beside questions."""
+    chromium = os.environ.get("CRETO_CHROMIUM") or shutil.which("chromium")
+    console = Path(__file__).parents[3] / "console"
+    if not chromium or not (console / "node_modules/playwright-core").is_dir():
+        skip("a browser that runs the page", "there is no Chromium, or no Playwright in console/node_modules")
+    file = folder / "open.mjs"
+    file.write_text(
+        f"""
+        import {{ chromium }} from "{console}/node_modules/playwright-core/index.mjs";
+        const browser = await chromium.launch({{ executablePath: "{chromium}", args: ["--headless", "--no-sandbox", "--disable-gpu"] }});
+        const context = await browser.newContext();
+        await context.addCookies([{{ name: "creto_session", value: "{cookie}", domain: "localhost", path: "/", httpOnly: true, sameSite: "Strict" }}]);
+        const page = await context.newPage();
+        const sent = [];
+        page.on("request", (request) => {{ if (request.method() !== "GET") sent.push(request.method() + " " + request.url()); }});
+        await page.goto("{link}");
+        {script}
+        await browser.close();
+        """
+    )
+    done = subprocess.run(["node", str(file)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 def test_hazard_13_opening_a_link_by_whatever_opens_links_decides_nothing(server, post, tool, tmp_path):
     asked = ask(server, tool)
     (mail,) = post.about(asked["request"], "ada@example.org")
@@ -131,30 +157,12 @@ def test_hazard_13_opening_a_link_by_whatever_opens_links_decides_nothing(server
         for method in ("GET", "HEAD"):
             for _ in range(2):
                 assert client.request(method, link).status_code == 200
-    chromium = os.environ.get("CRETO_CHROMIUM") or shutil.which("chromium")
-    console = Path(__file__).parents[3] / "console"
-    if not chromium or not (console / "node_modules/playwright-core").is_dir():
-        skip("a browser that runs the page", "there is no Chromium, or no Playwright in console/node_modules")
-    script = tmp_path / "open.mjs"
-    script.write_text(
-        f"""
-        import {{ chromium }} from "{console}/node_modules/playwright-core/index.mjs";
-        const browser = await chromium.launch({{ executablePath: "{chromium}", args: ["--headless", "--no-sandbox", "--disable-gpu"] }});
-        const context = await browser.newContext();
-        await context.addCookies([{{ name: "creto_session", value: "{cookie}", domain: "localhost", path: "/", httpOnly: true, sameSite: "Strict" }}]);
-        const page = await context.newPage();
-        const sent = [];
-        page.on("request", (request) => {{ if (request.method() !== "GET") sent.push(request.method() + " " + request.url()); }});
-        await page.goto("{link}");
-        await page.getByRole("button", {{ name: /^Approve/ }}).waitFor();
+    sent = """
+        await page.getByRole("button", { name: /^Approve/ }).waitFor();
         await page.waitForLoadState("load");
         console.log(JSON.stringify(sent));
-        await browser.close();
-        """
-    )
-    done = subprocess.run(["node", str(script)], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == [], "the page itself sends nothing but questions"
+    """
+    assert in_browser(tmp_path, cookie, link, sent) == [], "the page itself sends nothing but questions"
     assert state(server, request) == "pending"
     history = server.operator.call("GET", f"/v1/oversight/requests/{request}")
     assert history["votes"] == []
@@ -303,6 +311,26 @@ def test_the_agent_that_waits_hears_nothing_of_an_answer(server, post, tool):
     assert len(seen(server, request)["mail"]) == 1, "approvers see it"
     assert heard["watch"] == before[1] and "event: request" not in heard["events"]
     assert [agent.call("GET", path) for path in paths] == before
+
+
+def test_the_page_shows_an_answer_as_untrusted_and_every_character_of_it(server, post, tool, tmp_path):
+    request = ask(server, tool)["request"]
+    (mail,) = post.about(request, "ada@example.org")
+    assert pipe(server, answer(mail, "approve \u202e<b>now</b>")).returncode == 0
+    assert pipe(server, answer(mail, "signed", Authentication_Results=VOUCHED)).returncode == 0
+    cookie = signed_in(server, "bob").cookies["creto_session"]
+    link = f"{server.url.replace('127.0.0.1', 'localhost')}/#/inbox/{request}"
+    script = """
+        const answers = page.getByLabel("by mail");
+        await answers.nth(1).waitFor();
+        console.log(JSON.stringify({ texts: await answers.allInnerTexts(), sent }));
+    """
+    shown = in_browser(tmp_path, cookie, link, script)
+    first, second = shown["texts"]
+    assert "untrusted: nothing shows who sent it; it decides nothing" in first and "quoted lines left out" in first
+    assert "approve RLO<b>now</b>" in first and "\u202e" not in first
+    assert "signed by the sender's domain" in second and shown["sent"] == []
+    assert state(server, request) == "pending"
 
 
 def test_a_mail_that_is_refused_says_so_by_exit_code_and_changes_nothing(server, post, tool, tmp_path):

@@ -7,7 +7,7 @@ use super::house::{House, Ran};
 #[test]
 fn the_help_of_every_command_names_its_flags() {
     let house = House::new();
-    let cases: [(&[&str], &[&str]); 39] = [
+    let cases: [(&[&str], &[&str]); 40] = [
         (&[], &["run", "serve", "inbox", "audit", "--data", "--json", "--as"]),
         (&["run"], &["--agent", "--on-behalf-of", "--budget", "--allow-host", "--mount", "--timeout"]),
         (&["serve"], &["--listen", "--config", "--test-mode"]),

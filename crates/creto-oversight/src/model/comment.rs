@@ -13,6 +13,7 @@ pub const COMMENTS_PER_REQUEST_MAX: u32 = 100;
 /// What shows that a mail comes from its sender's domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = MailSender)]
 pub enum Sender {
     /// A signature (DKIM) of the sender's domain, as a mail server that is configured saw it.
     Dkim,

@@ -14,6 +14,7 @@ pub(crate) const NOT_KEPT: ErrorCode = ErrorCode::new("oversight.mail_full");
 pub(crate) const KEPT_BEFORE: ErrorCode = ErrorCode::new("oversight.busy");
 
 /// What a token is bound to.
+#[cfg(feature = "email")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answering {
     pub(crate) request: RequestId,
@@ -23,6 +24,7 @@ pub(crate) struct Answering {
 }
 
 /// Notes a token, and forgets those that are too old.
+#[cfg(feature = "email")]
 pub(crate) async fn mint(
     db: &Db,
     tenant: &TenantId,
@@ -37,6 +39,7 @@ pub(crate) async fn mint(
     db.upkeep_all(vec![(prune.into(), params![now]), (insert.into(), values)]).await.map(|_| ())
 }
 
+#[cfg(feature = "email")]
 pub(crate) async fn answering(db: &Db, tenant: &TenantId, token: Digest, now: Timestamp) -> Result<Option<Answering>, DbError> {
     let select = "SELECT request, person, address FROM oversight_reply WHERE tenant = $1 AND token_digest = $2 AND expires_at > $3";
     let row = db.query_optional(select, params![tenant, token, now]).await?;
