@@ -8,6 +8,8 @@ pub(crate) mod mail;
 pub(crate) mod mode;
 pub(crate) mod people;
 pub(crate) mod policies;
+#[cfg(feature = "email")]
+pub(crate) mod replies;
 pub(crate) mod requests;
 pub(crate) mod timers;
 

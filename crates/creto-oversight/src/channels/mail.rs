@@ -14,7 +14,7 @@ use super::email::reply::{Replies, TOKEN_BYTES, Words};
 use crate::error::{MailError, OversightError};
 use crate::model::comment::{NewComment, Sender};
 use crate::model::notice::Notice;
-use crate::store::mail as store;
+use crate::store::replies as store;
 
 /// How long a mail's address is remembered. What it takes is bounded by its request: nothing is kept once that is over.
 const REPLY_TOKEN_MAX: Duration = Duration::from_secs(30 * 24 * 3600);

@@ -1,10 +1,10 @@
-//! Mails that can be answered, and what was answered.
+//! What was answered to mails.
 
 use std::collections::BTreeMap;
 
 use creto_db::{Db, DbError, Row, Sql, Write, params};
-use creto_kernel::id::{LeafId, RequestId};
-use creto_kernel::{Digest, ErrorCode, NhiId, TenantId, Timestamp};
+use creto_kernel::id::LeafId;
+use creto_kernel::{ErrorCode, TenantId, Timestamp};
 
 use crate::model::comment::{COMMENTS_PER_MAIL_MAX, COMMENTS_PER_REQUEST_MAX, MailComment, NewComment, Sender};
 
@@ -12,39 +12,6 @@ use crate::model::comment::{COMMENTS_PER_MAIL_MAX, COMMENTS_PER_REQUEST_MAX, Mai
 pub(crate) const NOT_KEPT: ErrorCode = ErrorCode::new("oversight.mail_full");
 /// The mail was kept before.
 pub(crate) const KEPT_BEFORE: ErrorCode = ErrorCode::new("oversight.busy");
-
-/// What a token is bound to.
-#[cfg(feature = "email")]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Answering {
-    pub(crate) request: RequestId,
-    pub(crate) person: NhiId,
-    /// Where the mail went.
-    pub(crate) address: String,
-}
-
-/// Notes a token, and forgets those that are too old.
-#[cfg(feature = "email")]
-pub(crate) async fn mint(
-    db: &Db,
-    tenant: &TenantId,
-    token: Digest,
-    bound: &Answering,
-    now: Timestamp,
-    expires_at: Timestamp,
-) -> Result<(), DbError> {
-    let prune = "DELETE FROM oversight_reply WHERE expires_at <= $1";
-    let insert = "INSERT INTO oversight_reply (tenant, token_digest, request, person, address, expires_at) VALUES ($1,$2,$3,$4,$5,$6)";
-    let values = params![tenant, token, bound.request, &bound.person, &bound.address, expires_at];
-    db.upkeep_all(vec![(prune.into(), params![now]), (insert.into(), values)]).await.map(|_| ())
-}
-
-#[cfg(feature = "email")]
-pub(crate) async fn answering(db: &Db, tenant: &TenantId, token: Digest, now: Timestamp) -> Result<Option<Answering>, DbError> {
-    let select = "SELECT request, person, address FROM oversight_reply WHERE tenant = $1 AND token_digest = $2 AND expires_at > $3";
-    let row = db.query_optional(select, params![tenant, token, now]).await?;
-    row.map(|row| Ok(Answering { request: row.parse(0)?, person: row.parse(1)?, address: row.text(2)?.to_owned() })).transpose()
-}
 
 /// When a mail was kept, where it was.
 pub(crate) async fn kept(db: &Db, tenant: &TenantId, new: &NewComment) -> Result<Option<Timestamp>, DbError> {
