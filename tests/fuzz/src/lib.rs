@@ -8,6 +8,7 @@
 
 mod identity;
 mod log;
+mod mail;
 mod metering;
 mod runtime;
 mod wire;
@@ -22,7 +23,7 @@ pub struct Target {
 }
 
 /// Every parser of outside bytes.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 18] = [
     Target { name: "api_key", check: identity::api_key },
     Target { name: "canonical_json", check: wire::canonical_json },
     Target { name: "chain_token", check: identity::chain_token },
@@ -32,6 +33,7 @@ pub const TARGETS: [Target; 17] = [
     Target { name: "event_input", check: metering::event_input },
     Target { name: "expression", check: metering::expression },
     Target { name: "key_registration", check: identity::key_registration },
+    Target { name: "mail_reply", check: mail::reply },
     Target { name: "policy", check: wire::policy },
     Target { name: "prekey_bundle", check: wire::prekey_bundle },
     Target { name: "message_envelope", check: wire::message_envelope },

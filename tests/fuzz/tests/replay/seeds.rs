@@ -22,7 +22,7 @@ type Seed = (&'static str, &'static str, Vec<u8>);
 
 /// Writes every seed to its corpus.
 pub(crate) fn write(folder: &Path) {
-    let all = [identity(), requests(), log(), runtime(), messages()].concat();
+    let all = [identity(), requests(), log(), runtime(), messages(), mails()].concat();
     for (target, name, bytes) in all {
         let folder = folder.join(target);
         fs::create_dir_all(&folder).unwrap();
@@ -210,5 +210,23 @@ fn messages() -> Vec<Seed> {
         ("prekey_bundle", "cut", bundle.to_bytes()[..100].to_vec()),
         ("message_envelope", "cut", envelope[..200].to_vec()),
         ("message_envelope", "opening", envelope),
+    ]
+}
+
+fn mails() -> Vec<Seed> {
+    let head =
+        "From: Ada <ada@example.com>\r\nTo: <approvals+0123456789abcdef0123456789abcdef@creto.example>\r\nMessage-ID: <a@example.com>\r\n";
+    let results =
+        "Authentication-Results: mx.creto.example;\r\n\tdkim=pass (2048-bit key; secure) header.d=example.com header.b=\"a;b\"\r\n";
+    let parts = "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: multipart/alternative; boundary=\"c\"\r\n\r\n\
+                 --c\r\nContent-Type: text/plain; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\ngr=FC=DFe\r\n\
+                 --c\r\nContent-Type: text/html\r\n\r\n<p>gr&uuml;&szlig;e</p>\r\n--c--\r\n\
+                 --b\r\nContent-Type: message/rfc822\r\n\r\nSubject: =?utf-8?q?=C3=BC?=\r\n\r\nwithin\r\n--b--\r\n";
+    let text = |parts: &[&str]| parts.concat().into_bytes();
+    vec![
+        ("mail_reply", "plain", text(&[results, head, "\r\nwait\r\n\r\nOn Sat, creto <creto@creto.example> wrote:\r\n> pay\r\n"])),
+        ("mail_reply", "parts", text(&[head, parts])),
+        ("mail_reply", "program", text(&["Auto-Submitted: auto-replied\r\n", head, "\r\naway\r\n"])),
+        ("mail_reply", "nobody", text(&["To: somebody@example.com\r\n\r\nhello\r\n"])),
     ]
 }
