@@ -1,6 +1,7 @@
 //! The use cases of metering.
 
 mod backfill;
+mod bell;
 pub(crate) mod cancel;
 mod counting;
 mod current;
@@ -15,6 +16,7 @@ mod retention;
 pub(crate) mod tallies;
 mod usage;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use creto_db::{Db, DbError, Sealed};
@@ -22,8 +24,8 @@ use creto_enablement_common::Gate;
 use creto_kernel::id::LeafId;
 use creto_kernel::{Clock, Coded, Leaf, Micros, NhiId, TenantId, Timestamp};
 use creto_nhi::VerifiedChain;
-use tokio::sync::Notify;
 
+use self::bell::Bell;
 use crate::accounts::{Accounts, LedgerReport};
 use crate::core::tree::{self, CostNode};
 use crate::core::zone::Day;
@@ -53,7 +55,7 @@ pub struct Meter {
     clock: Arc<dyn Clock>,
     quotas: Option<QuotaEnforcer>,
     /// Rung when events were recorded that are billed by themselves.
-    due: Arc<Notify>,
+    due: Arc<Bell>,
 }
 
 impl Meter {
@@ -63,10 +65,10 @@ impl Meter {
         Self { db, gate, accounts, clock, quotas: None, due: Arc::default() }
     }
 
-    /// Waits until this server recorded events of charges that are paid in advance. What nobody waited for, or was recorded elsewhere, is
-    /// found by the next run of billing.
-    pub async fn until_due(&self) {
-        self.due.notified().await;
+    /// Waits until this server recorded events of charges that are paid in advance, and says whose. What nobody waited for, or was recorded
+    /// elsewhere, is found by the next run of billing.
+    pub async fn until_due(&self) -> BTreeSet<TenantId> {
+        self.due.heard().await
     }
 
     /// A meter whose events count against quotas.

@@ -22,27 +22,36 @@ pub(super) async fn bill(house: Arc<House>, mut stopping: watch::Receiver<bool>)
     let mut look = tokio::time::interval_at(tokio::time::Instant::now() + LOOK_EVERY, LOOK_EVERY);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        let at_once = tokio::select! {
+        let whose = tokio::select! {
             _ = stopping.changed() => return Ok(()),
-            _ = look.tick() => false,
-            () = house.meter.until_due() => true,
+            _ = look.tick() => None,
+            whose = house.meter.until_due() => Some(whose),
         };
+        // A bell says whose events are to be billed; nothing grew old by it.
+        if let Some(whose) = whose {
+            for tenant in whose {
+                told_of(&tenant, bill_events(&house, &tenant).await);
+            }
+            continue;
+        }
         match house.billing.tenants().await {
             Ok(tenants) => {
                 for tenant in tenants {
-                    // What fails now is due again at the next look.
-                    let billed = if at_once { bill_events(&house, &tenant).await } else { bill_tenant(&house, &tenant).await };
-                    if let Err(error) = billed {
-                        tracing::warn!(%tenant, %error, "a run of billing was cut; the next one continues it");
-                    }
+                    told_of(&tenant, bill_tenant(&house, &tenant).await);
                 }
             }
             Err(error) => tracing::warn!(%error, "billing cannot be looked at; it is looked at again"),
         }
-        // A bell says that something is to be billed; nothing grew old by it.
-        if !at_once && let Err(error) = forget(&house).await {
+        if let Err(error) = forget(&house).await {
             tracing::warn!(%error, "a pass of retention was cut; the next one goes on where it stopped");
         }
+    }
+}
+
+/// What fails now is due again at the next look.
+fn told_of(tenant: &TenantId, billed: Result<(), MeteringError>) {
+    if let Err(error) = billed {
+        tracing::warn!(%tenant, %error, "a run of billing was cut; the next one continues it");
     }
 }
 

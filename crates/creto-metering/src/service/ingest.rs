@@ -434,7 +434,9 @@ impl<'a> Intake<'a> {
         let recorded = match &committed {
             Ok(_) => {
                 counted.recorded();
-                told.ring(&self.meter.due);
+                if told.advances() {
+                    self.meter.due.ring(self.tenant());
+                }
                 Some((admission, told.root()))
             }
             // What was decided inside the commit says which event was refused, and why.

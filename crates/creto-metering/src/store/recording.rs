@@ -98,11 +98,9 @@ impl Told {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).root
     }
 
-    /// Rings where an event is to be billed by itself.
-    pub(crate) fn ring(&self, bell: &tokio::sync::Notify) {
-        if self.said.lock().unwrap_or_else(PoisonError::into_inner).advances {
-            bell.notify_one();
-        }
+    /// Whether an event is to be billed by itself.
+    pub(crate) fn advances(&self) -> bool {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).advances
     }
 
     /// What the leaf says of it: how many events, and their root.
