@@ -1,12 +1,17 @@
 //! What the catalog holds: definitions of one kind and one code, each a JSON document in force under a version.
 
+use std::borrow::Cow;
+
 use creto_kernel::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{AllOfBuilder, ObjectBuilder, Schema};
+use utoipa::openapi::{Ref, RefOr};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::model::billable_metric::BillableMetric;
 use crate::model::definition::DefinitionError;
+use crate::model::page::described;
 use crate::model::plan::Plan;
 use crate::model::tax::{Coupon, Tax};
 
@@ -100,26 +105,50 @@ pub trait Definition: Serialize + DeserializeOwned + Clone + Send + Sync + 'stat
 }
 
 /// A definition as it is kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Defined<T> {
     /// Its identifier.
-    #[schema(value_type = String)]
     pub id: DefinitionId,
     /// 1 when it was made, one more with every change.
     pub version: u32,
     /// When it was made.
-    #[schema(value_type = String)]
     pub created_at: Timestamp,
     /// When this version was made.
-    #[schema(value_type = String)]
     pub updated_at: Timestamp,
     /// When it was deleted; such a one is only found by its identifier.
-    #[schema(value_type = Option<String>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<Timestamp>,
     /// What it says.
     #[serde(flatten)]
     pub body: T,
+}
+
+impl<T: ToSchema> PartialSchema for Defined<T> {
+    fn schema() -> RefOr<Schema> {
+        let text = |about: &str| described(String::schema(), about);
+        let own = ObjectBuilder::new()
+            .property("id", text("Its identifier."))
+            .property("version", described(u32::schema(), "1 when it was made, one more with every change."))
+            .property("created_at", text("When it was made."))
+            .property("updated_at", text("When this version was made."))
+            .property("deleted_at", text("When it was deleted; such a one is only found by its identifier."))
+            .required("id")
+            .required("version")
+            .required("created_at")
+            .required("updated_at");
+        AllOfBuilder::new().description(Some("A definition as it is kept.")).item(Ref::from_schema_name(T::name())).item(own).into()
+    }
+}
+
+impl<T: ToSchema> ToSchema for Defined<T> {
+    fn name() -> Cow<'static, str> {
+        format!("Defined_{}", T::name()).into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((T::name().into_owned(), T::schema()));
+        T::schemas(schemas);
+    }
 }
 
 impl Definition for BillableMetric {

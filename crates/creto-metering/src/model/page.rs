@@ -1,7 +1,11 @@
 //! Paging: a page's number and size, and the totals that clients show.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema};
+use utoipa::openapi::{Ref, RefOr};
+use utoipa::{PartialSchema, ToSchema};
 
 /// Rows on a page that asks for no number.
 pub const PER_PAGE_DEFAULT: u32 = 20;
@@ -55,7 +59,7 @@ impl Page {
 }
 
 /// One page of rows with its totals.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Listed<T> {
     /// The rows.
     pub items: Vec<T>,
@@ -65,6 +69,46 @@ pub struct Listed<T> {
     pub per_page: u32,
     /// Rows on all pages.
     pub total: u64,
+}
+
+impl<T: ToSchema> PartialSchema for Listed<T> {
+    fn schema() -> RefOr<Schema> {
+        let rows = ArrayBuilder::new().items(Ref::from_schema_name(T::name())).description(Some("The rows."));
+        ObjectBuilder::new()
+            .description(Some("One page of rows with its totals."))
+            .property("items", rows)
+            .property("page", described(u32::schema(), "This page's number."))
+            .property("per_page", described(u32::schema(), "Its size."))
+            .property("total", described(u64::schema(), "Rows on all pages."))
+            .required("items")
+            .required("page")
+            .required("per_page")
+            .required("total")
+            .into()
+    }
+}
+
+/// Named by what is listed: derived, pages of everything would have one name, and of several schemas of a name one is left.
+impl<T: ToSchema> ToSchema for Listed<T> {
+    fn name() -> Cow<'static, str> {
+        format!("Listed_{}", T::name()).into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((T::name().into_owned(), T::schema()));
+        T::schemas(schemas);
+    }
+}
+
+/// A schema with what it is for.
+pub(crate) fn described(schema: RefOr<Schema>, about: &str) -> RefOr<Schema> {
+    match schema {
+        RefOr::T(Schema::Object(mut object)) => {
+            object.description = Some(about.to_owned());
+            Schema::Object(object).into()
+        }
+        other => other,
+    }
 }
 
 impl<T> Listed<T> {
