@@ -7,6 +7,11 @@
 #[path = "quota/inline.rs"]
 mod inline;
 
+#[path = "../../creto-enablement-common/tests/support/house.rs"]
+#[expect(dead_code, reason = "the Gate's own tests use the rest")]
+mod house;
+use house::SETS;
+
 use std::env;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
@@ -66,8 +71,7 @@ impl Spender {
 
 /// (one caller alone, sixty-four callers together), in hold and posting pairs a second.
 async fn pairs_per_s(folder: &Path) -> (f64, f64) {
-    let sets = [creto_nhi::MIGRATIONS, creto_metering::MIGRATIONS, creto_metering::EVENTS_MIGRATIONS, creto_metering::DAILY_MIGRATIONS];
-    let db = Db::open_sqlite(&folder.join("ours.db"), &sets).unwrap();
+    let db = Db::open_sqlite(&folder.join("ours.db"), SETS).unwrap();
     let world = World::open(db.clone()).await;
     let chain = world.chain("default", Some(Micros::new(1 << 50)), &["planner", "coder", "tester"]).await;
     let now = world.clock.now();
