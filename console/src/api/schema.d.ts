@@ -971,6 +971,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/lago/api/v1/invoices/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Lago: the next invoice, or the first one of somebody new; nothing is recorded */
+        post: operations["post /lago/api/v1/invoices/preview"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/lago/api/v1/invoices/{invoice}": {
         parameters: {
             query?: never;
@@ -3074,6 +3091,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/metering/invoices/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The next invoice, of subscriptions, of a change of one, or of somebody new; nothing is recorded */
+        post: operations["post /v1/metering/invoices/preview"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/metering/invoices/{invoice}": {
         parameters: {
             query?: never;
@@ -5171,6 +5205,8 @@ export interface components {
             ask_to_raise?: components["schemas"]["RaiseTerms"] | null;
             /** @description Most that may be spent and held; none where absent. */
             ceiling?: string | null;
+            /** @description The currency of its ceiling and of what is spent: the budgets' of the tenant, once it has a plan. */
+            currency?: string | null;
             /** @description Held for actions that are under way. */
             held: string;
             /** @description Whose, as a SPIFFE ID. */
@@ -5966,6 +6002,15 @@ export interface components {
             /** @description The movement that used them. */
             transaction: string;
         };
+        /** @description Both sides of the ledgers in one currency. */
+        CurrencySums: {
+            /** @description Sum of its credits. */
+            credits: string;
+            /** @description ISO 4217; none of usage in a tenant that never had a plan. */
+            currency?: string | null;
+            /** @description Sum of its debits. */
+            debits: string;
+        };
         /** @description Usage of a period so far, and what it costs so far. */
         CurrentUsage: {
             /** @description All charges together, in minor units. */
@@ -6077,11 +6122,107 @@ export interface components {
             paid: boolean;
         };
         /** @description A definition as it is kept. */
-        Defined: components["schemas"]["Feature"] & {
+        Defined_AddOn: components["schemas"]["AddOn"] & {
             /** @description When it was made. */
             created_at: string;
             /** @description When it was deleted; such a one is only found by its identifier. */
-            deleted_at?: string | null;
+            deleted_at?: string;
+            /** @description Its identifier. */
+            id: string;
+            /** @description When this version was made. */
+            updated_at: string;
+            /**
+             * Format: int32
+             * @description 1 when it was made, one more with every change.
+             */
+            version: number;
+        };
+        /** @description A definition as it is kept. */
+        Defined_BillableMetric: components["schemas"]["BillableMetric"] & {
+            /** @description When it was made. */
+            created_at: string;
+            /** @description When it was deleted; such a one is only found by its identifier. */
+            deleted_at?: string;
+            /** @description Its identifier. */
+            id: string;
+            /** @description When this version was made. */
+            updated_at: string;
+            /**
+             * Format: int32
+             * @description 1 when it was made, one more with every change.
+             */
+            version: number;
+        };
+        /** @description A definition as it is kept. */
+        Defined_Coupon: components["schemas"]["Coupon"] & {
+            /** @description When it was made. */
+            created_at: string;
+            /** @description When it was deleted; such a one is only found by its identifier. */
+            deleted_at?: string;
+            /** @description Its identifier. */
+            id: string;
+            /** @description When this version was made. */
+            updated_at: string;
+            /**
+             * Format: int32
+             * @description 1 when it was made, one more with every change.
+             */
+            version: number;
+        };
+        /** @description A definition as it is kept. */
+        Defined_Customer: components["schemas"]["Customer"] & {
+            /** @description When it was made. */
+            created_at: string;
+            /** @description When it was deleted; such a one is only found by its identifier. */
+            deleted_at?: string;
+            /** @description Its identifier. */
+            id: string;
+            /** @description When this version was made. */
+            updated_at: string;
+            /**
+             * Format: int32
+             * @description 1 when it was made, one more with every change.
+             */
+            version: number;
+        };
+        /** @description A definition as it is kept. */
+        Defined_Feature: components["schemas"]["Feature"] & {
+            /** @description When it was made. */
+            created_at: string;
+            /** @description When it was deleted; such a one is only found by its identifier. */
+            deleted_at?: string;
+            /** @description Its identifier. */
+            id: string;
+            /** @description When this version was made. */
+            updated_at: string;
+            /**
+             * Format: int32
+             * @description 1 when it was made, one more with every change.
+             */
+            version: number;
+        };
+        /** @description A definition as it is kept. */
+        Defined_Plan: components["schemas"]["Plan"] & {
+            /** @description When it was made. */
+            created_at: string;
+            /** @description When it was deleted; such a one is only found by its identifier. */
+            deleted_at?: string;
+            /** @description Its identifier. */
+            id: string;
+            /** @description When this version was made. */
+            updated_at: string;
+            /**
+             * Format: int32
+             * @description 1 when it was made, one more with every change.
+             */
+            version: number;
+        };
+        /** @description A definition as it is kept. */
+        Defined_Tax: components["schemas"]["Tax"] & {
+            /** @description When it was made. */
+            created_at: string;
+            /** @description When it was deleted; such a one is only found by its identifier. */
+            deleted_at?: string;
             /** @description Its identifier. */
             id: string;
             /** @description When this version was made. */
@@ -6753,6 +6894,29 @@ export interface components {
              */
             total: number;
         };
+        /** @description Whose next invoice, and what would change before it. */
+        InvoicePreviewInput: {
+            /** @description Where its periods would begin. */
+            billing_time?: components["schemas"]["BillingTime"];
+            /** @description Coupons as if they were redeemed, beside those that the customer redeemed. */
+            coupons?: Record<string, never>[];
+            customer?: components["schemas"]["Customer"] | null;
+            /** @description Who pays, of those who are there. */
+            external_customer_id?: string | null;
+            /**
+             * @description The invoice that a change of the one subscription to this plan makes: at once to one that costs as much or more, else at the end of
+             *     the period.
+             */
+            next_plan_code?: string | null;
+            /** @description The first invoice of a subscription to this plan, in the place of subscriptions. */
+            plan_code?: string | null;
+            /** @description When it would begin; now when absent. */
+            subscription_at?: string | null;
+            /** @description The next invoice of these subscriptions of a customer who is there. */
+            subscriptions?: string[];
+            /** @description The last invoice of the one subscription, were it to end at this moment, which is not over. */
+            terminated_at?: string | null;
+        };
         /**
          * @description Where in its life an invoice is.
          * @enum {string}
@@ -6820,11 +6984,13 @@ export interface components {
             aggregates: string[];
             /** @description Sum of all credits. */
             credits: string;
+            /** @description The same of each currency by itself: they are equal in each. */
+            currencies: components["schemas"]["CurrencySums"][];
             /** @description Sum of all debits. */
             debits: string;
             /** @description Accounts whose counters disagree with the entries and the open holds. */
             disagreements: string[];
-            /** @description Whether debits equal credits and nothing disagrees. */
+            /** @description Whether debits equal credits in each currency, and nothing disagrees. */
             ok: boolean;
         };
         /** @description An outside identity that a person proved to hold. */
@@ -6836,10 +7002,318 @@ export interface components {
             /** @description The identity, in the channel's words. */
             subject: string;
         };
-        /** @description One page of rows with its totals. */
+        /** @description One identity. */
         Listed: {
+            custodial: boolean;
+            id: string;
+            kind: string;
+            name: string;
+            status: string;
+        };
+        /** @description One page of rows with its totals. */
+        Listed_AlertRecord: {
             /** @description The rows. */
             items: components["schemas"]["AlertRecord"][];
+            /**
+             * Format: int32
+             * @description This page's number.
+             */
+            page: number;
+            /**
+             * Format: int32
+             * @description Its size.
+             */
+            per_page: number;
+            /**
+             * Format: int64
+             * @description Rows on all pages.
+             */
+            total: number;
+        };
+        /** @description One page of rows with its totals. */
+        Listed_AppliedCoupon: {
+            /** @description The rows. */
+            items: components["schemas"]["AppliedCoupon"][];
+            /**
+             * Format: int32
+             * @description This page's number.
+             */
+            page: number;
+            /**
+             * Format: int32
+             * @description Its size.
+             */
+            per_page: number;
+            /**
+             * Format: int64
+             * @description Rows on all pages.
+             */
+            total: number;
+        };
+        /** @description One page of rows with its totals. */
+        Listed_BillingRun: {
+            /** @description The rows. */
+            items: components["schemas"]["BillingRun"][];
+            /**
+             * Format: int32
+             * @description This page's number.
+             */
+            page: number;
+            /**
+             * Format: int32
+             * @description Its size.
+             */
+            per_page: number;
+            /**
+             * Format: int64
+             * @description Rows on all pages.
+             */
+            total: number;
+        };
+        /** @description One page of rows with its totals. */
+        Listed_CreditNote: {
+            /** @description The rows. */
+            items: components["schemas"]["CreditNote"][];
+            /**
+             * Format: int32
+             * @description This page's number.
+             */
+            page: number;
+            /**
+             * Format: int32
+             * @description Its size.
+             */
+            per_page: number;
+            /**
+             * Format: int64
+             * @description Rows on all pages.
+             */
+            total: number;
+        };
+        /** @description One page of rows with its totals. */
+        Listed_Defined_AddOn: {
+            /** @description The rows. */
+            items: components["schemas"]["Defined_AddOn"][];
+            /**
+             * Format: int32
+             * @description This page's number.
+             */
+            page: number;
+            /**
+             * Format: int32
+             * @description Its size.
+             */
+            per_page: number;
+            /**
+             * Format: int64
+             * @description Rows on all pages.
+             */
+            total: number;
+        };
+        /** @description One page of rows with its totals. */
+        Listed_Defined_BillableMetric: {
+            /** @description The rows. */
+            items: components["schemas"]["Defined_BillableMetric"][];
+            /**
+             * Format: int32
+             * @description This page's number.
+             */
+            page: number;
+            /**
+             * Format: int32
+             * @description Its size.
+             */
+            per_page: number;
+            /**
+             * Format: int64
+             * @description Rows on all pages.
+             */
+            total: number;
+        };
+        /** @description One page of rows with its totals. */
+        Listed_Defined_Coupon: {
+            /** @description The rows. */
+            items: components["schemas"]["Defined_Coupon"][];
+            /**
+             * Format: int32
+             * @description This page's number.
+             */
+            page: number;
+            /**
+             * Format: int32
+             * @description Its size.
+             */
+            per_page: number;
+            /**
+             * Format: int64
+             * @description Rows on all pages.
+             */
+            total: number;
+        };
+        /** @description One page of rows with its totals. */
+        Listed_Defined_Customer: {
+            /** @description The rows. */
+            items: components["schemas"]["Defined_Customer"][];
+            /**
+             * Format: int32
+             * @description This page's number.
+             */
+            page: number;
+            /**
+             * Format: int32
+             * @description Its size.
+             */
+            per_page: number;
+            /**
+             * Format: int64
+             * @description Rows on all pages.
+             */
+            total: number;
+        };
+        /** @description One page of rows with its totals. */
+        Listed_Defined_Feature: {
+            /** @description The rows. */
+            items: components["schemas"]["Defined_Feature"][];
+            /**
+             * Format: int32
+             * @description This page's number.
+             */
+            page: number;
+            /**
+             * Format: int32
+             * @description Its size.
+             */
+            per_page: number;
+            /**
+             * Format: int64
+             * @description Rows on all pages.
+             */
+            total: number;
+        };
+        /** @description One page of rows with its totals. */
+        Listed_Defined_Plan: {
+            /** @description The rows. */
+            items: components["schemas"]["Defined_Plan"][];
+            /**
+             * Format: int32
+             * @description This page's number.
+             */
+            page: number;
+            /**
+             * Format: int32
+             * @description Its size.
+             */
+            per_page: number;
+            /**
+             * Format: int64
+             * @description Rows on all pages.
+             */
+            total: number;
+        };
+        /** @description One page of rows with its totals. */
+        Listed_Defined_Tax: {
+            /** @description The rows. */
+            items: components["schemas"]["Defined_Tax"][];
+            /**
+             * Format: int32
+             * @description This page's number.
+             */
+            page: number;
+            /**
+             * Format: int32
+             * @description Its size.
+             */
+            per_page: number;
+            /**
+             * Format: int64
+             * @description Rows on all pages.
+             */
+            total: number;
+        };
+        /** @description One page of rows with its totals. */
+        Listed_Invoice: {
+            /** @description The rows. */
+            items: components["schemas"]["Invoice"][];
+            /**
+             * Format: int32
+             * @description This page's number.
+             */
+            page: number;
+            /**
+             * Format: int32
+             * @description Its size.
+             */
+            per_page: number;
+            /**
+             * Format: int64
+             * @description Rows on all pages.
+             */
+            total: number;
+        };
+        /** @description One page of rows with its totals. */
+        Listed_InvoicedFee: {
+            /** @description The rows. */
+            items: components["schemas"]["InvoicedFee"][];
+            /**
+             * Format: int32
+             * @description This page's number.
+             */
+            page: number;
+            /**
+             * Format: int32
+             * @description Its size.
+             */
+            per_page: number;
+            /**
+             * Format: int64
+             * @description Rows on all pages.
+             */
+            total: number;
+        };
+        /** @description One page of rows with its totals. */
+        Listed_Subscription: {
+            /** @description The rows. */
+            items: components["schemas"]["Subscription"][];
+            /**
+             * Format: int32
+             * @description This page's number.
+             */
+            page: number;
+            /**
+             * Format: int32
+             * @description Its size.
+             */
+            per_page: number;
+            /**
+             * Format: int64
+             * @description Rows on all pages.
+             */
+            total: number;
+        };
+        /** @description One page of rows with its totals. */
+        Listed_WalletState: {
+            /** @description The rows. */
+            items: components["schemas"]["WalletState"][];
+            /**
+             * Format: int32
+             * @description This page's number.
+             */
+            page: number;
+            /**
+             * Format: int32
+             * @description Its size.
+             */
+            per_page: number;
+            /**
+             * Format: int64
+             * @description Rows on all pages.
+             */
+            total: number;
+        };
+        /** @description One page of rows with its totals. */
+        Listed_WalletTransaction: {
+            /** @description The rows. */
+            items: components["schemas"]["WalletTransaction"][];
             /**
              * Format: int32
              * @description This page's number.
@@ -11466,6 +11940,39 @@ export interface operations {
             };
         };
     };
+    "post /lago/api/v1/invoices/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LagoDocument"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LagoDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
     "get /lago/api/v1/invoices/{invoice}": {
         parameters: {
             query?: never;
@@ -15246,7 +15753,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Listed"];
+                    "application/json": components["schemas"]["Listed_Defined_AddOn"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -15279,7 +15786,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Defined"];
+                    "application/json": components["schemas"]["Defined_AddOn"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -15310,7 +15817,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Defined"];
+                    "application/json": components["schemas"]["Defined_AddOn"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -15345,7 +15852,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Defined"];
+                    "application/json": components["schemas"]["Defined_AddOn"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -15376,7 +15883,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Defined"];
+                    "application/json": components["schemas"]["Defined_AddOn"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -15407,7 +15914,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Listed"];
+                    "application/json": components["schemas"]["Listed_Defined_AddOn"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -15436,7 +15943,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Listed"];
+                    "application/json": components["schemas"]["Listed_AlertRecord"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -15595,7 +16102,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Listed"];
+                    "application/json": components["schemas"]["Listed_AppliedCoupon"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -15721,7 +16228,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Listed"];
+                    "application/json": components["schemas"]["Listed_Defined_BillableMetric"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -15754,7 +16261,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Defined"];
+                    "application/json": components["schemas"]["Defined_BillableMetric"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -15785,7 +16292,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Defined"];
+                    "application/json": components["schemas"]["Defined_BillableMetric"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -15820,7 +16327,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Defined"];
+                    "application/json": components["schemas"]["Defined_BillableMetric"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -15851,7 +16358,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Defined"];
+                    "application/json": components["schemas"]["Defined_BillableMetric"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -15882,7 +16389,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Listed"];
+                    "application/json": components["schemas"]["Listed_Defined_BillableMetric"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -15911,7 +16418,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Listed"];
+                    "application/json": components["schemas"]["Listed_BillingRun"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -16157,7 +16664,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Listed"];
+                    "application/json": components["schemas"]["Listed_Defined_Coupon"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -16190,7 +16697,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Defined"];
+                    "application/json": components["schemas"]["Defined_Coupon"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -16221,7 +16728,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Defined"];
+                    "application/json": components["schemas"]["Defined_Coupon"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -16256,7 +16763,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Defined"];
+                    "application/json": components["schemas"]["Defined_Coupon"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -16287,7 +16794,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Defined"];
+                    "application/json": components["schemas"]["Defined_Coupon"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -16318,7 +16825,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Listed"];
+                    "application/json": components["schemas"]["Listed_Defined_Coupon"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -16347,7 +16854,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Listed"];
+                    "application/json": components["schemas"]["Listed_CreditNote"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -16533,7 +17040,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Listed"];
+                    "application/json": components["schemas"]["Listed_Defined_Customer"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -16566,7 +17073,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Defined"];
+                    "application/json": components["schemas"]["Defined_Customer"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -16597,7 +17104,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Defined"];
+                    "application/json": components["schemas"]["Defined_Customer"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -16632,7 +17139,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Defined"];
+                    "application/json": components["schemas"]["Defined_Customer"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -16663,7 +17170,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Defined"];
+                    "application/json": components["schemas"]["Defined_Customer"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -16946,7 +17453,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Listed"];
+                    "application/json": components["schemas"]["Listed_Defined_Feature"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -16979,7 +17486,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Defined"];
+                    "application/json": components["schemas"]["Defined_Feature"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -17010,7 +17517,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Defined"];
+                    "application/json": components["schemas"]["Defined_Feature"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -17045,7 +17552,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Defined"];
+                    "application/json": components["schemas"]["Defined_Feature"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -17076,7 +17583,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Defined"];
+                    "application/json": components["schemas"]["Defined_Feature"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -17105,7 +17612,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Listed"];
+                    "application/json": components["schemas"]["Listed_InvoicedFee"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -17165,7 +17672,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Listed"];
+                    "application/json": components["schemas"]["Listed_Invoice"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -17189,6 +17696,39 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": components["schemas"]["OneOff"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvoiceDocument"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/metering/invoices/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["InvoicePreviewInput"];
             };
         };
         responses: {
@@ -17576,7 +18116,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Listed"];
+                    "application/json": components["schemas"]["Listed_Defined_Plan"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -17609,7 +18149,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Defined"];
+                    "application/json": components["schemas"]["Defined_Plan"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -17640,7 +18180,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Defined"];
+                    "application/json": components["schemas"]["Defined_Plan"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -17675,7 +18215,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Defined"];
+                    "application/json": components["schemas"]["Defined_Plan"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -17706,7 +18246,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Defined"];
+                    "application/json": components["schemas"]["Defined_Plan"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -17838,7 +18378,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Listed"];
+                    "application/json": components["schemas"]["Listed_Defined_Plan"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -18311,7 +18851,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Listed"];
+                    "application/json": components["schemas"]["Listed_Subscription"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -18634,7 +19174,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Listed"];
+                    "application/json": components["schemas"]["Listed_Defined_Tax"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -18667,7 +19207,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Defined"];
+                    "application/json": components["schemas"]["Defined_Tax"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -18698,7 +19238,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Defined"];
+                    "application/json": components["schemas"]["Defined_Tax"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -18733,7 +19273,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Defined"];
+                    "application/json": components["schemas"]["Defined_Tax"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -18764,7 +19304,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Defined"];
+                    "application/json": components["schemas"]["Defined_Tax"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -18795,7 +19335,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Listed"];
+                    "application/json": components["schemas"]["Listed_Defined_Tax"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -19012,7 +19552,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Listed"];
+                    "application/json": components["schemas"]["Listed_WalletState"];
                 };
             };
             /** @description a problem (RFC 9457) */
@@ -19173,7 +19713,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Listed"];
+                    "application/json": components["schemas"]["Listed_WalletTransaction"];
                 };
             };
             /** @description a problem (RFC 9457) */
