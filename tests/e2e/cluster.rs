@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Client, Home, Options, Server, list, make_key, text, until};
+use crate::support::{Answer, Client, Home, Options, Server, Sink, list, make_key, text, until};
 
 /// How long a revocation may take to reach the other server, on a loaded machine; the server looks twice a second.
 const REACH_MAX: Duration = Duration::from_secs(10);
@@ -119,6 +119,8 @@ fn what_one_server_decides_the_other_knows_and_goes_on_without_it_and_their_logs
 const RACES: usize = 8;
 /// How long a human's decision at one server may take to reach an agent that waits at the other, on a loaded machine.
 const WAKE_MAX: Duration = Duration::from_secs(10);
+/// How long a webhook may take, by whichever server tells it, on a loaded machine.
+const TOLD_MAX: Duration = Duration::from_secs(60);
 
 fn payment(invoice: &str, wait_secs: u64, timeout_secs: u64) -> Value {
     json!({
@@ -154,12 +156,14 @@ fn both(first: impl FnOnce() -> Answer + Send, second: impl FnOnce() -> Answer +
 #[test]
 fn what_one_server_is_asked_the_other_decides_once_and_time_passes_once_for_both_and_for_the_one_that_is_left() {
     let Some(schema) = Schema::new("oversight") else { return };
-    let (one, two) = (Home::new(), Home::new());
+    let (one, two, sink) = (Home::new(), Home::new(), Sink::new());
     let keys = one.data().with_file_name("keys");
     fs::create_dir_all(&keys).unwrap();
-    let options = Options { more: format!("{}keys_dir = \"{}\"\n", schema.line(), keys.display()), ..Options::default() };
+    let options = Options { more: format!("{}keys_dir = \"{}\"\n{}", schema.line(), keys.display(), sink.allowed()), ..Options::default() };
     let (first, second) = (one.serve(&options), two.serve(&options));
     let owner = first.owner();
+    // Its secret is sealed by a key that this makes, after the other server has opened the ring.
+    owner.post("/v1/webhooks", json!({ "url": sink.url() })).ok();
     let token = |body: Value| text(&make_key(&owner, body), "token").to_owned();
     let (agent, approver) = (token(json!({ "role": "agent", "name": "worker" })), token(json!({ "role": "approver", "name": "ada" })));
     let (agent_here, agent_there) = (first.bearer(&agent), second.bearer(&agent));
@@ -211,6 +215,9 @@ fn what_one_server_is_asked_the_other_decides_once_and_time_passes_once_for_both
     for request in &stepped {
         let reached = ada_there.get(&at(request, "watch?seen=1&wait_secs=50")).ok();
         assert_eq!((text(&reached, "state"), &reached["step"]), ("pending", &json!(1)), "{reached}");
+    }
+    for request in &stepped {
+        sink.event("oversight.escalated", request, TOLD_MAX);
     }
 
     // The server that was asked dies; the other lets the deadline pass, once.

@@ -5,7 +5,7 @@
 //! lives. Sealing keys that were rotated out still open what they sealed.
 //!
 //! INVARIANT: a key file appears whole or not at all, and the first writer of a place wins: processes that share a directory never make
-//! two keys for one place. Each learns of another's keys when it opens the ring or first needs that place.
+//! two keys for one place. Each learns of another's keys when it opens the ring, first needs that place, or is to open what they sealed.
 
 mod files;
 mod master;
@@ -71,6 +71,18 @@ impl std::fmt::Debug for KeyRing {
     }
 }
 
+/// The files of keys in a directory.
+fn key_files(dir: &Path) -> Result<Vec<PathBuf>, CryptoError> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(|error| CryptoError::io(dir, error))? {
+        let path = entry.map_err(|error| CryptoError::io(dir, error))?.path();
+        if path.extension().is_some_and(|extension| extension == record::EXTENSION) {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
 /// What the inventory says of one key. It holds no secret.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct KeyInfo {
@@ -104,11 +116,8 @@ impl KeyRing {
         files::create_directory(dir)?;
         let file_key = master.file_key()?;
         let mut keys = Keys::default();
-        for entry in std::fs::read_dir(dir).map_err(|error| CryptoError::io(dir, error))? {
-            let path = entry.map_err(|error| CryptoError::io(dir, error))?.path();
-            if path.extension().is_some_and(|extension| extension == record::EXTENSION) {
-                keys.insert(Held::load(&path, &file_key)?);
-            }
+        for path in key_files(dir)? {
+            keys.insert(Held::load(&path, &file_key)?);
         }
         let seen = keys.by_id.values().map(|held| held.header.policy_epoch).max().unwrap_or(0);
         if policy.epoch() < seen {
@@ -239,7 +248,11 @@ impl KeyRing {
     /// anything else.
     pub fn unseal(&self, purpose: Purpose, aad: &[u8], sealed: &[u8]) -> Result<Secret, CryptoError> {
         let parsed = SealedParts::parse(sealed)?;
-        let held = self.read().by_id.get(&parsed.key).cloned().ok_or(CryptoError::UnknownKey(parsed.key))?;
+        let known = self.read().by_id.get(&parsed.key).cloned();
+        let held = match known {
+            Some(held) => held,
+            None => self.learn(&parsed.key)?,
+        };
         if held.header.purpose != purpose {
             return Err(CryptoError::WrongPurpose { key: parsed.key, actual: held.header.purpose, wanted: purpose });
         }
@@ -250,6 +263,18 @@ impl KeyRing {
             }
             _ => Err(CryptoError::BadCiphertext),
         }
+    }
+
+    /// A key that another process made in the shared directory since the ring was opened. Only for what we sealed ourselves: the
+    /// directory is read again, which nobody outside may ask for.
+    fn learn(&self, key: &KeyId) -> Result<Arc<Held>, CryptoError> {
+        for path in key_files(&self.dir)? {
+            let held = Held::load(&path, &self.file_key)?;
+            if held.header.key == *key {
+                return Ok(self.write().insert(held));
+            }
+        }
+        Err(CryptoError::UnknownKey(*key))
     }
 
     /// Replaces the purpose's own signing key, and its sealing key if it has one, at the moment `at`. The old signing key's secret is

@@ -39,6 +39,20 @@ fn key_files(dir: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
+fn what_another_process_sealed_in_the_shared_directory_since_is_opened() {
+    let dir = TempDir::new().unwrap();
+    let (one, two) = (open(&dir), open(&dir));
+    let sealed = one.seal(Purpose::Credential, b"endpoint", b"plain").unwrap();
+    assert_eq!(two.unseal(Purpose::Credential, b"endpoint", &sealed).unwrap().expose(), b"plain");
+    one.rotate(Purpose::Credential, Duration::from_secs(1), at(2_000)).unwrap();
+    let sealed = one.seal(Purpose::Credential, b"endpoint", b"later").unwrap();
+    assert_eq!(two.unseal(Purpose::Credential, b"endpoint", &sealed).unwrap().expose(), b"later");
+    // A key that is nowhere stays unknown.
+    let elsewhere = open(&TempDir::new().unwrap()).seal(Purpose::Credential, b"endpoint", b"x").unwrap();
+    assert!(matches!(two.unseal(Purpose::Credential, b"endpoint", &elsewhere), Err(CryptoError::UnknownKey(_))));
+}
+
+#[test]
 fn keys_survive_a_restart_and_are_readable_by_their_owner_only() {
     let dir = TempDir::new().unwrap();
     let nested = dir.path().join("a/keys");
