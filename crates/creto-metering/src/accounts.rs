@@ -12,6 +12,7 @@ use creto_nhi::VerifiedChain;
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 
+use crate::catalog::SubscriptionView;
 use crate::catalog::{Catalog, CatalogReader};
 use crate::core::recording::{EVENT_COST_MAX, Paying};
 use crate::core::{raise, rate};
@@ -114,16 +115,23 @@ impl Accounts {
     async fn check_root(&self, chain: &VerifiedChain, now: Timestamp) -> Result<(), MeteringError> {
         let reader = self.reader(chain.tenant()).await?;
         match reader.subscription(chain.root().name(), reader.time(now)).await? {
-            Some(view) if view.apart => self.check_currency(chain.tenant(), &account::of_chain(chain), view.currency).await,
+            Some(view) if view.apart => self.check_currency(chain.tenant(), &account::of_chain(chain), view.currency, false).await,
             _ => Ok(()),
         }
     }
 
-    /// Refuses usage in another currency than the budgets' where any of these accounts has a ceiling: it would not count into it.
-    pub(crate) async fn check_currency(&self, tenant: &TenantId, accounts: &[AccountRef], found: Currency) -> Result<(), MeteringError> {
+    /// Refuses usage in another currency than the budgets' where any of these accounts has a ceiling, or a quota of spend limits one: it
+    /// would not count into it.
+    pub(crate) async fn check_currency(
+        &self,
+        tenant: &TenantId,
+        accounts: &[AccountRef],
+        found: Currency,
+        limited: bool,
+    ) -> Result<(), MeteringError> {
         for account in accounts {
             let state = store::account(&self.db, tenant, &account.account).await?;
-            if state.map_or(account.ceiling, |state| state.ceiling).is_some() {
+            if limited || state.map_or(account.ceiling, |state| state.ceiling).is_some() {
                 let expected = self.catalog.budget_currency(tenant).await?;
                 return Err(MeteringError::BudgetCurrency {
                     account: account.account.clone(),
@@ -176,8 +184,10 @@ impl Accounts {
         let reader = self.reader(tenant).await?;
         let now = reader.time(now);
         let view = reader.subscription(chain.root().name(), now).await?;
-        if let Some(view) = view.as_ref().filter(|view| view.apart && matches!(funding, Funding::Ahead)) {
-            self.check_currency(tenant, &account::of_chain(chain), view.currency).await?;
+        // What the plan does not charge is priced by the house, in the budgets' own currency.
+        let charges = |view: &SubscriptionView| usage.iter().any(|line| view.metrics.contains_key(&line.code));
+        if let Some(view) = view.as_deref().filter(|view| view.apart && matches!(funding, Funding::Ahead) && charges(view)) {
+            self.check_currency(tenant, &account::of_chain(chain), view.currency, false).await?;
         }
         let mut drafting = Drafting::default();
         let source = drafting.source(Source::of(chain, Attribution::Server));

@@ -4,6 +4,8 @@ mod open;
 mod rows;
 mod writer;
 
+use std::time::{Duration, Instant};
+
 use futures::TryStreamExt;
 use sqlx::encode::IsNull;
 use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgPool, PgTypeInfo, Postgres as Protocol};
@@ -21,6 +23,8 @@ use writer::Writer;
 
 /// How often a write is repeated after a serialization failure, a deadlock or a lost connection.
 const RETRIES_MAX: u32 = 8;
+/// How soon a connection that was broken before fails its query.
+const BROKEN_AT_ONCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Postgres {
@@ -48,12 +52,14 @@ impl Postgres {
         self.writer.commit(sealed).await
     }
 
-    /// A connection that broke while it was idle is found by its first query: that is asked again on others, until each of them was new.
+    /// A connection that broke while it was idle is found by its first query, at once: that is asked again on others, until each of them
+    /// was new. One that ran for a while was ended by somebody, or ended its server, and is not repeated.
     pub(crate) async fn query(&self, sql: &'static str, params: &[Value]) -> Result<Vec<Row>, DbError> {
         for _ in 0..open::READERS_MAX {
             let mut connection = self.readers.acquire().await.map_err(|e| failure(&e))?;
+            let asked = Instant::now();
             match query(&mut connection, sql, params).await {
-                Err(StepError::Postgres(e)) if is_disconnect(&e) => drop(connection.close().await),
+                Err(StepError::Postgres(e)) if is_disconnect(&e) && asked.elapsed() < BROKEN_AT_ONCE => drop(connection.close().await),
                 answered => return answered.map_err(step_failure),
             }
         }

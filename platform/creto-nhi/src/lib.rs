@@ -37,4 +37,5 @@ pub use model::identity::{Identity, IdentityKey, Status};
 pub use model::link::{DELEGATION_DOMAIN, DelegationChain, Link, LinkBody};
 pub use model::principal::{AuthMethod, Principal, Role, Roles};
 pub use model::registration::KeyRegistration;
+pub use model::subjects::{Standing, subject_hash};
 pub use store::{IDENTITIES_MAX, MIGRATIONS, PASSKEY_MIGRATIONS};

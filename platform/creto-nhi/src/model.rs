@@ -6,3 +6,4 @@ pub mod identity;
 pub mod link;
 pub mod principal;
 pub mod registration;
+pub mod subjects;

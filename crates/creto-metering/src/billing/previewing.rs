@@ -268,8 +268,12 @@ impl Billing {
         let follows = follower.filter(|next| view.followed && due.is_none_or(|due| due.to >= next.begins_at));
         let mut pieces = Vec::new();
         if let Some(due) = due {
-            let then = self.catalog.view_before(tenant, &view, due.to).await?;
-            pieces.push(Piece { view: then.unwrap_or(view), next: Next::Period(due) });
+            // Under the terms it had when the period ended, for the customer that was given.
+            let view = match view.subscription.agreed_before(due.to) {
+                Some(then) => self.catalog.view_for(tenant, then, view.customer.clone()).await?,
+                None => view,
+            };
+            pieces.push(Piece { view, next: Next::Period(due) });
         }
         if let Some(next) = follows {
             let first = self.first(tenant, next.begun(now), customer).await?;

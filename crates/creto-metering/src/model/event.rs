@@ -86,6 +86,9 @@ impl EventInput {
             return Err(bad("timestamp", "is more than an hour ahead of the clock"));
         }
         let total_cents = self.precise_total_amount_cents.as_ref().map(cents).transpose()?;
+        if self.properties.iter().any(|(name, value)| name.contains('\0') || holds_nul(value)) {
+            return Err(bad("properties", "hold the character U+0000, which no database keeps in a text"));
+        }
         let properties = canonical::of_object(&self.properties)
             .ok()
             .filter(|bytes| bytes.len() <= PROPERTIES_BYTES_MAX)
@@ -199,6 +202,15 @@ fn holds_number(value: &Value) -> bool {
     }
 }
 
+fn holds_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(holds_nul),
+        Value::Object(object) => object.iter().any(|(name, value)| name.contains('\0') || holds_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
 /// Numbers as decimal text, so that `1.50`, `1.5` and `"1.5"` are one event.
 fn normalised(value: &Value) -> Value {
     match value {
@@ -264,7 +276,7 @@ mod tests {
 
     #[test]
     fn each_bad_field_is_refused_by_its_name() {
-        let cases: [(&str, Value, &str); 9] = [
+        let cases: [(&str, Value, &str); 11] = [
             ("transaction_id", json!(""), "transaction_id"),
             ("transaction_id", json!("x".repeat(256)), "transaction_id"),
             ("external_subscription_id", json!("a\u{0}b"), "external_subscription_id"),
@@ -273,6 +285,8 @@ mod tests {
             ("timestamp", json!([]), "timestamp"),
             ("timestamp", json!("2026-11-22T11:00:01Z"), "timestamp"),
             ("properties", json!({ "a": "x".repeat(PROPERTIES_BYTES_MAX) }), "properties"),
+            ("properties", json!({ "a": [{ "b": "x\u{0}" }] }), "U+0000"),
+            ("properties", json!({ "a\u{0}": 1 }), "U+0000"),
             ("extra", json!(1), "extra"),
         ];
         for (field, value, named) in cases {
@@ -305,12 +319,12 @@ mod tests {
             any::<bool>().prop_map(Value::from),
             any::<i32>().prop_map(Value::from),
             any::<f32>().prop_map(Value::from),
-            any::<String>().prop_map(Value::from),
+            any::<String>().prop_map(|text| Value::from(text.replace('\0', ""))),
         ];
         leaf.prop_recursive(3, 16, 4, |inner| {
             prop_oneof![
                 proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-                proptest::collection::btree_map(any::<String>(), inner, 0..4)
+                proptest::collection::btree_map("[^\\x00]{0,8}", inner, 0..4)
                     .prop_map(|members| Value::Object(members.into_iter().collect())),
             ]
         })
@@ -319,7 +333,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_hashed_is_the_canonical_form_of_the_normalised_event(
-            id in "[^\\p{Cc}]{1,20}", properties in proptest::collection::btree_map(any::<String>(), values(), 0..5),
+            id in "[^\\p{Cc}]{1,20}", properties in proptest::collection::btree_map("[^\\x00]{0,8}", values(), 0..5),
             timed in any::<bool>(), cents in proptest::option::of(0_u32..1_000),
         ) {
             let mut body = json!({ "transaction_id": id, "external_subscription_id": "s", "code": "é\"", "properties": properties });

@@ -1,12 +1,10 @@
 //! Which limits there are, and which of them a chain meets.
 
 use std::collections::HashMap;
-use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use creto_kernel::{NhiId, TenantId};
-use creto_nhi::VerifiedChain;
-use foldhash::fast::RandomState;
+use creto_nhi::{Standing, VerifiedChain, subject_hash};
 
 use super::counter::{Counter, Counters};
 use crate::core::gcra::Rate;
@@ -61,7 +59,6 @@ pub(super) struct Index {
     /// Rises with every replacement.
     version: u64,
     pub(super) tenants: HashMap<TenantId, Arc<OfTenant>>,
-    hasher: RandomState,
     /// Tenants with a quota of everybody, and everybody named in a quota. Absent where there is no quota at all.
     subjects: Option<Bloom>,
 }
@@ -69,37 +66,33 @@ pub(super) struct Index {
 impl Index {
     /// The index after this one, with these tenants.
     pub(super) fn next(&self, tenants: HashMap<TenantId, Arc<OfTenant>>) -> Self {
-        let hasher = RandomState::default();
         let keys: Vec<u64> = tenants
             .iter()
             .flat_map(|(tenant, of)| {
-                let hash = hasher.hash_one(tenant.as_str());
-                let common = (!of.common.is_empty()).then(|| key(&hasher, hash, Scope::Tenant, ""));
-                let hasher = &hasher;
-                common.into_iter().chain(of.named.keys().map(move |(scope, name)| key(hasher, hash, *scope, name)))
+                let common = (!of.common.is_empty()).then(|| subject_hash(tenant, Standing::Tenant, ""));
+                common.into_iter().chain(of.named.keys().map(move |(scope, name)| subject_hash(tenant, standing(*scope), name)))
             })
             .collect();
         let mut bloom = Bloom::with_capacity(keys.len());
         keys.iter().for_each(|key| bloom.insert(*key));
         let subjects = (!keys.is_empty()).then_some(bloom);
-        Self { version: self.version + 1, tenants, hasher, subjects }
+        Self { version: self.version + 1, tenants, subjects }
     }
 
     /// Whether anybody on the chain may have a limit; never no for one who has.
     pub(super) fn may_limit(&self, chain: &VerifiedChain) -> bool {
         let Some(bloom) = &self.subjects else { return false };
-        let tenant = chain.tenant();
-        let of = self.hasher.hash_one(tenant.as_str());
-        let has = |scope: Scope, name: &str| bloom.may_contain(key(&self.hasher, of, scope, name));
-        has(Scope::Tenant, "")
-            || has(Scope::Root, chain.root().name())
-            || chain.hops().iter().skip(1).any(|hop| has(Scope::Agent, hop.identity.name()))
+        // The filter only asks to look; what is found is compared as text. A chain too long to be kept beside its hashes is looked at.
+        chain.subjects().is_none_or(|subjects| subjects.iter().any(|subject| bloom.may_contain(*subject)))
     }
 }
 
-/// A subject of the tenant that hashes to `tenant`. The filter only asks to look; what is found is compared as text.
-fn key(hasher: &RandomState, tenant: u64, scope: Scope, name: &str) -> u64 {
-    hasher.hash_one((tenant, scope as u8, name))
+const fn standing(scope: Scope) -> Standing {
+    match scope {
+        Scope::Tenant => Standing::Tenant,
+        Scope::Root => Standing::Root,
+        Scope::Agent => Standing::Agent,
+    }
 }
 
 /// The counters a chain meets, each once: of the tenant, of its root, of each agent in it.

@@ -28,6 +28,7 @@ use crate::model::account;
 use crate::model::currency::Currency;
 use crate::model::event::{self, Event, EventInput, OWN_PREFIX};
 use crate::model::metric::{self, Metric};
+use crate::model::quota::SPEND;
 use crate::model::source::{Attribution, Source};
 use crate::store::cancelling::{self, Cancelling, GivenBack};
 use crate::store::events;
@@ -363,12 +364,13 @@ impl<'a> Intake<'a> {
         }
     }
 
-    /// Refuses another currency than the budgets' under a ceiling; each chain is looked at once.
+    /// Refuses another currency than the budgets' under a ceiling or a quota of spend; each chain is looked at once.
     async fn check_currency(&mut self, chain: &VerifiedChain, found: Currency) -> Result<(), MeteringError> {
         let key = (chain.digest(), found);
         if !self.apart.contains_key(&key) {
             let accounts = account::of_chain(chain);
-            let looked = self.meter.accounts.check_currency(chain.tenant(), &accounts, found).await;
+            let limited = self.meter.quotas.as_ref().and_then(|quotas| quotas.limited(chain)).is_some_and(|of| of.concerns(SPEND));
+            let looked = self.meter.accounts.check_currency(chain.tenant(), &accounts, found, limited).await;
             self.apart.insert(key, looked);
         }
         self.apart.get(&key).cloned().unwrap_or(Ok(()))
@@ -403,7 +405,7 @@ impl<'a> Intake<'a> {
         let Drafting { slots, sources, events, places, marks, .. } = std::mem::take(&mut self.drafting);
         let root = (events.len() > 1).then(|| root_of(&events));
         let request = self.request(admission, &events, root)?;
-        let mut counted = self.counting.of(&events, &told, self.now)?;
+        let mut counted = self.counting.of(&events, &told, self.meter.clock.now())?;
         let draft = Draft {
             tenant: self.tenant().clone(),
             admission,

@@ -134,7 +134,7 @@ impl Meter {
             match reader.subscription(&event.subscription, event.occurred_at).await? {
                 Some(view) => {
                     if view.apart {
-                        self.accounts.check_currency(tenant, &kept.source.source().accounts, view.currency).await?;
+                        self.accounts.check_currency(tenant, &kept.source.source().accounts, view.currency, false).await?;
                     }
                     drafting.plan(tenant, 0, Arc::clone(&event), source, &view)?;
                 }

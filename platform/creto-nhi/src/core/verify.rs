@@ -15,6 +15,7 @@ use crate::error::NhiError;
 use crate::model::chain::{Hop, VerifiedChain};
 use crate::model::identity::{Identity, Status};
 use crate::model::link::{DELEGATION_DOMAIN, DelegationChain, Link, root_anchor};
+use crate::model::subjects::Subjects;
 
 /// How far a signer's clock may run ahead of ours.
 pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(60);
@@ -65,6 +66,7 @@ pub fn verify(chain: &DelegationChain, known: &Knowledge, rules: Rules<'_>, now:
     }
     Ok(VerifiedChain {
         digest: chain.digest()?,
+        subjects: Subjects::of(&hops),
         authority: authority_digest(root, chain.links())?,
         hops,
         effective: held,
@@ -77,10 +79,12 @@ pub fn direct(root: &NhiId, known: &Knowledge, trust_domain: &str) -> Result<Ver
     check_root(root, trust_domain)?;
     active(known, root)?;
     let authority = authority_digest(root, &[])?;
+    let hops = vec![Hop { identity: root.clone(), link: None, budget: None }];
     Ok(VerifiedChain {
         digest: authority,
+        subjects: Subjects::of(&hops),
         authority,
-        hops: vec![Hop { identity: root.clone(), link: None, budget: None }],
+        hops,
         effective: whole(),
         revocation_epoch: known.epoch,
     })

@@ -4,6 +4,7 @@ use creto_kernel::id::LinkId;
 use creto_kernel::{Digest, Micros, NhiId, TenantId, Timestamp};
 
 use crate::model::grant::Grant;
+use crate::model::subjects::Subjects;
 
 /// One identity on a verified chain, root first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,7 @@ pub struct Hop {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedChain {
     pub(crate) digest: Digest,
+    pub(crate) subjects: Subjects,
     pub(crate) authority: Digest,
     pub(crate) hops: Vec<Hop>,
     pub(crate) effective: Grant,
@@ -46,6 +48,12 @@ impl VerifiedChain {
     #[must_use]
     pub fn hops(&self) -> &[Hop] {
         &self.hops
+    }
+
+    /// Hashes of its tenant, its root and its agents, as [`crate::subject_hash`] makes them; `None` of a chain with more than are kept.
+    #[must_use]
+    pub fn subjects(&self) -> Option<&[u64]> {
+        self.subjects.hashes()
     }
 
     /// The human or service it all derives from.
