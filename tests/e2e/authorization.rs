@@ -141,6 +141,7 @@ fn a_mail_servers_key_hands_in_mails_and_does_nothing_else() {
     let owner = server.owner();
     let key = crate::support::make_key(&owner, json!({ "role": "mail", "name": "postfix" }));
     assert!(text(&key, "identity").ends_with("/service/postfix"), "{key}");
+    owner.post("/v1/keys", json!({ "role": "mail", "name": "creto" })).refused(422, "app.bad_identity_request");
     let postfix = server.bearer(text(&key, "token"));
     let mut wrong = Vec::new();
     for operation in operations(&server.nobody()) {

@@ -7373,7 +7373,7 @@ export interface components {
             at: string;
             /** @description The request it is a comment on. */
             request: string;
-            /** @description What shows that it comes from its sender. */
+            /** @description What shows that it comes from its sender; what showed it the first time where the mail is delivered again. */
             sender: components["schemas"]["MailSender"];
         };
         /**

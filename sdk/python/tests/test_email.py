@@ -276,7 +276,8 @@ def test_an_answer_piped_into_the_command_is_a_comment_and_decides_nothing(serve
     history = server.operator.call("GET", f"/v1/oversight/requests/{request}/history")["events"]
     assert [event["event"]["type"] for event in history] == ["opened"]
     inbox = subprocess.run([server.binary, "inbox", "--data", str(server.data)], capture_output=True, text=True, timeout=120)
-    assert "“approve” (untrusted: a mail from the address of ada" in inbox.stdout and "nothing shows who sent it" in inbox.stdout
+    shown = next(line for line in inbox.stdout.splitlines() if line.endswith(": “approve”"))
+    assert "untrusted: a mail from the address of ada" in shown and "nothing shows who sent it" in shown
     assert "signed by the sender's domain" in inbox.stdout and "\u202e" not in inbox.stdout and "grüße" in inbox.stdout
     token = mails["ada"]["reply-to"].split("+")[1].split("@")[0].encode()
     assert token not in (server.data / "creto.db").read_bytes() + (server.data / "creto.db-wal").read_bytes()

@@ -178,12 +178,12 @@ pub(super) fn describe(request: &Value) -> String {
         line("decided", &format!("by {}: {}", safe(short(by)), text(request, "comment")));
     }
     for mail in rows(request, "mail") {
-        line("by mail", &format!("“{}” ({})", text(mail, "text"), mailed(mail)));
+        line("by mail", &format!("{}: “{}”", mailed(mail), text(mail, "text")));
     }
     out
 }
 
-/// What is known of a comment that came by mail, beside its words: from whom, what shows it, and what was left out.
+/// What is known of a comment that came by mail, before its words: from whom, what shows it, and what was left out.
 fn mailed(mail: &Value) -> String {
     let from = safe(short(mail.get("from").and_then(Value::as_str).unwrap_or_default()));
     let shown = match mail.get("sender").and_then(Value::as_str) {

@@ -343,6 +343,10 @@ async fn create_key(
             return Err(IdentityError::Invalid("only a key with role `agent` acts under a chain".to_owned()).into());
         }
         (Role::Operator | Role::Approver, None) => (ensure(&house, by, NhiKind::Human, &input.name).await?, None),
+        // What the server itself records must not be taken for what a mail server handed in.
+        (Role::Mail, None) if input.name == house.server.name() => {
+            return Err(IdentityError::Invalid(format!("`{}` is the server's own identity", input.name)).into());
+        }
         (Role::Mail, None) => (ensure(&house, by, NhiKind::Service, &input.name).await?, None),
     };
     let issued = house.credentials.issue_api_key(by, &identity, role, chain.as_ref(), not_after).await?;

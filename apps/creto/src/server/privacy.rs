@@ -22,8 +22,17 @@ use crate::server::identity::named;
 use crate::wiring::House;
 
 /// The tables that words stand in.
-const TABLES: &[&str] =
-    &["gate_action", "gate_attempt", "oversight_request", "oversight_event", "oversight_revision", "memory_item", "webhook_delivery"];
+const TABLES: &[&str] = &[
+    "gate_action",
+    "gate_attempt",
+    "oversight_request",
+    "oversight_event",
+    "oversight_revision",
+    "oversight_mail_comment",
+    "oversight_reply",
+    "memory_item",
+    "webhook_delivery",
+];
 
 pub(super) fn endpoints(house: &Arc<House>) -> Vec<Endpoint> {
     vec![

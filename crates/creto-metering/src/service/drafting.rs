@@ -44,10 +44,13 @@ pub(crate) struct Drafting {
     known_slots: HashMap<SlotKey, usize, RandomState>,
     known_levels: HashMap<(String, String, String), usize, RandomState>,
     known_sources: HashMap<Digest, Vec<usize>>,
-    periods: HashMap<(usize, Day), (Arc<SubscriptionView>, Arc<Of>), RandomState>,
+    periods: HashMap<(usize, Day), Seen, RandomState>,
     /// Slots without filter and groups, by the addresses of their period and their charge, which `periods` keeps.
     plain: HashMap<(usize, usize), usize, RandomState>,
 }
+
+/// A subscription, which stays as long as its address says something, and the period.
+type Seen = (Arc<SubscriptionView>, Arc<Of>);
 
 /// A billing period of a subscription.
 #[derive(Debug)]

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::bills::{Shop, at};
 use super::catalog::read;
 use super::house::{SETS, request, server};
+use super::quotas::{enforcer, put};
 
 const BEGAN: &str = "2026-05-11T10:00:00Z";
 
@@ -119,6 +120,23 @@ async fn under_a_ceiling_another_currency_is_refused_wherever_the_ceiling_is() {
         assert_eq!(no.code(), refused, "{no}");
         let report = shop.meter.check(&tenant).await.unwrap();
         assert_eq!((report.ok, report.debits.get()), (true, 3 * 1_234_000));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_quota_of_spend_refuses_what_it_cannot_count() {
+    each_engine(SETS, async |db| {
+        let mut shop = shop(db).await;
+        let quotas = enforcer(&shop.house.db, &shop.house.world).await;
+        let body = json!({ "code": "spend", "metric": "spend", "scope": "agent", "subject": "reader", "window": "daily", "limit": "100" });
+        put(&quotas, body).await;
+        shop.meter = shop.meter.with_quotas(quotas);
+        let (free, bound) = (shop.house.chain("default", None, &["planner"]).await, shop.house.chain("default", None, &["reader"]).await);
+        let refused = ErrorCode::new("metering.budget_currency");
+        let both = |id: &str| vec![call(&format!("{id}-e"), "s", 1), call(&format!("{id}-y"), "yen", 1)];
+        assert_eq!(send(&shop, &free, both("a")).await, [Ok(Micros::new(1_234_000)), Ok(Micros::ZERO)]);
+        assert_eq!(send(&shop, &bound, both("b")).await, [Ok(Micros::new(1_234_000)), Err(refused)]);
     })
     .await;
 }

@@ -26,6 +26,8 @@ CREATE TABLE oversight_mail_comment (
     attachments    INTEGER NOT NULL,
     at             INTEGER NOT NULL,
     leaf           TEXT NOT NULL,
+    -- Of the commitment in its leaf. Nothing but the comment has it, and it goes with the comment.
+    salt           BLOB NOT NULL,
     PRIMARY KEY (tenant, token_digest, message_digest)
 );
 CREATE INDEX oversight_mail_comment_request ON oversight_mail_comment (tenant, request, at);

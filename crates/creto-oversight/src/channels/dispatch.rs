@@ -118,8 +118,9 @@ impl Channels {
             card.url = format!("{}/#/mail/{}/{token}", self.0.public.base(), card.request.id);
             card.token = Some(token);
         }
+        // What is answered to a mail about something that is over is read by nobody.
         #[cfg(feature = "email")]
-        if let (Some(person), Some(_)) = (&target.person, channel.replies()) {
+        if let (Some(person), Some(_), true) = (&target.person, channel.replies(), card.waits()) {
             card.reply_token = Some(self.mint_reply(notice, person, &target.address).await.map_err(|e| e.to_string())?);
         }
         match channel.send(&card, target).await {

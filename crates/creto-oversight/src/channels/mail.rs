@@ -20,7 +20,7 @@ use crate::store::replies as store;
 const REPLY_TOKEN_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How many mails are taken apart at one time.
 static READING: Semaphore = Semaphore::const_new(2);
-/// The stack of a thread that takes a mail apart: what is nested in a mail of the largest size is nested that deep when it is released.
+/// The stack of a thread that takes a mail apart: more than a mail that is read needs, as deep as it nests, to be read and released.
 pub(super) const STACK_BYTES: usize = 256 << 20;
 
 /// What became of a mail.
@@ -28,7 +28,7 @@ pub(super) const STACK_BYTES: usize = 256 << 20;
 pub struct MailKept {
     /// The request it is a comment on.
     pub request: String,
-    /// What shows that it comes from its sender.
+    /// What shows that it comes from its sender; what showed it the first time where the mail is delivered again.
     pub sender: Sender,
     /// When it was kept, which for a mail that is delivered again is the first time.
     #[schema(value_type = String)]
@@ -68,7 +68,7 @@ impl Channels {
         let Words { text, left_out, attachments } = words(replies, bytes, &envelope.token).await?;
         let (request, sender) = (bound.request, envelope.sender);
         let new = NewComment { request, token, message: envelope.message, from: bound.person, sender, text, left_out, attachments };
-        let at = match self.0.desk.comment(&by.identity, &new).await {
+        let (sender, at) = match self.0.desk.comment(&by.identity, &new).await {
             // Erased since.
             Err(OversightError::UnknownRequest(_)) => return Err(MailError::Unknown.into()),
             done => done?,
@@ -88,10 +88,14 @@ fn digest(token: &str) -> Digest {
 
 /// Takes a mail apart on a thread of its own, whose stack is large enough for whatever is nested in it.
 async fn words(replies: &Replies, bytes: &[u8], token: &str) -> Result<Words, OversightError> {
-    let _turn = READING.acquire().await.map_err(|_| OversightError::Busy)?;
+    let turn = READING.acquire().await.map_err(|_| OversightError::Busy)?;
     let (tell, told) = oneshot::channel();
     let (replies, bytes, token) = (replies.clone(), bytes.to_vec(), token.to_owned());
-    let read = move || drop(tell.send(replies.words(&bytes, &token)));
+    let read = move || {
+        // Held by the thread: whoever asked may be gone before it is done.
+        let _turn = turn;
+        drop(tell.send(replies.words(&bytes, &token)));
+    };
     std::thread::Builder::new().name("mail".to_owned()).stack_size(STACK_BYTES).spawn(read).map_err(|_| OversightError::Busy)?;
     told.await.map_err(|_| MailError::Unreadable("its parts do not fit together"))?.map_err(OversightError::from)
 }

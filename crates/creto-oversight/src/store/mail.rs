@@ -13,18 +13,19 @@ pub(crate) const NOT_KEPT: ErrorCode = ErrorCode::new("oversight.mail_full");
 /// The mail was kept before.
 pub(crate) const KEPT_BEFORE: ErrorCode = ErrorCode::new("oversight.busy");
 
-/// When a mail was kept, where it was.
-pub(crate) async fn kept(db: &Db, tenant: &TenantId, new: &NewComment) -> Result<Option<Timestamp>, DbError> {
-    let select = "SELECT at FROM oversight_mail_comment WHERE tenant = $1 AND token_digest = $2 AND message_digest = $3";
-    db.query_optional(select, params![tenant, new.token, new.message]).await?.map(|row| row.time(0)).transpose()
+/// What showed a mail's sender and when it was kept, where it was.
+pub(crate) async fn kept(db: &Db, tenant: &TenantId, new: &NewComment) -> Result<Option<(Sender, Timestamp)>, DbError> {
+    let select = "SELECT sender, at FROM oversight_mail_comment WHERE tenant = $1 AND token_digest = $2 AND message_digest = $3";
+    let row = db.query_optional(select, params![tenant, new.token, new.message]).await?;
+    row.map(|row| Ok((sender(&row, 0)?, row.time(1)?))).transpose()
 }
 
-/// Keeps a comment on a request that waits, while there are fewer than may be.
-pub(crate) fn keep(tenant: &TenantId, new: &NewComment, at: Timestamp, leaf: LeafId) -> Write {
+/// Keeps a comment on a request that waits, while there are fewer than may be; `salt` is that of its leaf's commitment.
+pub(crate) fn keep(tenant: &TenantId, new: &NewComment, at: Timestamp, leaf: LeafId, salt: Vec<u8>) -> Write {
     let insert = "INSERT INTO oversight_mail_comment (tenant, request, token_digest, message_digest, person, sender, text, left_out, \
-                  attachments, at, leaf) SELECT $1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11 \
-                  WHERE (SELECT COUNT(*) FROM oversight_mail_comment c WHERE c.tenant = $1 AND c.token_digest = $3) < $12 \
-                  AND (SELECT COUNT(*) FROM oversight_mail_comment c WHERE c.tenant = $1 AND c.request = $2) < $13 \
+                  attachments, at, leaf, salt) SELECT $1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12 \
+                  WHERE (SELECT COUNT(*) FROM oversight_mail_comment c WHERE c.tenant = $1 AND c.token_digest = $3) < $13 \
+                  AND (SELECT COUNT(*) FROM oversight_mail_comment c WHERE c.tenant = $1 AND c.request = $2) < $14 \
                   AND EXISTS (SELECT 1 FROM oversight_request r WHERE r.tenant = $1 AND r.id = $2 AND r.state = 'pending')";
     let values = params![
         tenant,
@@ -38,6 +39,7 @@ pub(crate) fn keep(tenant: &TenantId, new: &NewComment, at: Timestamp, leaf: Lea
         new.attachments,
         at,
         leaf,
+        salt,
         COMMENTS_PER_MAIL_MAX,
         COMMENTS_PER_REQUEST_MAX
     ];
@@ -66,11 +68,15 @@ fn unreadable() -> DbError {
     DbError::Corrupt("a comment that came by mail is not one".to_owned())
 }
 
+fn sender(row: &Row, column: usize) -> Result<Sender, DbError> {
+    Sender::parse(row.text(column)?).ok_or_else(unreadable)
+}
+
 fn read(row: &Row) -> Result<MailComment, DbError> {
     let count = |column: usize| u32::try_from(row.int(column)?).map_err(|_| unreadable());
     Ok(MailComment {
         from: row.parse(1)?,
-        sender: Sender::parse(row.text(2)?).ok_or_else(unreadable)?,
+        sender: sender(row, 2)?,
         text: row.text(3)?.to_owned(),
         left_out: count(4)?,
         attachments: count(5)?,

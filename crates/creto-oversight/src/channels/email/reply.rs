@@ -16,8 +16,11 @@ pub const MAIL_BYTES_MAX: usize = 1 << 20;
 pub(crate) const TOKEN_BYTES: usize = 16;
 /// Longest part of an address before its `@` (RFC 5321, section 4.5.3.1.1).
 const LOCAL_BYTES_MAX: usize = 64;
-/// Most `Content-Type` fields of a mail, which bounds its parts and how deep they lie in each other.
-const PARTS_MAX: usize = 100;
+/// Most `Content-Type` fields of a mail, which bounds how deep the parts lie in each other that are not encoded.
+const TYPES_MAX: usize = 100;
+/// Largest mail with a mail in it that may be encoded: the parser copies the whole of what was encoded for each mail within it, and in a
+/// digest a mail takes six bytes. That comes to some 45 MiB for this size, and to 700 for four times as much.
+const ENCODED_MAIL_BYTES_MAX: usize = 16 << 10;
 /// Header fields in which the address that was written to may stand: the writer's, and what mail servers add on delivery.
 const RECIPIENTS: [&str; 6] = ["to", "cc", "resent-to", "delivered-to", "x-original-to", "envelope-to"];
 
@@ -163,7 +166,9 @@ impl Replies {
         if says("x-auto-response-suppress").is_some() {
             return Err(MailError::Automatic("`X-Auto-Response-Suppress` says so"));
         }
-        if says("return-path").is_some_and(|said| matches!(said.as_str(), "<>" | "")) {
+        // Postfix's `pipe` writes `MAILER-DAEMON` for none, unless it is told otherwise.
+        let path = says("return-path").map(|said| said.trim_matches(['<', '>', ' ']).to_owned());
+        if path.is_some_and(|path| path.is_empty() || path.split('@').next() == Some("mailer-daemon")) {
             return Err(MailError::Automatic("it has no return path"));
         }
         if message.is_content_type("multipart", "report") {
@@ -188,8 +193,11 @@ impl Replies {
         if bytes.len() > MAIL_BYTES_MAX {
             return Err(MailError::TooLarge(MAIL_BYTES_MAX));
         }
-        if parts_at_most(bytes) > PARTS_MAX {
+        if types_at_most(bytes) > TYPES_MAX {
             return Err(MailError::Unreadable("it has too many parts"));
+        }
+        if bytes.len() > ENCODED_MAIL_BYTES_MAX && may_encode_mails(bytes) {
+            return Err(MailError::Unreadable("it is too large for a mail with another mail in it"));
         }
         let message = MessageParser::default().parse(bytes).ok_or(MailError::Unreadable("it has no header"))?;
         let texts: Vec<_> = (0..message.text_body_count()).filter_map(|at| message.body_text(at)).collect();
@@ -235,8 +243,26 @@ fn sender_of(message: &Message<'_>) -> Result<String, MailError> {
     address.filter(|address| is_mail(address)).map(str::to_owned).ok_or(MailError::Unreadable("it has not one sender"))
 }
 
-/// An upper bound for the parts of a mail: each brings a `Content-Type`. The parser takes a name with spaces in it for the same name.
-fn parts_at_most(bytes: &[u8]) -> usize {
+/// Whether a part of the mail may be an encoded mail, which RFC 2046 forbids (section 5.2.1) and the parser takes apart.
+///
+/// INVARIANT: never false where the parser decodes a mail. The outermost one is plain to see, whatever its bytes hide: the parser takes the
+/// words of a type as they stand, with folds, spaces and comments around them, and the encoding's too, or as an encoded word (RFC 2047).
+fn may_encode_mails(bytes: &[u8]) -> bool {
+    let folds = |at: usize| matches!(bytes.get(at + 1), Some(b' ' | b'\t'));
+    let kept = bytes.iter().enumerate().filter(|&(at, byte)| !byte.is_ascii_whitespace() || (*byte == b'\n' && !folds(at)));
+    let unfolded: Vec<u8> = kept.map(|(_, byte)| byte.to_ascii_lowercase()).collect();
+    let text = String::from_utf8_lossy(&unfolded);
+    let is_mail = |line: &str| {
+        // A comment may hold a `;`.
+        let ends: &[char] = if line.contains('(') { &[] } else { &[';'] };
+        let mut types = line.split("content-type:").skip(1).filter_map(|value| value.split(ends).next());
+        types.any(|kind| kind.contains("message") || kind.contains("digest"))
+    };
+    ["base64", "quoted-printable", "=?"].iter().any(|word| text.contains(word)) && text.split('\n').any(is_mail)
+}
+
+/// An upper bound for the `Content-Type` fields of a mail. The parser takes a name with spaces in it for the same name.
+fn types_at_most(bytes: &[u8]) -> usize {
     let squeezed: Vec<u8> = bytes.iter().filter(|byte| !byte.is_ascii_whitespace()).map(u8::to_ascii_lowercase).collect();
     squeezed.windows(b"content-type".len()).filter(|part| *part == b"content-type").count()
 }
@@ -366,6 +392,9 @@ mod tests {
             ("Precedence: first-class\n", false),
             ("X-Auto-Response-Suppress: All\n", true),
             ("Return-Path: <>\n", true),
+            ("Return-Path: <MAILER-DAEMON>\n", true),
+            ("Return-Path: Mailer-Daemon@mx.example.com\n", true),
+            ("Return-Path: <mailer-daemons@example.com>\n", false),
             ("Return-Path: <ada@example.com>\n", false),
             ("Content-Type: multipart/report; report-type=delivery-status; boundary=b\n", true),
             (&format!("Message-ID: {ours}\n"), true),
@@ -491,14 +520,48 @@ mod tests {
         assert_eq!(on_a_large_stack(format!("{FROM}{nested}yes").into_bytes()), Err(MailError::Unreadable("it has too many parts")));
         let spaced = nested.replace("Content-Type", "C ontent-Typ e");
         assert_eq!(on_a_large_stack(format!("{FROM}{spaced}yes").into_bytes()), Err(MailError::Unreadable("it has too many parts")));
-        // Encoded, their number cannot be seen beforehand.
+    }
+
+    const BASE64: &str = "Content-Transfer-Encoding: base64";
+
+    /// A mail that says yes, with a part of this header that is encoded.
+    fn with_encoded(head: &str, part: &str) -> Vec<u8> {
         use base64::Engine as _;
-        let hidden = "Content-Type:message/rfc822\n\n".repeat(MAIL_BYTES_MAX * 3 / 4 / 32);
-        let encoded = base64::engine::general_purpose::STANDARD.encode(hidden);
-        let head = "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nyes\r\n--b\r\n";
-        let mail = format!("{FROM}{head}Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\n{encoded}\r\n--b--\r\n");
+        let encoded = base64::engine::general_purpose::STANDARD.encode(part);
+        let mixed = "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nyes\r\n--b\r\n";
+        let mail = format!("{FROM}{mixed}{head}\r\n\r\n{encoded}\r\n--b--\r\n");
         assert!(mail.len() <= MAIL_BYTES_MAX, "{}", mail.len());
-        assert_eq!(on_a_large_stack(mail.into_bytes()).unwrap().text, "yes");
+        mail.into_bytes()
+    }
+
+    #[test]
+    fn encoded_mails_are_refused_where_they_are_large_however_they_are_written() {
+        // Encoded, their number cannot be seen beforehand.
+        let nested = |bytes: usize| "Content-Type:message/rfc822\n\n".repeat(bytes * 3 / 4 / 32);
+        let refused = Err(MailError::Unreadable("it is too large for a mail with another mail in it"));
+        for head in [
+            format!("Content-Type: message/rfc822\r\n{BASE64}"),
+            format!("{BASE64}\r\nC ontent-Type: (a;) Message (b) / (c) Global"),
+            format!("Content-Type:\r\n message\r\n\t/rfc822\r\n{BASE64}"),
+            "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: =?utf-8?q?base=36=34?=".to_owned(),
+            format!("Content-Type: multipart/digest; boundary=c\r\n\r\n--c\r\n{BASE64}"),
+        ] {
+            assert_eq!(on_a_large_stack(with_encoded(&head, &nested(MAIL_BYTES_MAX))), refused, "{head}");
+            assert_eq!(on_a_large_stack(with_encoded(&head, &nested(ENCODED_MAIL_BYTES_MAX / 2))).unwrap().text, "yes", "{head}");
+        }
+    }
+
+    #[test]
+    fn what_only_speaks_of_mails_is_read_at_any_size() {
+        let part = "message/rfc822 digest ".repeat(4_000);
+        for head in [
+            format!("Content-Type: image/png; name=\"message digest.png\"\r\n{BASE64}"),
+            format!("X-Message: message/rfc822\r\nOriginal-Recipient: rfc822;a@b\r\nContent-Type: application/pdf\r\n{BASE64}"),
+        ] {
+            assert_eq!(on_a_large_stack(with_encoded(&head, &part)).unwrap().text, "yes", "{head}");
+        }
+        let plain = format!("{FROM}Content-Type: message/rfc822\r\n\r\nSubject: no\r\n\r\n{}", "yes ".repeat(8_000));
+        assert!(!may_encode_mails(plain.as_bytes()), "what is not encoded is not copied");
     }
 
     proptest! {
