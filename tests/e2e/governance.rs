@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::http::Coming;
-use crate::support::{Cast, Client, Home, Options, Server, list, make_key, text};
+use crate::support::{Cast, Client, Home, Options, Server, list, make_key, text, until};
 
 /// How soon after a decision its receipt must be there.
 const RECEIPT_MAX: Duration = Duration::from_secs(2);
@@ -120,6 +120,16 @@ fn a_standing_grant_approves_alike_requests_until_it_is_used_up_or_taken_back() 
     assert_eq!(list(&shown, "grants")[0]["used"], 1, "{shown}");
     cast.approver.delete(&format!("/v1/oversight/grants/{}", text(&grant, "id"))).ok();
     pending(&cast.agent, "INV-1");
+    // One that is used up asks again, and so does one whose time is out.
+    let state = |invoice: &str| text(&cast.agent.post("/v1/actions", payment(invoice)).ok(), "state").to_owned();
+    for (invoice, mut give) in [("INV-3", json!({ "uses_max": 1, "secs": 600 })), ("INV-4", json!({ "uses_max": 10_000, "secs": 2 }))] {
+        let (request, digest) = pending(&cast.agent, invoice);
+        cast.approver.post(&at(&request, "approve"), json!({ "digest": digest })).ok();
+        give["request"] = json!(request);
+        cast.approver.post("/v1/oversight/grants", give).ok();
+        assert_eq!((state(invoice).as_str(), state(invoice).as_str()), ("granted", "granted"), "the approval, then the grant");
+        until("a human is asked again", || state(invoice) == "pending");
+    }
     // What is much at stake is decided by nobody beforehand.
     let document = json!({ "requirement": { "at_least": { "count": 1, "of": ["role:approver"] } }, "risk": "high" });
     cast.operator.put("/v1/oversight/policies/require_approval", json!({ "policy": document })).ok();

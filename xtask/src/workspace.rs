@@ -38,6 +38,7 @@ pub(crate) struct Package {
     /// Its libraries, binaries, tests and benches.
     pub(crate) targets: Vec<Target>,
     /// Its features, and what each of them turns on.
+    #[serde(default)]
     pub(crate) features: BTreeMap<String, Vec<String>>,
     /// `package.metadata`.
     #[serde(default)]

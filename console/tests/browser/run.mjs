@@ -62,8 +62,8 @@ const sees = (scope, text) => scope.getByText(text).first().waitFor();
 const toolName = () => `t${randomUUID().slice(0, 8)}`;
 
 /** An agent asks to call a tool, of a new name where none is given. `again` asks once more, as agents do while they wait. */
-async function ask({ server, key }, { name = toolName(), arguments: args = { order: 7 }, reason, timeout_secs = 600 } = {}) {
-  const body = { action: "tool.call_with_approval", resource: `tool:${name}`, arguments: args, reason, timeout_secs, wait_secs: 0 };
+async function ask({ server, key }, { name = toolName(), arguments: args = { order: 7 }, reason, timeout_secs = 600, accepts_edits = false } = {}) {
+  const body = { action: "tool.call_with_approval", resource: `tool:${name}`, arguments: args, reason, timeout_secs, accepts_edits, wait_secs: 0 };
   const again = (wait_secs = 10) => server.agent(key, "POST", "/v1/actions", { ...body, wait_secs });
   const { json } = await again(0);
   assert.equal(json.state, "pending");
@@ -273,6 +273,25 @@ const tests = {
     await goto(page, `#/inbox/${first.id}`);
     await sees(page, "computed here from the text above");
     assert.equal(await before.count(), 0);
+    assert.deepEqual(complaints, []);
+    await context.close();
+  },
+
+  async "an edit made in the page is drawn as what it took away and put there, hidden characters too"(fixture) {
+    const asked = await ask(fixture, { arguments: { amount: "12.50", to: "acme" }, accepts_edits: true });
+    const { page, context, complaints } = await signedIn(fixture);
+    await goto(page, `#/inbox/${asked.id}`);
+    await page.getByRole("button", { name: "Edit the arguments" }).click();
+    await page.locator("textarea").fill(JSON.stringify({ amount: "10.00", to: "acme", note: "a\u202eb" }));
+    await page.getByRole("button", { name: "Save the edit" }).click();
+    const edits = page.getByRole("region", { name: "edits" });
+    await sees(edits, "10.00");
+    assert.deepEqual(await edits.locator("del").allInnerTexts(), ["12.50"].map((was) => JSON.stringify(was)));
+    const put = (await edits.locator("ins").allInnerTexts()).join("\n");
+    assert.match(put, /10\.00/);
+    assert.match(put, /a[\s\S]*RLO[\s\S]*b/, "what the edit hides is drawn");
+    assert.equal(await edits.getByText("acme").count(), 0, "what stayed is not in it");
+    await sees(page, "revision 2: edited since it was asked");
     assert.deepEqual(complaints, []);
     await context.close();
   },
