@@ -24,14 +24,9 @@ pub trait Decide: Send + Sync + std::fmt::Debug {
     /// [`StepError::Conflict`] where nothing of the `Sealed` may happen.
     fn decide(&self, answers: &[Vec<Row>]) -> Result<Vec<Box<dyn Step>>, StepError>;
 
-    /// The place of a question whose answer is usually nothing and slow to find. PostgreSQL supposes that it is: it is not asked, and
-    /// whatever ends in a conflict is undone, asked in full and decided again. So whoever names one makes each way in which the answer
-    /// would matter a conflict, in [`Decide::decide_supposing`] or in the steps.
-    fn supposed(&self) -> Option<usize> {
-        None
-    }
-
-    /// As [`Decide::decide`], where the supposed question was answered with nothing and nobody asked.
+    /// As [`Decide::decide`], where questions that were [supposed empty](Many::supposed_empty) were not asked. Whatever ends in a conflict is
+    /// undone, asked in full and decided again: so whoever supposes makes each way in which the answer would matter a conflict, here or in
+    /// the steps.
     ///
     /// # Errors
     /// [`StepError::Conflict`] where it has to be asked.
@@ -53,26 +48,26 @@ impl<D: Decide> Step for Deciding<D> {
     fn postgres<'a>(&'a self, connection: &'a mut PgConnection) -> BoxFuture<'a, Result<(), StepError>> {
         async move {
             let questions = self.0.questions();
-            if let Some(supposed) = self.0.supposed() {
+            if questions.iter().any(|question| question.supposed_empty) {
                 sqlx::raw_sql("SAVEPOINT supposing").execute(&mut *connection).await?;
-                let answers = ask(connection, &questions, Some(supposed)).await?;
+                let answers = ask(connection, &questions, true).await?;
                 match perform(connection, self.0.decide_supposing(&answers)).await {
                     Err(StepError::Conflict { .. }) => sqlx::raw_sql("ROLLBACK TO supposing").execute(&mut *connection).await?,
                     // The savepoint goes with the one around all steps.
                     done => return done,
                 };
             }
-            let answers = ask(connection, &questions, None).await?;
+            let answers = ask(connection, &questions, false).await?;
             perform(connection, self.0.decide(&answers)).await
         }
         .boxed()
     }
 }
 
-async fn ask(connection: &mut PgConnection, questions: &[Many], supposed: Option<usize>) -> Result<Vec<Vec<Row>>, StepError> {
+async fn ask(connection: &mut PgConnection, questions: &[Many], supposing: bool) -> Result<Vec<Vec<Row>>, StepError> {
     let mut answers = Vec::with_capacity(questions.len());
-    for (place, question) in questions.iter().enumerate() {
-        answers.push(if supposed == Some(place) { Vec::new() } else { question.postgres_rows(connection).await? });
+    for question in questions {
+        answers.push(if supposing && question.supposed_empty { Vec::new() } else { question.postgres_rows(connection).await? });
     }
     Ok(answers)
 }

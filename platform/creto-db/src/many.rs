@@ -92,19 +92,28 @@ pub struct Many {
     fixed: Vec<Value>,
     columns: Vec<Column>,
     unique: Option<(ErrorCode, String)>,
+    pub(crate) supposed_empty: bool,
 }
 
 impl Many {
     /// A statement with what all rows share and the columns in which they differ.
     #[must_use]
     pub fn new(sql: impl Into<Sql>, fixed: Vec<Value>, columns: Vec<Column>) -> Self {
-        Self { sql: sql.into(), fixed, columns, unique: None }
+        Self { sql: sql.into(), fixed, columns, unique: None, supposed_empty: false }
     }
 
     /// Says what a violated unique constraint or primary key means: a conflict under `code`.
     #[must_use]
     pub fn unique(mut self, code: ErrorCode, message: impl Into<String>) -> Self {
         self.unique = Some((code, message.into()));
+        self
+    }
+
+    /// As a question whose answer is usually nothing and slow to find: PostgreSQL supposes that it is, and asks only where that turns out to
+    /// be wrong ([`crate::Decide::decide_supposing`]).
+    #[must_use]
+    pub const fn supposed_empty(mut self, supposed: bool) -> Self {
+        self.supposed_empty = supposed;
         self
     }
 

@@ -200,9 +200,6 @@ impl Draft {
     }
 }
 
-/// The place of the question that is usually answered with nothing: a request of many events is new, or was answered before it came here.
-const USED: usize = 2;
-
 impl Decide for Draft {
     fn questions(&self) -> Vec<Many> {
         let tenant = &self.tenant;
@@ -215,7 +212,8 @@ impl Decide for Draft {
         vec![
             Many::new("SELECT epoch FROM meter_catalog_epoch WHERE tenant = $1", params![tenant], vec![]),
             events::ends(tenant),
-            events::used(tenant, keys),
+            // A request of many events is new, or was answered before it came here.
+            events::used(tenant, keys).supposed_empty(self.events.len() > 1 && self.rehearsal.is_none()),
             events::numbered(tenant, &self.sources),
             ledger::standing(tenant, &accounts),
             aggregates::running(tenant, &self.slots),
@@ -229,10 +227,6 @@ impl Decide for Draft {
 
     fn decide(&self, answers: &[Vec<Row>]) -> Result<Vec<Box<dyn Step>>, StepError> {
         self.steps(answers, false)
-    }
-
-    fn supposed(&self) -> Option<usize> {
-        (self.events.len() > 1 && self.rehearsal.is_none()).then_some(USED)
     }
 
     fn decide_supposing(&self, answers: &[Vec<Row>]) -> Result<Vec<Box<dyn Step>>, StepError> {

@@ -109,7 +109,7 @@ struct TakeNew(std::ops::Range<i64>, Arc<AtomicI64>);
 
 impl Decide for TakeNew {
     fn questions(&self) -> Vec<Many> {
-        vec![Many::new(FIND, vec![], vec![Column::integers(self.0.clone())])]
+        vec![Many::new(FIND, vec![], vec![Column::integers(self.0.clone())]).supposed_empty(true)]
     }
 
     fn decide(&self, answers: &[Vec<Row>]) -> Result<Vec<Box<dyn Step>>, StepError> {
@@ -117,10 +117,6 @@ impl Decide for TakeNew {
         let taken = answers[0].iter().map(|row| row.int(0).unwrap()).collect::<Vec<_>>();
         let new = self.0.clone().filter(|n| !taken.contains(n));
         Ok(new.map(|n| Box::new(rows(n..n + 1).unique(TAKEN, "a number is taken")) as Box<dyn Step>).collect())
-    }
-
-    fn supposed(&self) -> Option<usize> {
-        Some(0)
     }
 }
 
