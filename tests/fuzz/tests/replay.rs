@@ -12,7 +12,7 @@ use creto_fuzz_checks::{TARGETS, Target};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-/// Mutations tried of each target's corpus; parsers that take milliseconds get fewer.
+/// Mutations tried of each target's corpus (`CRETO_FUZZ_CASES` for more of them); parsers that take milliseconds get fewer.
 const CASES: u32 = 400;
 const CASES_SLOW: u32 = 60;
 const SLOW: [&str; 2] = ["policy", "egress_http"];
@@ -90,7 +90,9 @@ fn every_corpus_replays_and_holds_both_what_is_accepted_and_what_is_refused() {
 fn mutations_of_every_corpus_never_panic_and_keep_one_spelling() {
     for target in &TARGETS {
         let seeds: LazyLock<Vec<Vec<u8>>, _> = LazyLock::new(|| corpus(target).into_iter().map(|(_, bytes)| bytes).collect());
-        let cases = if SLOW.contains(&target.name) { CASES_SLOW } else { CASES };
+        let asked = std::env::var("CRETO_FUZZ_CASES").ok().map(|cases| cases.parse().unwrap());
+        let cases = asked.unwrap_or(CASES);
+        let cases = if SLOW.contains(&target.name) { cases * CASES_SLOW / CASES } else { cases };
         let mut runner = TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() });
         let mutations = (0..seeds.len(), prop::collection::vec(change(), 1..5));
         let tried = runner.run(&mutations, |(seed, changes)| {

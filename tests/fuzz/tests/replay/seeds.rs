@@ -222,10 +222,17 @@ fn mails() -> Vec<Seed> {
                  --c\r\nContent-Type: text/plain; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\ngr=FC=DFe\r\n\
                  --c\r\nContent-Type: text/html\r\n\r\n<p>gr&uuml;&szlig;e</p>\r\n--c--\r\n\
                  --b\r\nContent-Type: message/rfc822\r\n\r\nSubject: =?utf-8?q?=C3=BC?=\r\n\r\nwithin\r\n--b--\r\n";
+    // The end of parts that end already, within a mail that stands among them: the parser finds no place for it.
+    let ended = parts.replacen(
+        "message/rfc822\r\n\r\n",
+        "message/rfc822\r\nontent-Type: text/html\r\n\r\ngr\r\n--c--\r\n--b\r\nContent-Type: message/rfc822\r\n\r\n",
+        1,
+    );
     let text = |parts: &[&str]| parts.concat().into_bytes();
     vec![
         ("mail_reply", "plain", text(&[results, head, "\r\nwait\r\n\r\nOn Sat, creto <creto@creto.example> wrote:\r\n> pay\r\n"])),
         ("mail_reply", "parts", text(&[head, parts])),
+        ("mail_reply", "ended", text(&[head, &ended])),
         ("mail_reply", "program", text(&["Auto-Submitted: auto-replied\r\n", head, "\r\naway\r\n"])),
         ("mail_reply", "nobody", text(&["To: somebody@example.com\r\n\r\nhello\r\n"])),
     ]
