@@ -14,6 +14,7 @@ mod counter;
 mod filling;
 mod index;
 mod manage;
+mod plans;
 mod pools;
 #[cfg(feature = "redis")]
 mod redis;
@@ -23,11 +24,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use creto_db::Db;
 use creto_enablement_common::{Answer, Demand, Extension, Lease, Refusal, Usage};
-use creto_kernel::{Clock, Digest, Micros, NhiId, TenantId, Timestamp};
+use creto_kernel::{Clock, Micros, NhiId, TenantId, Timestamp};
 use creto_nhi::VerifiedChain;
 
 use counter::{Counter, Counters, Short, Want};
 use index::{Index, Plan};
+use plans::Plans;
 
 pub use manage::{QuotaState, SubjectState};
 pub use pools::{Pool, PoolError, Pools};
@@ -41,8 +43,6 @@ use crate::model::quota::{ACTIONS, Quota, SPEND};
 
 /// One action, in millionths.
 const ONE: i64 = creto_kernel::money::MICROS_PER_UNIT;
-/// Most chains whose counters are remembered; another one is looked up again.
-const PLANS_MAX: usize = 1 << 18;
 
 /// What an enforcer is built from.
 #[derive(Debug, Clone)]
@@ -65,7 +65,7 @@ pub struct QuotaEnforcer(Arc<Inner>);
 struct Inner {
     options: QuotaOptions,
     index: RwLock<Arc<Index>>,
-    plans: quick_cache::sync::Cache<Digest, Arc<Plan>>,
+    plans: Plans,
     counters: Counters,
     /// Changes of definitions are taken over one after another.
     loading: tokio::sync::Mutex<()>,
@@ -82,7 +82,7 @@ impl QuotaEnforcer {
         let inner = Inner {
             options,
             index: RwLock::default(),
-            plans: quick_cache::sync::Cache::new(PLANS_MAX),
+            plans: Plans::default(),
             counters: Counters::default(),
             loading: tokio::sync::Mutex::default(),
             orphans: Mutex::default(),
@@ -137,7 +137,7 @@ impl QuotaEnforcer {
             return plan.is_any().then_some(plan);
         }
         let plan = Arc::new(Plan::new(&index, chain, &self.0.counters));
-        self.0.plans.insert(chain.digest(), Arc::clone(&plan));
+        self.0.plans.put(&plan);
         plan.is_any().then_some(plan)
     }
 

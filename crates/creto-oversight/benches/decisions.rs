@@ -41,7 +41,7 @@ const DECISIONS: usize = 300;
 const CALLERS: usize = 64;
 /// How much is written before each flush that a decision is compared with.
 const FLUSH_BYTES: usize = 32 * 1024;
-const CLAIMS: usize = 40;
+const CLAIMS: usize = 400;
 /// How many timers one call claims: the desk's own bound.
 const CLAIMED: usize = 100;
 const AGENT_PENDING: usize = 100;

@@ -10,7 +10,7 @@ use creto_db::Db;
 use creto_kernel::time::ManualClock;
 use creto_kernel::{Clock as _, Digest, Micros, NhiId, NhiKind, TenantId, Timestamp};
 
-use crate::model::subjects::Subjects;
+use crate::model::chain::Proven;
 use crate::{Authority, Credentials, DelegationChain, Grant, Hop, Pattern, VerifiedChain};
 
 /// The trust domain of every identity here.
@@ -102,5 +102,5 @@ pub fn unproven(hops: &[NhiId], not_after: Timestamp) -> VerifiedChain {
     let digest = Digest::of_parts(&names);
     let effective = Grant { actions: vec![Pattern::any()], resources: vec![Pattern::any()], budget: None, not_after, depth: 0 };
     let hops: Vec<Hop> = hops.iter().map(|hop| Hop { identity: hop.clone(), link: None, budget: None }).collect();
-    VerifiedChain { digest, subjects: Subjects::of(&hops), authority: digest, hops, effective, revocation_epoch: 0 }
+    VerifiedChain::new(digest, Proven { authority: digest, hops, effective, revocation_epoch: 0 })
 }

@@ -43,7 +43,7 @@ fn charge(plan: &Plan, part: &Part, amount: Amount, now: Timestamp, refuses: boo
         tenant: limit.tenant.clone(),
         id: limit.id,
         quota: Arc::clone(&limit.quota),
-        subject: counter.subject.clone(),
+        subject: counter.subject().to_owned(),
         span: counter.span(now),
         amount,
         refuses,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
+use std::num::NonZero;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -60,27 +61,49 @@ impl Short {
         match self {
             Self::Lease => None,
             Self::Full { asked, left, span } => Some(Refusal::QuotaExceeded {
-                message: exceeded(quota, &counter.subject, asked, left, &span),
+                message: exceeded(quota, counter.subject(), asked, left, &span),
                 quota: Some(quota.code.clone()),
             }),
             Self::Early(nanos) => {
                 let wait = Duration::from_nanos(nanos.unsigned_abs()).as_millis() + 1;
                 Some(Refusal::RateLimited {
-                    message: format!("quota `{}` of {}: there is room again in {wait} ms", quota.code, counter.subject),
+                    message: format!("quota `{}` of {}: there is room again in {wait} ms", quota.code, counter.subject()),
                 })
             }
         }
     }
 }
 
+/// What every action looks at.
 #[derive(Debug, Default)]
-struct State {
-    span: Option<Span>,
+struct Lease {
+    /// The span the units are of, as [`Known::span`] has it; empty where there is none.
+    start: i64,
+    end: i64,
     /// Units of the span that were debited and are not used.
     available: i64,
+    used_at: i64,
+    /// Of a rate: the theoretical arrival, in nanoseconds.
+    arrival: Option<NonZero<i64>>,
+}
+
+impl Lease {
+    fn reaches(&self, at: i64) -> bool {
+        (self.start..self.end).contains(&at)
+    }
+
+    fn arrival(&self) -> Option<i64> {
+        self.arrival.map(NonZero::get)
+    }
+}
+
+/// What is looked at where the lease does not reach.
+#[derive(Debug, Default)]
+struct Known {
+    span: Option<Span>,
     /// What was counted, as far as this server knows, and when it looked.
-    known: i64,
-    known_at: i64,
+    counted: i64,
+    counted_at: i64,
     /// Until when a limit that was full is taken to be full, with what was left.
     shut_until: i64,
     left: i64,
@@ -88,39 +111,69 @@ struct State {
     back: Vec<(i64, i64)>,
     /// What was handed out while nobody shared leases.
     safely: i64,
-    /// Of a rate: the theoretical arrival, in nanoseconds.
-    arrival: Option<i64>,
-    used_at: i64,
     /// Whether something was counted that nobody has been told of.
     untold: bool,
 }
 
-impl State {
+/// A quota of one subject. What every action looks at is one cache line.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(super) struct Counter {
+    pub(super) limit: Arc<Limit>,
+    /// Locked before `known` where both are.
+    lease: Mutex<Lease>,
+    rest: Box<Rest>,
+}
+
+const _: () = assert!(size_of::<Counter>() == 64, "one cache line");
+
+#[derive(Debug)]
+struct Rest {
+    subject: String,
+    known: Mutex<Known>,
+    /// Held by the one who asks the database.
+    filling: tokio::sync::Mutex<()>,
+}
+
+/// Both halves, locked.
+struct State<'a> {
+    lease: MutexGuard<'a, Lease>,
+    known: MutexGuard<'a, Known>,
+}
+
+impl State<'_> {
     /// Enters another span: what is left of the one before is given back.
     fn enter(&mut self, span: Span) {
-        if self.span != Some(span) {
-            if let Some(before) = self.span.filter(|_| self.available > 0) {
-                self.back.push((before.start, self.available));
+        let (lease, known) = (&mut *self.lease, &mut *self.known);
+        if known.span != Some(span) {
+            if let Some(before) = known.span.filter(|_| lease.available > 0) {
+                known.back.push((before.start, lease.available));
             }
-            (self.span, self.available, self.known, self.known_at, self.shut_until, self.safely) = (Some(span), 0, 0, 0, 0, 0);
+            (lease.start, lease.end, lease.available) = (span.start, span.end, 0);
+            (known.span, known.counted, known.counted_at, known.shut_until, known.safely) = (Some(span), 0, 0, 0, 0);
         }
     }
 }
 
-/// A quota of one subject.
-#[derive(Debug)]
-pub(super) struct Counter {
-    pub(super) limit: Arc<Limit>,
-    pub(super) subject: String,
-    state: Mutex<State>,
-    /// Held by the one who asks the database.
-    pub(super) filling: tokio::sync::Mutex<()>,
-}
-
 impl Counter {
+    fn new(limit: &Arc<Limit>, subject: &str) -> Self {
+        let rest = Rest { subject: subject.to_owned(), known: Mutex::default(), filling: tokio::sync::Mutex::default() };
+        Self { limit: Arc::clone(limit), lease: Mutex::default(), rest: Box::new(rest) }
+    }
+
+    /// Whose it is.
+    pub(super) fn subject(&self) -> &str {
+        &self.rest.subject
+    }
+
+    /// Held by the one who asks the database.
+    pub(super) const fn filling(&self) -> &tokio::sync::Mutex<()> {
+        &self.rest.filling
+    }
+
     /// Its place in the database.
     pub(super) fn key(&self) -> TallyOf<'_> {
-        TallyOf { tenant: &self.limit.tenant, quota: self.limit.id, subject: &self.subject }
+        TallyOf { tenant: &self.limit.tenant, quota: self.limit.id, subject: self.subject() }
     }
 
     /// Whether servers share leases of it: slices of a sliding window are too short for that, and what refuses nobody needs none.
@@ -131,48 +184,58 @@ impl Counter {
     /// Its pool of a span.
     pub(super) fn pool(&self, span: Span) -> Pool<'_> {
         let limit = &self.limit;
-        Pool { tenant: &limit.tenant, quota: limit.id, revision: limit.revision, subject: &self.subject, start: span.start, end: span.end }
+        Pool { tenant: &limit.tenant, quota: limit.id, revision: limit.revision, subject: self.subject(), start: span.start, end: span.end }
     }
 
     /// The span that a moment is in.
     pub(super) fn span(&self, now: Timestamp) -> Span {
-        let known = self.state().span;
+        let known = self.known().span;
         known.filter(|span| span.contains(now.as_micros())).unwrap_or_else(|| span(&self.limit.quota, now))
     }
 
     /// Takes from memory. Answers the start of the span it was taken from.
     pub(super) fn take(&self, want: Want, now: Timestamp) -> Result<i64, Short> {
         let at = now.as_micros();
-        let mut state = self.state();
+        let mut lease = self.lease();
         if let Some(rate) = self.limit.rate {
             let units = match want {
                 Want::Units(units) => units.saturating_add(ONE - 1) / ONE,
                 Want::Room => 0,
             };
-            return match rate.admit_many(state.arrival, at.saturating_mul(1_000), units) {
+            return match rate.admit_many(lease.arrival(), at.saturating_mul(1_000), units) {
                 Ok(next) => {
-                    state.arrival = Some(next);
+                    lease.arrival = NonZero::new(next);
                     Ok(0)
                 }
                 Err(_) if !self.limit.quota.blocks() => Ok(0),
                 Err(early) => Err(Short::Early(early)),
             };
         }
-        let Some(span) = state.span.filter(|span| span.contains(at)) else { return Err(Short::Lease) };
-        let blocks = self.limit.quota.blocks();
+        if !lease.reaches(at) {
+            return Err(Short::Lease);
+        }
         match want {
-            Want::Units(units) if state.available >= units => {
-                state.available -= units;
-                state.used_at = at;
-                Ok(span.start)
+            Want::Units(units) if lease.available >= units => {
+                lease.available -= units;
+                lease.used_at = at;
+                Ok(lease.start)
             }
-            Want::Units(units) if blocks && at < state.shut_until && units > state.left.saturating_add(state.available) => {
-                Err(Short::Full { asked: units, left: state.left.saturating_add(state.available), span })
+            Want::Room if !self.limit.quota.blocks() => Ok(lease.start),
+            want => self.room(&lease, &self.known(), want, at),
+        }
+    }
+
+    /// What is known of a limit that the lease says nothing of.
+    fn room(&self, lease: &Lease, known: &Known, want: Want, at: i64) -> Result<i64, Short> {
+        let Some(span) = known.span else { return Err(Short::Lease) };
+        match want {
+            Want::Units(units) => {
+                let left = known.left.saturating_add(lease.available);
+                let is_full = self.limit.quota.blocks() && at < known.shut_until && units > left;
+                Err(if is_full { Short::Full { asked: units, left, span } } else { Short::Lease })
             }
-            Want::Units(_) => Err(Short::Lease),
-            Want::Room if !blocks => Ok(span.start),
-            Want::Room if at.saturating_sub(state.known_at) > BELIEVED_MICROS => Err(Short::Lease),
-            Want::Room if state.known < self.limit.quota.limit.get() => Ok(span.start),
+            Want::Room if at.saturating_sub(known.counted_at) > BELIEVED_MICROS => Err(Short::Lease),
+            Want::Room if known.counted < self.limit.quota.limit.get() => Ok(span.start),
             Want::Room => Err(Short::Full { asked: 0, left: 0, span }),
         }
     }
@@ -181,22 +244,22 @@ impl Counter {
     pub(super) fn saw(&self, span: Span, counted: i64, now: Timestamp) {
         let mut state = self.state();
         state.enter(span);
-        (state.known, state.known_at) = (counted, now.as_micros());
+        (state.known.counted, state.known.counted_at) = (counted, now.as_micros());
     }
 
     /// A lease, of which the one who asked for it has `used` already.
     pub(super) fn fill(&self, span: Span, amount: i64, used: i64, now: Timestamp) {
         let mut state = self.state();
         state.enter(span);
-        state.available = state.available.saturating_add(amount - used);
-        (state.used_at, state.shut_until) = (now.as_micros(), 0);
+        state.lease.available = state.lease.available.saturating_add(amount - used);
+        (state.lease.used_at, state.known.shut_until) = (now.as_micros(), 0);
     }
 
     /// Takes what there is of a span, at most `units`: another part of them is to be debited.
     pub(super) fn take_some(&self, span: Span, units: i64) -> OnHand<'_> {
         let mut state = self.state();
-        let amount = if state.span == Some(span) { state.available.min(units).max(0) } else { 0 };
-        state.available -= amount;
+        let amount = if state.known.span == Some(span) { state.lease.available.min(units).max(0) } else { 0 };
+        state.lease.available -= amount;
         OnHand { counter: self, start: span.start, amount }
     }
 
@@ -204,7 +267,7 @@ impl Counter {
     pub(super) fn shut(&self, span: Span, left: i64, now: Timestamp) {
         let mut state = self.state();
         state.enter(span);
-        (state.shut_until, state.left) = (now.as_micros().saturating_add(SHUT_MICROS), left);
+        (state.known.shut_until, state.known.left) = (now.as_micros().saturating_add(SHUT_MICROS), left);
     }
 
     /// What was taken and not used.
@@ -213,26 +276,26 @@ impl Counter {
             return;
         }
         let mut state = self.state();
-        if state.span.is_some_and(|span| span.start == start) {
-            state.available = state.available.saturating_add(amount);
+        if state.known.span.is_some_and(|span| span.start == start) {
+            state.lease.available = state.lease.available.saturating_add(amount);
         } else {
-            state.back.push((start, amount));
+            state.known.back.push((start, amount));
         }
     }
 
     /// What was counted beside the lease, in a commit.
     pub(super) fn counted(&self, amount: i64) {
-        let mut state = self.state();
-        state.known = state.known.saturating_add(amount);
-        state.untold = !self.limit.quota.thresholds.is_empty();
+        let mut known = self.known();
+        known.counted = known.counted.saturating_add(amount);
+        known.untold = !self.limit.quota.thresholds.is_empty();
     }
 
     /// Of a rate: units that were used without asking first. Who comes next waits for them.
     pub(super) fn hurry(&self, amount: i64, now: Timestamp) {
         if let Some(rate) = self.limit.rate {
-            let mut state = self.state();
+            let mut lease = self.lease();
             let (at, units) = (now.as_micros().saturating_mul(1_000), amount.saturating_add(ONE - 1) / ONE);
-            state.arrival = Some(state.arrival.unwrap_or(at).max(at).saturating_add(rate.nanos(units)));
+            lease.arrival = NonZero::new(lease.arrival().unwrap_or(at).max(at).saturating_add(rate.nanos(units)));
         }
     }
 
@@ -240,9 +303,9 @@ impl Counter {
     pub(super) fn safely(&self, span: Span, units: i64) -> bool {
         let mut state = self.state();
         state.enter(span);
-        let fits = state.safely.saturating_add(units) <= self.limit.quota.safe_capacity.get();
+        let fits = state.known.safely.saturating_add(units) <= self.limit.quota.safe_capacity.get();
         if fits {
-            state.safely += units;
+            state.known.safely += units;
         }
         fits
     }
@@ -251,41 +314,50 @@ impl Counter {
     pub(super) fn surplus(&self, now: Timestamp, idle: Duration, ends: bool) -> Vec<(i64, i64)> {
         let at = now.as_micros();
         let mut state = self.state();
-        let mut back = std::mem::take(&mut state.back);
-        let Some(span) = state.span else { return back };
-        let unused = at.saturating_sub(state.used_at) > i64::try_from(idle.as_micros()).unwrap_or(i64::MAX);
-        if state.available > 0 && (ends || unused || !span.contains(at)) {
-            back.push((span.start, std::mem::take(&mut state.available)));
+        let mut back = std::mem::take(&mut state.known.back);
+        let Some(span) = state.known.span else { return back };
+        let unused = at.saturating_sub(state.lease.used_at) > i64::try_from(idle.as_micros()).unwrap_or(i64::MAX);
+        if state.lease.available > 0 && (ends || unused || !span.contains(at)) {
+            back.push((span.start, std::mem::take(&mut state.lease.available)));
         }
         back
     }
 
     /// What could not be given back yet.
     pub(super) fn keep_back(&self, back: Vec<(i64, i64)>) {
-        self.state().back.extend(back);
+        self.known().back.extend(back);
     }
 
     /// Whether something was counted that nobody was told of; asked once.
     pub(super) fn untold(&self) -> bool {
-        std::mem::take(&mut self.state().untold)
+        std::mem::take(&mut self.known().untold)
     }
 
     /// Units that this server has and nobody used.
     pub(super) fn leased(&self, span: &Span) -> i64 {
         let state = self.state();
-        if state.span.as_ref() == Some(span) { state.available } else { 0 }
+        if state.known.span.as_ref() == Some(span) { state.lease.available } else { 0 }
     }
 
     /// Whether it holds nothing that would be lost with it.
     fn is_idle(&self, now: Timestamp) -> bool {
-        let state = self.state();
+        let State { lease, known } = self.state();
         let at = now.as_micros();
-        let early = state.arrival.is_some_and(|arrival| arrival > at.saturating_mul(1_000));
-        state.available == 0 && state.back.is_empty() && state.safely == 0 && !state.untold && !early && state.shut_until < at
+        let early = lease.arrival().is_some_and(|arrival| arrival > at.saturating_mul(1_000));
+        lease.available == 0 && known.back.is_empty() && known.safely == 0 && !known.untold && !early && known.shut_until < at
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lease(&self) -> MutexGuard<'_, Lease> {
+        self.lease.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.rest.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state(&self) -> State<'_> {
+        let lease = self.lease();
+        State { lease, known: self.known() }
     }
 }
 
@@ -333,12 +405,7 @@ impl Counters {
         if let Some(known) = shard.get(&key).filter(|known| known.limit.revision == limit.revision) {
             return Arc::clone(known);
         }
-        let counter = Arc::new(Counter {
-            limit: Arc::clone(limit),
-            subject: subject.to_owned(),
-            state: Mutex::default(),
-            filling: tokio::sync::Mutex::default(),
-        });
+        let counter = Arc::new(Counter::new(limit, subject));
         shard.insert(key, Arc::clone(&counter));
         counter
     }

@@ -9,7 +9,7 @@ use creto_kernel::{Kind, Timestamp};
 use super::counter::{Counter, Short, Want};
 use super::index::Plan;
 use super::pools::{PoolError, Pools, UNAVAILABLE};
-use super::reservation::{Part, Reservation, taken};
+use super::reservation::{Part, Parts, Reservation, taken};
 use super::{Asked, QuotaEnforcer};
 use crate::core::quota::{Debit, Room, Span};
 use crate::error::MeteringError;
@@ -33,7 +33,7 @@ enum Filled {
 impl QuotaEnforcer {
     /// Takes of one quota after another; where the lease does not reach, of what is debited for it. Dropped half way, all comes back.
     pub(super) async fn reserve_later(&self, plan: Arc<Plan>, asked: Asked<'_>, now: Timestamp) -> Result<Reservation, Refusal> {
-        let mut reservation = Reservation::of(&plan, Vec::new(), now);
+        let mut reservation = Reservation::of(&plan, Parts::new(), now);
         for (place, counter) in plan.counters.iter().enumerate() {
             let Some(want) = asked.want(&counter.limit.quota) else { continue };
             let start = match (counter.take(want, now), want) {
@@ -57,7 +57,7 @@ impl QuotaEnforcer {
 
     /// Takes `units` of a lease that is debited now, unless another caller had one debited meanwhile.
     async fn fill(&self, counter: &Counter, units: i64, now: Timestamp) -> Result<i64, Refusal> {
-        let _filling = counter.filling.lock().await;
+        let _filling = counter.filling().lock().await;
         match counter.take(Want::Units(units), now) {
             Ok(start) => return Ok(start),
             Err(Short::Lease) => {}
@@ -133,7 +133,7 @@ impl QuotaEnforcer {
     /// While what shares leases is gone: so much as the quota says is safe, and nothing where it says nothing.
     async fn fill_safely(&self, counter: &Counter, units: i64, span: Span, now: Timestamp, error: &PoolError) -> Result<Filled, Refusal> {
         if !counter.safely(span, units) {
-            let message = format!("quota `{}` of {}: {error}", counter.limit.quota.code, counter.subject);
+            let message = format!("quota `{}` of {}: {error}", counter.limit.quota.code, counter.subject());
             return Err(Refusal::Port { code: UNAVAILABLE, kind: Kind::Unavailable, message });
         }
         self.fill_from_database(counter, units, Room::Exact, span, now).await

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use creto_kernel::{NhiId, TenantId};
+use creto_kernel::{Digest, NhiId, TenantId};
 use creto_nhi::{Standing, VerifiedChain, subject_hash};
+use smallvec::SmallVec;
 
 use super::counter::{Counter, Counters};
 use crate::core::gcra::Rate;
@@ -66,7 +67,7 @@ pub(super) struct Index {
 impl Index {
     /// The index after this one, with these tenants.
     pub(super) fn next(&self, tenants: HashMap<TenantId, Arc<OfTenant>>) -> Self {
-        let keys: Vec<u64> = tenants
+        let keys: Vec<u32> = tenants
             .iter()
             .flat_map(|(tenant, of)| {
                 let common = (!of.common.is_empty()).then(|| subject_hash(tenant, Standing::Tenant, ""));
@@ -74,7 +75,7 @@ impl Index {
             })
             .collect();
         let mut bloom = Bloom::with_capacity(keys.len());
-        keys.iter().for_each(|key| bloom.insert(*key));
+        keys.iter().for_each(|key| bloom.insert(spread(*key)));
         let subjects = (!keys.is_empty()).then_some(bloom);
         Self { version: self.version + 1, tenants, subjects }
     }
@@ -83,8 +84,13 @@ impl Index {
     pub(super) fn may_limit(&self, chain: &VerifiedChain) -> bool {
         let Some(bloom) = &self.subjects else { return false };
         // The filter only asks to look; what is found is compared as text. A chain too long to be kept beside its hashes is looked at.
-        chain.subjects().is_none_or(|subjects| subjects.iter().any(|subject| bloom.may_contain(*subject)))
+        chain.subjects().is_none_or(|mut subjects| subjects.any(|subject| bloom.may_contain(spread(subject))))
     }
+}
+
+/// Over 64 bits, as the filter asks for (the golden ratio's multiplier; Knuth, The Art of Computer Programming 3, 6.4).
+const fn spread(hash: u32) -> u64 {
+    (hash as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
 const fn standing(scope: Scope) -> Standing {
@@ -95,16 +101,22 @@ const fn standing(scope: Scope) -> Standing {
     }
 }
 
+/// How many counters stand in a plan itself, and parts in a reservation: more are elsewhere in memory.
+pub(super) const COUNTERS: usize = 6;
+
 /// The counters a chain meets, each once: of the tenant, of its root, of each agent in it.
 #[derive(Debug)]
 pub(super) struct Plan {
-    version: u64,
-    pub(super) counters: Box<[Arc<Counter>]>,
+    /// The chain's digest.
+    pub(super) chain: Digest,
+    /// The index it was made of.
+    pub(super) version: u64,
+    pub(super) counters: SmallVec<[Arc<Counter>; COUNTERS]>,
 }
 
 impl Plan {
     pub(super) fn new(index: &Index, chain: &VerifiedChain, counters: &Counters) -> Self {
-        let mut met: Vec<Arc<Counter>> = Vec::new();
+        let mut met: SmallVec<[Arc<Counter>; COUNTERS]> = SmallVec::new();
         if let Some(of) = index.tenants.get(chain.tenant()) {
             let mut meet = |scope: Scope, name: &str, subject: &str| {
                 for limit in of.of(scope, name) {
@@ -121,7 +133,7 @@ impl Plan {
                 meet(Scope::Agent, hop.identity.name(), &subject_key(&hop.identity));
             }
         }
-        Self { version: index.version, counters: met.into() }
+        Self { chain: chain.digest(), version: index.version, counters: met }
     }
 
     /// Whether it was made of this index.
@@ -130,7 +142,7 @@ impl Plan {
     }
 
     /// Whether there is any counter.
-    pub(super) const fn is_any(&self) -> bool {
+    pub(super) fn is_any(&self) -> bool {
         !self.counters.is_empty()
     }
 }

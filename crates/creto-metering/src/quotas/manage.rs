@@ -278,7 +278,7 @@ impl QuotaEnforcer {
         let percents: Vec<String> = crossed.iter().map(u16::to_string).collect();
         let overage = counted.saturating_sub(quota.limit.get()).max(0);
         let leaf = event_leaf(&*self.0.options.clock, by, "metering.quota_threshold", &format!("quota:{}", quota.code))?
-            .fact("subject", &counter.subject)
+            .fact("subject", counter.subject())
             .fact("percent", percents.join(" "))
             .fact("counted", Micros::new(counted))
             .fact("limit", quota.limit)

@@ -12,10 +12,9 @@ use serde::Serialize;
 
 use crate::core::narrow::{Authorized, narrow, whole};
 use crate::error::NhiError;
-use crate::model::chain::{Hop, VerifiedChain};
+use crate::model::chain::{Hop, Proven, VerifiedChain};
 use crate::model::identity::{Identity, Status};
 use crate::model::link::{DELEGATION_DOMAIN, DelegationChain, Link, root_anchor};
-use crate::model::subjects::Subjects;
 
 /// How far a signer's clock may run ahead of ours.
 pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(60);
@@ -64,14 +63,8 @@ pub fn verify(chain: &DelegationChain, known: &Knowledge, rules: Rules<'_>, now:
         check_signature(link, active(known, &link.from)?, rules)?;
         parent = link.digest()?;
     }
-    Ok(VerifiedChain {
-        digest: chain.digest()?,
-        subjects: Subjects::of(&hops),
-        authority: authority_digest(root, chain.links())?,
-        hops,
-        effective: held,
-        revocation_epoch: known.epoch,
-    })
+    let authority = authority_digest(root, chain.links())?;
+    Ok(VerifiedChain::new(chain.digest()?, Proven { authority, hops, effective: held, revocation_epoch: known.epoch }))
 }
 
 /// The chain of a human or a service that acts for itself: no link, everything a root holds. Policy still decides about each action.
@@ -80,14 +73,7 @@ pub fn direct(root: &NhiId, known: &Knowledge, trust_domain: &str) -> Result<Ver
     active(known, root)?;
     let authority = authority_digest(root, &[])?;
     let hops = vec![Hop { identity: root.clone(), link: None, budget: None }];
-    Ok(VerifiedChain {
-        digest: authority,
-        subjects: Subjects::of(&hops),
-        authority,
-        hops,
-        effective: whole(),
-        revocation_epoch: known.epoch,
-    })
+    Ok(VerifiedChain::new(authority, Proven { authority, hops, effective: whole(), revocation_epoch: known.epoch }))
 }
 
 /// The identity, if it is known and may act.

@@ -1,5 +1,7 @@
 //! Chains: untrusted links, and the proof that they were verified.
 
+use std::sync::Arc;
+
 use creto_kernel::id::LinkId;
 use creto_kernel::{Digest, Micros, NhiId, TenantId, Timestamp};
 
@@ -17,13 +19,26 @@ pub struct Hop {
     pub budget: Option<Micros>,
 }
 
-/// A chain whose every signature, narrowing, expiry and revocation was checked.
+/// A chain whose every signature, narrowing, expiry and revocation was checked. Clones share what was proven.
 ///
 /// INVARIANT: only [`crate::Authority::verify`] makes one; the fields are private. All identities are of one tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedChain {
-    pub(crate) digest: Digest,
-    pub(crate) subjects: Subjects,
+    key: Key,
+    proven: Arc<Proven>,
+}
+
+/// What is asked of a chain at every action: one cache line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(64))]
+struct Key {
+    digest: Digest,
+    subjects: Subjects,
+}
+
+/// What was checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Proven {
     pub(crate) authority: Digest,
     pub(crate) hops: Vec<Hop>,
     pub(crate) effective: Grant,
@@ -31,43 +46,48 @@ pub struct VerifiedChain {
 }
 
 impl VerifiedChain {
+    pub(crate) fn new(digest: Digest, proven: Proven) -> Self {
+        Self { key: Key { digest, subjects: Subjects::of(&proven.hops) }, proven: Arc::new(proven) }
+    }
+
     /// SHA-256 over the whole chain as presented: what the audit leaf names.
     #[must_use]
     pub const fn digest(&self) -> Digest {
-        self.digest
+        self.key.digest
     }
 
     /// The stable digest: who delegated what to whom, without expiry, link identifiers and signatures, so that a renewed chain with the
     /// same authority finds the approvals of the old one.
     #[must_use]
-    pub const fn authority(&self) -> Digest {
-        self.authority
+    pub fn authority(&self) -> Digest {
+        self.proven.authority
     }
 
     /// Root first, acting identity last; never empty.
     #[must_use]
     pub fn hops(&self) -> &[Hop] {
-        &self.hops
+        &self.proven.hops
     }
 
     /// Hashes of its tenant, its root and its agents, as [`crate::subject_hash`] makes them; `None` of a chain with more than are kept.
     #[must_use]
-    pub fn subjects(&self) -> Option<&[u64]> {
-        self.subjects.hashes()
+    pub fn subjects(&self) -> Option<impl Iterator<Item = u32>> {
+        self.key.subjects.hashes()
     }
 
     /// The human or service it all derives from.
     #[must_use]
     pub fn root(&self) -> &NhiId {
         #[expect(clippy::indexing_slicing, reason = "INVARIANT: verify refuses an empty chain")]
-        &self.hops[0].identity
+        &self.proven.hops[0].identity
     }
 
     /// The acting identity.
     #[must_use]
     pub fn leaf(&self) -> &NhiId {
         #[expect(clippy::indexing_slicing, reason = "INVARIANT: verify refuses an empty chain")]
-        &self.hops[self.hops.len() - 1].identity
+        let hops = &self.proven.hops;
+        &hops[hops.len() - 1].identity
     }
 
     /// The tenant of all its identities.
@@ -78,25 +98,27 @@ impl VerifiedChain {
 
     /// The intersection of all grants.
     #[must_use]
-    pub const fn effective(&self) -> &Grant {
-        &self.effective
+    pub fn effective(&self) -> &Grant {
+        &self.proven.effective
     }
 
     /// The earliest expiry of any link or credential.
     #[must_use]
-    pub const fn not_after(&self) -> Timestamp {
-        self.effective.not_after
+    pub fn not_after(&self) -> Timestamp {
+        self.proven.effective.not_after
     }
 
     /// This chain, ending no later than the credential it came with.
     pub(crate) fn held_until(mut self, end: Timestamp) -> Self {
-        self.effective.not_after = self.effective.not_after.min(end);
+        if end < self.not_after() {
+            Arc::make_mut(&mut self.proven).effective.not_after = end;
+        }
         self
     }
 
     /// The revocation epoch it was verified at; a later epoch asks for verification again.
     #[must_use]
-    pub const fn revocation_epoch(&self) -> u64 {
-        self.revocation_epoch
+    pub fn revocation_epoch(&self) -> u64 {
+        self.proven.revocation_epoch
     }
 }

@@ -32,8 +32,10 @@ impl Bloom {
     pub fn insert(&mut self, hash: u64) {
         let place = self.place(hash);
         if let Some(block) = self.blocks.get_mut(place) {
-            for (word, bits) in block.0.iter_mut().zip(mask(hash)) {
-                *word |= bits;
+            for (word, bit) in bits(hash) {
+                if let Some(word) = block.0.get_mut(word) {
+                    *word |= bit;
+                }
             }
         }
     }
@@ -41,7 +43,7 @@ impl Bloom {
     /// Whether a key may have been added; never no for one that was.
     #[must_use]
     pub fn may_contain(&self, hash: u64) -> bool {
-        let found = |block: &Block| block.0.iter().zip(mask(hash)).all(|(word, bits)| word & bits == bits);
+        let found = |block: &Block| bits(hash).all(|(word, bit)| block.0.get(word).is_some_and(|word| word & bit != 0));
         self.blocks.get(self.place(hash)).is_some_and(found)
     }
 
@@ -52,19 +54,15 @@ impl Bloom {
     }
 }
 
-/// The bits of a key in its block, from the low half of the hash.
-fn mask(hash: u64) -> [u64; WORDS] {
-    let mut words = [0; WORDS];
+/// The bits of a key in its block, from the low half of the hash: which word, and which bit of it.
+fn bits(hash: u64) -> impl Iterator<Item = (usize, u64)> {
     // Odd multiples of one number walk through the block (Kirsch, Mitzenmacher: Less Hashing, Same Performance, 2006).
     let (mut at, step) = (hash as u32, (hash >> 17) as u32 | 1);
-    for _ in 0..PROBES {
+    (0..PROBES).map(move |_| {
         let bit = at >> 23;
-        if let Some(word) = words.get_mut((bit >> 6) as usize) {
-            *word |= 1 << (bit & 63);
-        }
         at = at.wrapping_mul(0x9E37_79B1).wrapping_add(step);
-    }
-    words
+        ((bit >> 6) as usize, 1 << (bit & 63))
+    })
 }
 
 #[cfg(test)]
