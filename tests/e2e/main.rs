@@ -21,3 +21,4 @@ mod spine;
 mod support;
 mod tenants;
 mod usage;
+mod votes;
