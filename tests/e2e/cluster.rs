@@ -1,50 +1,14 @@
 //! Two servers on one PostgreSQL, sharing their keys: what one decides, the other knows; when one dies, the other goes on.
 
 use std::fs;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Client, Home, Options, Server, Sink, list, make_key, text, until};
+use crate::support::{Answer, Client, Home, Options, Schema, Server, Sink, list, make_key, text, until};
 
 /// How long a revocation may take to reach the other server, on a loaded machine; the server looks twice a second.
 const REACH_MAX: Duration = Duration::from_secs(10);
-
-/// A schema of its own on the test PostgreSQL, gone with this value.
-struct Schema {
-    url: String,
-    name: String,
-}
-
-impl Schema {
-    fn new(subject: &str) -> Option<Self> {
-        let Ok(url) = std::env::var("CRETO_TEST_POSTGRES_URL") else {
-            assert!(std::env::var("CI").is_err(), "CRETO_TEST_POSTGRES_URL is missing in CI");
-            eprintln!("SKIPPED postgresql: CRETO_TEST_POSTGRES_URL is not set; `cargo xtask test` sets it");
-            return None;
-        };
-        let schema = Self { url, name: format!("e2e_{subject}_{}", std::process::id()) };
-        schema.psql(&format!("CREATE SCHEMA {}", schema.name));
-        Some(schema)
-    }
-
-    fn psql(&self, statement: &str) {
-        let output = Command::new("psql").args([&self.url, "-q", "-c", statement]).output().expect("psql is installed with PostgreSQL");
-        assert!(output.status.success(), "{statement}: {output:?}");
-    }
-
-    fn line(&self) -> String {
-        let joint = if self.url.contains('?') { '&' } else { '?' };
-        format!("postgres = \"{}{joint}options[search_path]={}\"\n", self.url, self.name)
-    }
-}
-
-impl Drop for Schema {
-    fn drop(&mut self) {
-        let _ = Command::new("psql").args([&self.url, "-q", "-c", &format!("DROP SCHEMA {} CASCADE", self.name)]).output();
-    }
-}
 
 fn caught_up(server: &Server) {
     until("the log has caught up", || server.nobody().get("/metrics").text().contains("creto_log_lag_leaves 0"));

@@ -31,7 +31,7 @@ fn hours(zone: &str) -> Value {
 }
 
 /// Seconds since 1970 of a time the API tells (days from a date: H. Hinnant, `days_from_civil`).
-fn seconds(told: &Value) -> u64 {
+pub(crate) fn seconds(told: &Value) -> u64 {
     let told = told.as_str().unwrap_or_else(|| panic!("no time: {told}"));
     let number = |from: usize, to: usize| told[from..to].parse::<u64>().unwrap();
     let (year, month, day) = (number(0, 4), number(5, 7), number(8, 10));

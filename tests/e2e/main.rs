@@ -9,6 +9,7 @@ mod authorization;
 mod cluster;
 mod crash;
 mod endings;
+mod escalation;
 mod governance;
 mod hours;
 mod humanlayer;

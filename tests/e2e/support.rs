@@ -1,6 +1,8 @@
 //! A small HTTP client, servers in directories of their own, and what most tests begin with.
 
 pub(crate) mod http;
+pub(crate) mod mailbox;
+pub(crate) mod schema;
 pub(crate) mod server;
 pub(crate) mod sink;
 
@@ -11,6 +13,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 pub(crate) use http::{Answer, Client};
+pub(crate) use mailbox::Mailbox;
+pub(crate) use schema::Schema;
 pub(crate) use server::{Home, Options, Server};
 pub(crate) use sink::Sink;
 
@@ -18,10 +22,15 @@ pub(crate) use sink::Sink;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until it holds; a test that waits in vain says for what.
-pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, holds: impl FnMut() -> bool) {
+    until_within(PATIENCE, what, holds);
+}
+
+/// The same, for what takes longer by design.
+pub(crate) fn until_within(patience: Duration, what: &str, mut holds: impl FnMut() -> bool) {
     let started = Instant::now();
     while !holds() {
-        assert!(started.elapsed() < PATIENCE, "waited in vain until {what}");
+        assert!(started.elapsed() < patience, "waited in vain until {what}");
         thread::sleep(Duration::from_millis(20));
     }
 }

@@ -35,9 +35,20 @@ impl Sink {
         format!("http://127.0.0.1:{}/hook", self.port)
     }
 
+    pub(crate) fn place(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
     /// The line of a configuration that lets a server send here.
     pub(crate) fn allowed(&self) -> String {
-        format!("outbound_allow = [\"127.0.0.1:{}\"]\n", self.port)
+        format!("outbound_allow = [\"{}\"]\n", self.place())
+    }
+
+    /// Every event about this request that has come by now and that nobody took, in the order in which they came.
+    pub(crate) fn about(&self, request: &str) -> Vec<Value> {
+        let mut passed = self.passed.borrow_mut();
+        passed.extend(self.came.try_iter());
+        passed.iter().filter(|event| event["data"]["request"] == request).cloned().collect()
     }
 
     /// The next event of this kind about this request; what comes before it about others waits for whoever asks for that.
