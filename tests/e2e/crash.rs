@@ -4,6 +4,7 @@
 //! The day is a script of steps that a client may repeat: fixed transaction identifiers, the very same action. The server is killed at one
 //! visit of one point, started again, and the script is finished; then the next visit, until the day passes the point no more.
 
+mod asked;
 mod day;
 mod demo;
 
