@@ -172,7 +172,9 @@ fn a_broken_glass_approves_at_once_and_is_looked_at_by_somebody_else() {
     let cast = Cast::of(&server, &owner);
     let ((bob, b), (_, c)) = (approver(&server, &owner, "bob"), approver(&server, &owner, "carol"));
     ask_group(&owner, 2, &[&b, &c]);
-    let (request, digest) = pending(&cast.agent, "INV-1");
+    // Of an agent that acts for olga: the owner is not in its chain.
+    let agent = server.bearer(text(&make_key(&cast.operator, json!({ "role": "agent", "name": "field" })), "token"));
+    let (request, digest) = pending(&agent, "INV-1");
     let glass = |reason: &str| json!({ "digest": digest, "reason": reason });
     bob.post(&at(&request, "break-glass"), glass("the plant burns")).refused(403, "oversight.not_eligible");
     owner.post(&at(&request, "break-glass"), glass(" ")).refused(422, "oversight.bad_input");
@@ -181,8 +183,8 @@ fn a_broken_glass_approves_at_once_and_is_looked_at_by_somebody_else() {
         .refused(409, "oversight.digest_mismatch");
     let broken = owner.post(&at(&request, "break-glass"), glass("the plant burns")).ok();
     assert_eq!((text(&broken, "state"), text(&broken["glass"], "reason")), ("approved", "the plant burns"), "{broken}");
-    assert_eq!(text(&cast.agent.post("/v1/actions", payment("INV-1")).ok(), "state"), "granted");
-    assert_eq!(cast.agent.get(&at(&request, "receipt")).ok()["decision"]["glass"]["reason"], "the plant burns", "the receipt says so");
+    assert_eq!(text(&agent.post("/v1/actions", payment("INV-1")).ok(), "state"), "granted");
+    assert_eq!(agent.get(&at(&request, "receipt")).ok()["decision"]["glass"]["reason"], "the plant burns", "the receipt says so");
 
     // Whoever broke it is not who looks at it; somebody else does, once.
     let open = cast.approver.get("/v1/oversight/requests?review=true").ok();
@@ -193,6 +195,54 @@ fn a_broken_glass_approves_at_once_and_is_looked_at_by_somebody_else() {
     assert_eq!((&reviewed["glass"]["justified"], &reviewed["glass"]["reviewed_by"]), (&json!(false), &json!(b)), "{reviewed}");
     cast.approver.post(&at(&request, "review"), looked).refused(409, "oversight.already_voted");
     assert!(list(&cast.approver.get("/v1/oversight/requests?review=true").ok(), "requests").is_empty());
+    let made = cast.approver.get("/v1/oversight/requests?reviewed=true").ok();
+    assert_eq!(text(&list(&made, "requests")[0]["glass"], "review"), "it did not burn", "{made}");
+}
+
+#[test]
+fn whoever_is_in_a_requests_chain_neither_breaks_its_glass_nor_looks_at_it_and_the_log_says_how_each_was_known() {
+    let home = Home::new();
+    let server = home.serve(&Options::default());
+    let owner = server.owner();
+    let cast = Cast::of(&server, &owner);
+    let ((bob, b), (olga, _)) = (approver(&server, &owner, "bob"), approver(&server, &owner, "olga"));
+    // The document lets people decide what their own agents ask: of a glass it says nothing.
+    ask_group(&owner, 1, &[&b]);
+    let (request, digest) = pending(&cast.agent, "INV-1");
+    let glass = json!({ "digest": digest, "reason": "the plant burns" });
+    let own = owner.post(&at(&request, "break-glass"), glass).refused(403, "oversight.own_glass");
+    assert!(text(&own, "hint").contains("`hops`"), "{own}");
+    let state = |request: &str| text(&owner.get(&format!("/v1/oversight/requests/{request}")).ok(), "state").to_owned();
+    assert_eq!(state(&request), "pending");
+
+    let field = server.bearer(text(&make_key(&cast.operator, json!({ "role": "agent", "name": "field" })), "token"));
+    let (request, digest) = pending(&field, "INV-2");
+    owner.post(&at(&request, "break-glass"), json!({ "digest": digest, "reason": "the plant burns" })).ok();
+    let looked = json!({ "justified": true, "comment": "it burned" });
+    olga.post(&at(&request, "review"), looked.clone()).refused(403, "oversight.separation_of_duties");
+    bob.post(&at(&request, "review"), looked).ok();
+    let known = |fact: &str| {
+        let entries = owner.get("/v1/audit/entries?from=0&limit=200").ok();
+        let leaves =
+            list(&entries, "entries").iter().map(|entry| &entry["entry"]).filter(|leaf| leaf["facts"]["request"] == request.as_str());
+        leaves.filter_map(|leaf| leaf["facts"][fact].as_str()).map(str::to_owned).collect::<Vec<_>>()
+    };
+    until("the log has both", || known("how").len() == 2);
+    assert_eq!((known("how"), known("channel")), (vec!["local_socket".to_owned(), "api_key".to_owned()], vec!["http".to_owned(); 2]));
+
+    // What takes a passkey to approve takes one to break the glass of, and a made up one is none.
+    let document = json!({ "requirement": { "at_least": { "count": 1, "of": ["group:finance"] } }, "risk": "critical" });
+    owner.put("/v1/oversight/policies/require_approval", json!({ "policy": document })).ok();
+    let (request, digest) = pending(&field, "INV-3");
+    let glass = json!({ "digest": digest, "reason": "the plant burns" });
+    owner.post(&at(&request, "break-glass"), glass.clone()).refused(403, "oversight.stronger_proof_needed");
+    let mut forged = glass;
+    for (name, value) in [("credential", "Y3JlZA"), ("client_data", "e30"), ("authenticator_data", "AA"), ("signature", "AA")] {
+        forged[name] = json!(value);
+    }
+    let refused = owner.post(&at(&request, "break-glass/passkey"), forged);
+    assert!(refused.code().starts_with("nhi.passkey"), "{}", refused.text());
+    assert_eq!(state(&request), "pending");
 }
 
 #[test]

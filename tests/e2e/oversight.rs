@@ -151,7 +151,7 @@ fn input_that_is_no_good_is_refused_by_its_code_and_changes_nothing() {
         ("for nobody who is away", at(&request, "vote"), vote(json!({ "stands_in_for": olga })), 403, "oversight.not_eligible"),
         ("an answer to no question", at(&request, "answer"), json!({ "text": "yes" }), 409, "oversight.wrong_kind"),
         ("an edit nobody accepts", at(&request, "edit"), json!({ "revision": 1, "arguments": {} }), 409, "oversight.not_editable"),
-        ("a review of nothing", at(&request, "review"), json!({ "justified": true }), 422, "oversight.bad_input"),
+        ("a review of nothing", at(&request, "review"), json!({ "justified": true, "comment": "it burned" }), 422, "oversight.bad_input"),
         ("a glass not theirs", at(&request, "break-glass"), json!({ "digest": digest, "reason": "fire" }), 403, "oversight.not_eligible"),
         ("a request not theirs", at(&request, "cancel"), json!({}), 403, "oversight.not_eligible"),
         ("no batch", "/v1/oversight/batch".to_owned(), json!({ "choice": "approve", "requests": [] }), 422, "oversight.not_in_batch"),

@@ -4411,6 +4411,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/oversight/requests/{id}/break-glass/passkey": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Approve around the requirement by passkey */
+        post: operations["post /v1/oversight/requests/{id}/break-glass/passkey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/oversight/requests/{id}/cancel": {
         parameters: {
             query?: never;
@@ -6606,12 +6623,27 @@ export interface components {
             by: string;
             /** @description Whether they found it right. */
             justified?: boolean | null;
+            proof?: components["schemas"]["Proof"] | null;
             /** @description Why. */
             reason: string;
+            /** @description What they said. */
+            review?: string | null;
             /** @description Until when somebody else must have looked at it. */
             review_by: string;
+            /** @description When they looked. */
+            reviewed_at?: string | null;
             /** @description Who looked at it. */
             reviewed_by?: string | null;
+        };
+        /** @description A broken glass by passkey; binary parts are base64url. */
+        GlassByPasskey: {
+            authenticator_data: string;
+            client_data: string;
+            credential: string;
+            /** @description The digest that was seen. */
+            digest: string;
+            reason: string;
+            signature: string;
         };
         /** @description Why the glass is broken. */
         GlassInput: {
@@ -7577,6 +7609,8 @@ export interface components {
         };
         PasskeyOptionsInput: {
             digest: string;
+            /** @description Whether it is to approve or to break the glass. */
+            signs?: components["schemas"]["Signs"];
         };
         Passkeys: {
             passkeys: components["schemas"]["Passkey"][];
@@ -8442,7 +8476,8 @@ export interface components {
         RetryPayment: Record<string, never>;
         /** @description Whether a broken glass was right. */
         ReviewInput: {
-            comment?: string | null;
+            /** @description What the reviewer found; never empty. */
+            comment: string;
             justified: boolean;
         };
         /** @description One revision of a request: what it asked for before and after each edit. */
@@ -8557,6 +8592,11 @@ export interface components {
             /** @description The leaf that records it. */
             leaf: string;
         };
+        /**
+         * @description What a passkey is used for.
+         * @enum {string}
+         */
+        Signs: "vote" | "glass";
         /** @description How a request stands, as the agent that made it sees it. */
         Standing: {
             /** @description A question's answer. */
@@ -21003,6 +21043,41 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": components["schemas"]["GlassInput"];
+            };
+        };
+        responses: {
+            /** @description done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Request"];
+                };
+            };
+            /** @description a problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    "post /v1/oversight/requests/{id}/break-glass/passkey": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GlassByPasskey"];
             };
         };
         responses: {

@@ -43,7 +43,7 @@ use crate::desk::Desk;
 use creto_db::Db;
 
 pub use card::Card;
-pub use people::{Link, Preferences, Seen};
+pub use people::{Link, Preferences, Seen, Signs};
 
 /// Whom a card goes to.
 #[derive(Clone, Debug, PartialEq, Eq)]

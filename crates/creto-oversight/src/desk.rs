@@ -214,6 +214,14 @@ impl Desk {
             let (after, mut change) =
                 self.transition(&before, events, by, now, &Setting { leaf: Some(leaf), roster: Some(roster.version), action })?;
             let mut record = self.leaf(leaf, by, &before, &after, now);
+            if let Some(voter) = command.voter() {
+                record = record.fact("how", &voter.proof().method).fact("channel", &voter.proof().channel);
+            }
+            if let Command::Vote(Ballot { stands_in_for: Some(seat), voter, .. }) = command
+                && seat != voter.person()
+            {
+                record = record.fact("stands_in_for", seat);
+            }
             record.digests.append(&mut change.digests);
             match self.db.commit(sealed(record, change)).await {
                 Ok(_) => {
@@ -296,12 +304,6 @@ impl Desk {
             leaf.action = name;
         }
         leaf.tenant = case.agent.tenant().clone();
-        if let Some(vote) = case.votes.last().filter(|vote| vote.by == *by && after.seq > before.seq) {
-            leaf = leaf.fact("how", &vote.proof.method).fact("channel", &vote.proof.channel);
-            if vote.seat != vote.by {
-                leaf = leaf.fact("stands_in_for", &vote.seat);
-            }
-        }
         if case.test {
             leaf = leaf.fact("mode", "test");
         }

@@ -37,9 +37,12 @@ pub enum OversightError {
     /// The human is not among those whom this request needs, or may not act now.
     #[error("{0}")]
     NotEligible(String),
-    /// The human asked for it, owns it, is in its chain, or edited it.
-    #[error("`{0}` may not decide this request: they asked for it, are in its chain, or edited it")]
+    /// The human asked for it, owns it, is in its chain, edited it, or broke the glass that is reviewed.
+    #[error("`{0}` may not decide this: they asked for it, are in its chain, edited it, or broke its glass")]
     SeparationOfDuties(String),
+    /// The glass is that of a request which the human asked for, is in the chain of, or edited.
+    #[error("`{0}` may not break this glass: they are in the request's own chain, or edited it")]
+    OwnGlass(String),
     /// The seat has voted, or the review was made.
     #[error("the vote of `{0}` is in already")]
     AlreadyVoted(String),
@@ -69,7 +72,7 @@ pub enum OversightError {
     #[error("a question is answered and an approval is voted on, not the other way round")]
     WrongKind,
     /// What is at stake needs a key that the human alone holds.
-    #[error("this request needs a vote that is signed with a passkey")]
+    #[error("this request is approved with a passkey, and with nothing less")]
     StrongerProofNeeded,
     /// The approval is not there to be used.
     #[error("{0}")]
@@ -190,6 +193,7 @@ impl Coded for OversightError {
             Self::NotAnApprover(_) => ErrorCode::new("oversight.not_an_approver"),
             Self::NotEligible(_) => ErrorCode::new("oversight.not_eligible"),
             Self::SeparationOfDuties(_) => ErrorCode::new("oversight.separation_of_duties"),
+            Self::OwnGlass(_) => ErrorCode::new("oversight.own_glass"),
             Self::AlreadyVoted(_) => ErrorCode::new("oversight.already_voted"),
             Self::AlreadyAcknowledged(_) => ErrorCode::new("oversight.already_acknowledged"),
             Self::DigestMismatch { .. } => ErrorCode::new("oversight.digest_mismatch"),
@@ -253,7 +257,9 @@ impl Coded for OversightError {
             | Self::Live
             | Self::BundleChanged
             | Self::BadCheckpoint(_) => Kind::Conflict,
-            Self::NotAnApprover(_) | Self::NotEligible(_) | Self::SeparationOfDuties(_) | Self::StrongerProofNeeded => Kind::Denied,
+            Self::NotAnApprover(_) | Self::NotEligible(_) | Self::SeparationOfDuties(_) | Self::OwnGlass(_) | Self::StrongerProofNeeded => {
+                Kind::Denied
+            }
             Self::CommentTooLong(_)
             | Self::BadAction(_)
             | Self::BadEdit(_)
@@ -285,6 +291,7 @@ impl Coded for OversightError {
                 "read the request again and decide on what it shows now"
             }
             Self::SeparationOfDuties(_) => "ask somebody else; `GET /v1/oversight/requests/{id}` says who may decide",
+            Self::OwnGlass(_) => "have it broken by an operator who is not among the request's `hops` and did not edit it",
             Self::StrongerProofNeeded => "decide in the console with a registered passkey",
             Self::BundleTooLarge(_) => "name a shorter time, or one agent, run or rule",
             Self::BundlesBusy(_) | Self::BundleChanged => "ask again in a moment",

@@ -85,6 +85,9 @@ struct Filter {
     /// Only those whose broken glass nobody else has looked at yet.
     #[serde(default)]
     review: bool,
+    /// Only those whose broken glass somebody looked at.
+    #[serde(default)]
+    reviewed: bool,
     #[serde(default)]
     before: Option<String>,
     #[serde(default)]
@@ -166,6 +169,7 @@ async fn list(State(desk): State<Desk>, caller: Caller, Query(filter): Query<Fil
         state: filter.state,
         run: filter.run,
         review: filter.review,
+        reviewed: filter.reviewed,
         before: filter.before.as_deref().map(request_id).transpose()?,
         limit: filter.limit,
         ..RequestFilter::default()

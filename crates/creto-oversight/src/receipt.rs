@@ -17,7 +17,7 @@ use crate::model::case::{Binding, Case, Choice, Glass, Kind, Vote};
 use crate::model::plan::Risk;
 use crate::model::request::State;
 use crate::model::requirement::Requirement;
-use crate::model::voter::PASSKEY;
+use crate::model::voter::{PASSKEY, Proof};
 
 /// Largest receipt that is read, in bytes.
 pub const RECEIPT_BYTES_MAX: usize = 1 << 20;
@@ -72,7 +72,7 @@ impl Decision {
     #[must_use]
     pub fn of(case: &Case, by: &NhiId) -> Self {
         // A review comes later and is no part of what was decided.
-        let glass = case.glass.clone().map(|glass| Glass { reviewed_by: None, justified: None, ..glass });
+        let glass = case.glass.clone().map(Glass::unreviewed);
         let state = if case.state == State::Denied { State::Denied } else { State::Approved };
         Self {
             v: 1,
@@ -173,9 +173,12 @@ pub(crate) fn check_opening(decision: &Decision, salt: &str, leaf: &Leaf) -> Res
     check_votes(decision)
 }
 
-/// What votes prove by themselves, whatever the log's keys signed: a passkey's assertion is over this very action, and where very much is
-/// at stake nobody agreed without one.
+/// What votes and a broken glass prove by themselves, whatever the log's keys signed: a passkey's assertion is over this very action, and
+/// where very much is at stake nobody agreed, or broke the glass, without one.
 fn check_votes(decision: &Decision) -> Result<(), OversightError> {
+    if let Some(glass) = &decision.glass {
+        check_glass(decision, glass)?;
+    }
     let agreed_alone = decision.state == State::Approved && decision.glass.is_none() && decision.grant.is_none();
     for vote in &decision.votes {
         let (who, approves) = (vote.by.name(), vote.choice == Choice::Approve);
@@ -183,18 +186,30 @@ fn check_votes(decision: &Decision) -> Result<(), OversightError> {
             return Err(bad(&format!("the vote of `{who}` was for another action")));
         }
         if vote.proof.method == PASSKEY {
-            let evidence: Evidence = vote
-                .proof
-                .evidence
-                .as_deref()
-                .and_then(|text| serde_json::from_str(text).ok())
-                .ok_or_else(|| bad(&format!("the vote of `{who}` names a passkey and carries no assertion")))?;
-            evidence.verify(vote.digest).map_err(|fault| bad(&format!("the passkey of `{who}` did not sign this action: {fault}")))?;
+            check_assertion(&vote.proof, who, vote.digest)?;
         } else if approves && agreed_alone && decision.risk == Risk::Critical {
             return Err(bad(&format!("its risk is critical, and `{who}` approved without a passkey")));
         }
     }
     Ok(())
+}
+
+fn check_glass(decision: &Decision, glass: &Glass) -> Result<(), OversightError> {
+    let who = glass.by.name();
+    match glass.proof.as_ref().filter(|proof| proof.method == PASSKEY) {
+        Some(proof) => check_assertion(proof, who, Glass::signed(decision.digest)),
+        None if decision.risk == Risk::Critical => {
+            Err(bad(&format!("its risk is critical, and `{who}` broke its glass without a passkey")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether a passkey's assertion, which this proof must carry, is over `signed`.
+fn check_assertion(proof: &Proof, who: &str, signed: Digest) -> Result<(), OversightError> {
+    let evidence = proof.evidence.as_deref().and_then(|text| serde_json::from_str::<Evidence>(text).ok());
+    let evidence = evidence.ok_or_else(|| bad(&format!("what `{who}` decided names a passkey and carries no assertion")))?;
+    evidence.verify(signed).map_err(|fault| bad(&format!("the passkey of `{who}` did not sign this action: {fault}")))
 }
 
 fn bad(why: &str) -> OversightError {
@@ -206,9 +221,9 @@ mod tests {
     use creto_nhi::{Role, Roles};
 
     use super::*;
-    use crate::model::voter::Proof;
 
     const EVIDENCE: &str = include_str!("../tests/data/passkey_evidence.json");
+    const GLASS_EVIDENCE: &str = include_str!("../tests/data/passkey_glass_evidence.json");
 
     fn person(name: &str) -> NhiId {
         format!("spiffe://creto.test/tenant/default/human/{name}").parse().unwrap()
@@ -277,9 +292,46 @@ mod tests {
             let refused = check_votes(&other).unwrap_err().to_string();
             assert!(refused.contains(why), "{why}: {refused}");
         }
-        // A no needs no key, and a broken glass says that it went around all of it.
+        // A no needs no key.
         let mut denied = decision();
         (denied.state, denied.votes[0].choice, denied.votes[0].proof.method) = (State::Denied, Choice::Deny, "session".to_owned());
         check_votes(&denied).unwrap();
+    }
+
+    #[test]
+    fn a_broken_glass_of_what_is_critical_proves_a_passkey_that_signed_the_breaking_and_nothing_else() {
+        let broken = |proof: Option<Proof>| {
+            let glass = Glass {
+                by: person("olga"),
+                reason: "the plant burns".to_owned(),
+                proof,
+                review_by: Timestamp::EPOCH,
+                reviewed_by: None,
+                justified: None,
+                review: None,
+                reviewed_at: None,
+            };
+            Decision { votes: Vec::new(), glass: Some(glass), ..decision() }
+        };
+        let by = |method: &str, evidence: Option<&str>| {
+            Some(Proof { method: method.to_owned(), channel: "http".to_owned(), evidence: evidence.map(str::to_owned) })
+        };
+        check_votes(&broken(by(PASSKEY, Some(GLASS_EVIDENCE)))).unwrap();
+        for (proof, why) in [
+            (None, "without a passkey"),
+            (by("session", None), "without a passkey"),
+            (by(PASSKEY, None), "carries no assertion"),
+            // What approves the action breaks no glass.
+            (by(PASSKEY, Some(EVIDENCE)), "did not sign this action"),
+        ] {
+            let refused = check_votes(&broken(proof.clone())).unwrap_err().to_string();
+            assert!(refused.contains(why), "{proof:?}: {refused}");
+            // Where less is at stake no passkey is needed, and one that is named is checked.
+            let lesser = check_votes(&Decision { risk: Risk::High, ..broken(proof.clone()) });
+            assert_eq!(lesser.is_ok(), proof.is_none_or(|proof| proof.method != PASSKEY), "{why}");
+        }
+        let mut voted = decision();
+        voted.votes[0].proof.evidence = Some(GLASS_EVIDENCE.to_owned());
+        assert!(check_votes(&voted).unwrap_err().to_string().contains("did not sign this action"), "and what breaks a glass is no vote");
     }
 }

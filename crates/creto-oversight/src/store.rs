@@ -41,5 +41,10 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
             sqlite: include_str!("../migrations/sqlite/0004_mail.sql"),
             postgres: include_str!("../migrations/postgres/0004_mail.sql"),
         },
+        Migration {
+            version: 5,
+            sqlite: include_str!("../migrations/sqlite/0005_reviews.sql"),
+            postgres: include_str!("../migrations/postgres/0005_reviews.sql"),
+        },
     ],
 };

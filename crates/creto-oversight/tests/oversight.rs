@@ -7,6 +7,8 @@ mod actions;
 mod cases;
 #[path = "oversight/decisions.rs"]
 mod decisions;
+#[path = "oversight/glass.rs"]
+mod glass;
 #[path = "oversight/governance.rs"]
 mod governance;
 #[path = "oversight/hazards.rs"]

@@ -60,8 +60,8 @@ class Authenticator:
 class Person:
     """Somebody who signed in with a password."""
 
-    def __init__(self, server, name):
-        server.operator.call("POST", "/v1/accounts", {"name": name, "password": PASSWORD})
+    def __init__(self, server, name, operator=False):
+        server.operator.call("POST", "/v1/accounts", {"name": name, "password": PASSWORD, "operator": operator})
         self.http = httpx.Client(base_url=server.url)
         session = self.http.post("/v1/session", json={"name": name, "password": PASSWORD}).json()
         self.http.headers["x-csrf-token"] = session["csrf"]
@@ -78,11 +78,15 @@ class Person:
         asked = self.question()
         return self.call("POST", "/v1/passkeys", {"label": "laptop", **key.make(asked), **(proof(asked) if proof else {})})
 
-    def approve(self, request, digest, key=None, **changed):
-        path = f"/v1/oversight/requests/{request}/passkey"
-        status, asked = self.call("POST", f"{path}/options", {"digest": digest})
+    def signs(self, request, digest, key=None, **what):
+        """What a passkey gives that is asked to sign this action: to approve it, or to break its glass."""
+        status, asked = self.call("POST", f"/v1/oversight/requests/{request}/passkey/options", {"digest": digest, **what})
         assert status == 200, asked
-        return self.call("POST", path, {"digest": digest, **(key or self.key).use(asked), **changed})
+        return {"digest": digest, **(key or self.key).use(asked)}
+
+    def approve(self, request, digest, key=None, **changed):
+        signed = self.signs(request, digest, key)
+        return self.call("POST", f"/v1/oversight/requests/{request}/passkey", {**signed, **changed})
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +177,42 @@ def test_the_receipt_carries_the_assertion_and_verifies_offline_and_altered_it_d
     for other in [*others, without]:
         refused = verify(server, tmp_path, other)
         assert not refused["ok"] and refused["code"] == "oversight.bad_receipt", refused
+
+
+def test_a_critical_glass_is_broken_by_a_passkey_that_signed_the_breaking_and_the_receipt_proves_it(server, bob, tmp_path):
+    olga = Person(server, "olga", operator=True)
+    assert olga.register(olga.key)[0] == 200
+    request, digest = ask(server, 9002)
+    at = f"/v1/oversight/requests/{request}"
+    why = {"reason": "the plant burns"}
+    status, refused = olga.call("POST", f"{at}/break-glass", {"digest": digest, **why})
+    assert (status, refused["code"]) == (403, "oversight.stronger_proof_needed")
+    # What signed an approval breaks no glass, and what signed a breaking approves nothing.
+    vote, breaking = olga.signs(request, digest), olga.signs(request, digest, signs="glass")
+    for path, signed in [("break-glass/passkey", {**vote, **why}), ("passkey", breaking)]:
+        status, refused = olga.call("POST", f"{at}/{path}", signed)
+        assert refused["code"] == "nhi.passkey_refused", refused
+    status, refused = bob.call("POST", f"{at}/break-glass/passkey", {**bob.signs(request, digest, signs="glass"), **why})
+    assert (status, refused["code"]) == (403, "oversight.not_eligible"), refused
+    status, broken = olga.call("POST", f"{at}/break-glass/passkey", {**olga.signs(request, digest, signs="glass"), **why})
+    assert (status, broken["state"], broken["how"]) == (200, "approved", "passkey"), broken
+
+    receipt = server.operator.call("GET", f"{at}/receipt")
+    said = verify(server, tmp_path, receipt)
+    assert said["ok"] and said["decision"]["glass"]["proof"]["method"] == "passkey", said
+    evidence = json.loads(receipt["decision"]["glass"]["proof"]["evidence"])
+    signed = hashlib.sha256(b"creto/break-glass/v1/" + bytes.fromhex(digest)).digest()
+    challenge = json.loads(raw(evidence["assertion"]["client_data"]))["challenge"]
+    assert raw(challenge) == hashlib.sha256(signed + raw(evidence["nonce"])).digest()
+    without = copy.deepcopy(receipt)
+    without["decision"]["glass"]["proof"] = {"method": "session", "channel": "http"}
+    refused = verify(server, tmp_path, without)
+    assert not refused["ok"] and refused["code"] == "oversight.bad_receipt", refused
+    status, reviewed = bob.call("POST", f"{at}/review", {"justified": True, "comment": "it burned"})
+    assert status == 200 and reviewed["glass"]["reviewed_by"].endswith("/human/bob"), reviewed
+    # The receipt is of the decision: a review changes nothing of it.
+    assert verify(server, tmp_path, server.operator.call("GET", f"{at}/receipt"))["ok"]
+    olga.http.close()
 
 
 def test_a_second_passkey_needs_the_first_and_so_does_a_removal(server):

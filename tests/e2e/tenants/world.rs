@@ -127,12 +127,16 @@ impl World {
             }
             ("POST", "/v1/oversight/requests/{id}/vote") => json!({ "choice": "approve", "digest": self.id("digest"), "revision": 1 }),
             ("POST", "/v1/oversight/requests/{id}/break-glass") => json!({ "digest": self.id("digest"), "reason": "it burns" }),
+            ("POST", "/v1/oversight/requests/{id}/break-glass/passkey") => json!({
+                "digest": self.id("digest"), "reason": "it burns", "credential": "nobodys", "client_data": "e30", "authenticator_data": "",
+                "signature": ""
+            }),
             ("POST", "/v1/oversight/requests/{id}/edit") => json!({ "revision": 1, "arguments": {} }),
             ("POST", "/v1/oversight/requests/{id}/ask" | "/v1/oversight/requests/{id}/answer" | "/v1/oversight/requests/{id}/reply") => {
                 json!({ "text": "who is it for?" })
             }
             ("POST", "/v1/oversight/requests/{id}/reassign") => json!({ "to": ["role:approver"] }),
-            ("POST", "/v1/oversight/requests/{id}/review") => json!({ "justified": true }),
+            ("POST", "/v1/oversight/requests/{id}/review") => json!({ "justified": true, "comment": "mine" }),
             ("PUT", "/v1/oversight/requests/{id}/hold") => json!({ "reason": "a matter of law" }),
             ("POST", "/v1/oversight/batch") => json!({
                 "choice": "approve", "requests": [{ "request": self.id("request"), "digest": self.id("digest"), "revision": 1 }]

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::{Callback, Channels, Link, Preferences, Seen, Wish};
+use super::{Callback, Channels, Link, Preferences, Seen, Signs, Wish};
 use crate::error::OversightError;
 use crate::http::{request_for, shown_to};
 use crate::model::case::Choice;
@@ -59,6 +59,16 @@ pub fn endpoints(channels: &Channels) -> Vec<Endpoint> {
             state(),
         )
         .takes::<PasskeyInput>()
+        .answers::<Request>(),
+        Endpoint::new(
+            post.clone(),
+            "/v1/oversight/requests/{id}/break-glass/passkey",
+            approver,
+            "Approve around the requirement by passkey",
+            glass,
+            state(),
+        )
+        .takes::<GlassByPasskey>()
         .answers::<Request>(),
         Endpoint::new(post.clone(), "/v1/oversight/requests/{id}/mail", approver, "Decide from the page of a mail", mail, state())
             .takes::<MailInput>()
@@ -131,6 +141,9 @@ impl From<PasskeyQuestion> for Question {
 struct PasskeyOptionsInput {
     #[schema(value_type = String)]
     digest: Digest,
+    /// Whether it is to approve or to break the glass.
+    #[serde(default)]
+    signs: Signs,
 }
 
 /// An approval by passkey; binary parts are base64url.
@@ -145,6 +158,20 @@ struct PasskeyInput {
     shown: Option<Digest>,
     #[serde(default)]
     comment: Option<String>,
+    credential: String,
+    client_data: String,
+    authenticator_data: String,
+    signature: String,
+}
+
+/// A broken glass by passkey; binary parts are base64url.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct GlassByPasskey {
+    /// The digest that was seen.
+    #[schema(value_type = String)]
+    digest: Digest,
+    reason: String,
     credential: String,
     client_data: String,
     authenticator_data: String,
@@ -226,7 +253,7 @@ async fn passkey_options(
     Path(id): Path<String>,
     StrictJson(input): StrictJson<PasskeyOptionsInput>,
 ) -> Result<Json<Question>, Problem> {
-    Ok(Json(channels.passkey_question(&caller.0, request_id(&id)?, input.digest).await?.into()))
+    Ok(Json(channels.passkey_question(&caller.0, request_id(&id)?, input.digest, input.signs).await?.into()))
 }
 
 async fn passkey(
@@ -240,6 +267,18 @@ async fn passkey(
     let seen = (digest, shown_to(&channels.0.desk, &caller, id, Some(digest), shown).await?);
     let assertion = Assertion { credential, client_data, authenticator_data, signature };
     let request = channels.approve_by_passkey(&caller.0, id, seen, comment, &assertion).await?;
+    Ok(Json(request_for(&caller, request)))
+}
+
+async fn glass(
+    State(channels): State<Channels>,
+    caller: Caller,
+    Path(id): Path<String>,
+    StrictJson(input): StrictJson<GlassByPasskey>,
+) -> Result<Json<Request>, Problem> {
+    let GlassByPasskey { digest, reason, credential, client_data, authenticator_data, signature } = input;
+    let assertion = Assertion { credential, client_data, authenticator_data, signature };
+    let request = channels.break_glass_by_passkey(&caller.0, request_id(&id)?, digest, &reason, &assertion).await?;
     Ok(Json(request_for(&caller, request)))
 }
 

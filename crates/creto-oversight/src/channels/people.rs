@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::{Answer, Callback, ChannelError, Channels, Wish, requested};
 use crate::error::OversightError;
-use crate::model::case::Choice;
+use crate::model::case::{Choice, Glass};
 use crate::model::command::Ballot;
 use crate::model::notice::Notice;
 use crate::model::request::Request;
@@ -40,6 +40,27 @@ pub struct Seen {
     pub digest: Option<Digest>,
     /// The digest of the view, where some of the action was hidden from them.
     pub shown: Option<Digest>,
+}
+
+/// What a passkey is used for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Signs {
+    /// An approval.
+    #[default]
+    Vote,
+    /// Breaking the glass.
+    Glass,
+}
+
+impl Signs {
+    /// What is signed for this action.
+    fn over(self, action: Digest) -> Digest {
+        match self {
+            Self::Vote => action,
+            Self::Glass => Glass::signed(action),
+        }
+    }
 }
 
 /// An outside identity that a person proved to hold.
@@ -230,16 +251,23 @@ impl Channels {
         self.0.desk.vote(id, ballot).await
     }
 
-    /// What a browser is asked so that a passkey approves exactly `digest`.
+    /// What a browser is asked so that a passkey approves exactly `digest`, or breaks the glass of exactly that: neither answer is good for
+    /// the other.
     ///
     /// # Errors
     /// `nhi.passkey_unknown` where the person has none; `oversight.unknown_request`; `oversight.digest_mismatch`.
-    pub async fn passkey_question(&self, by: &Principal, id: RequestId, digest: Digest) -> Result<PasskeyQuestion, OversightError> {
+    pub async fn passkey_question(
+        &self,
+        by: &Principal,
+        id: RequestId,
+        digest: Digest,
+        signs: Signs,
+    ) -> Result<PasskeyQuestion, OversightError> {
         let request = self.0.desk.get(by.tenant(), id).await?;
         if request.digest != digest {
             return Err(OversightError::DigestMismatch { actual: request.digest.to_string(), sent: digest.to_string() });
         }
-        Ok(self.0.credentials.passkey_approval(&by.identity, &self.0.public.party(), &id.to_string(), digest).await?)
+        Ok(self.0.credentials.passkey_approval(&by.identity, &self.0.public.party(), &id.to_string(), signs.over(digest)).await?)
     }
 
     /// Approves by passkey: the assertion is the vote's evidence and stands by itself.
@@ -254,14 +282,35 @@ impl Channels {
         comment: Option<String>,
         assertion: &Assertion,
     ) -> Result<Request, OversightError> {
-        // First who may vote at all: an assertion is used up by being looked at.
-        Voter::of(by)?;
-        let request = id.to_string();
-        let evidence = self.0.credentials.approve_by_passkey(&by.identity, &self.0.public.party(), &request, digest, assertion).await?;
-        let voter = Voter::through(by, "http", PASSKEY, Some(evidence))?;
+        let voter = self.proven(by, id, Signs::Vote.over(digest), assertion).await?;
         let choice = Choice::Approve;
         let ballot = Ballot { voter, stands_in_for: None, choice, digest: Some(digest), shown, revision: None, comment, option: None };
         self.0.desk.vote(id, ballot).await
+    }
+
+    /// Breaks the glass by passkey: the assertion stays with it and stands by itself.
+    ///
+    /// # Errors
+    /// `nhi.passkey_refused`, and everything that breaking the glass is refused for.
+    pub async fn break_glass_by_passkey(
+        &self,
+        by: &Principal,
+        id: RequestId,
+        digest: Digest,
+        reason: &str,
+        assertion: &Assertion,
+    ) -> Result<Request, OversightError> {
+        let voter = self.proven(by, id, Signs::Glass.over(digest), assertion).await?;
+        self.0.desk.break_glass(voter, id, digest, reason).await
+    }
+
+    /// The human whose passkey signed this for this request, with the assertion as evidence.
+    async fn proven(&self, by: &Principal, id: RequestId, signed: Digest, assertion: &Assertion) -> Result<Voter, OversightError> {
+        // First who may decide at all: an assertion is used up by being looked at.
+        Voter::of(by)?;
+        let (party, request) = (self.0.public.party(), id.to_string());
+        let evidence = self.0.credentials.approve_by_passkey(&by.identity, &party, &request, signed, assertion).await?;
+        Voter::through(by, "http", PASSKEY, Some(evidence))
     }
 
     fn leaf(&self, by: &NhiId, action: &str, person: &NhiId) -> Result<Leaf, OversightError> {

@@ -107,7 +107,7 @@ pub fn decide(case: &Case, command: &Command, now: Timestamp, facts: &Facts<'_>)
             _ => Err(OversightError::NotApproved("the approval is not this admission's")),
         },
         Command::BreakGlass { voter, digest, reason } => break_glass(case, voter, *digest, reason, now, facts),
-        Command::Review { voter, justified, comment } => review(case, voter, *justified, comment.as_ref(), facts),
+        Command::Review { voter, justified, comment } => review(case, voter, *justified, comment, facts),
     }
 }
 
@@ -154,6 +154,14 @@ fn separate(case: &Case, person: &NhiId) -> Result<(), OversightError> {
     Ok(())
 }
 
+/// Refuses to approve what is very much at stake on less than a key that the human alone holds.
+fn strong_enough(case: &Case, voter: &Voter) -> Result<(), OversightError> {
+    if case.plan.risk == Risk::Critical && voter.proof().method != PASSKEY {
+        return Err(OversightError::StrongerProofNeeded);
+    }
+    Ok(())
+}
+
 fn is_kind(case: &Case, kind: Kind) -> Result<(), OversightError> {
     if case.kind == kind { Ok(()) } else { Err(OversightError::WrongKind) }
 }
@@ -183,8 +191,8 @@ fn vote(case: &Case, ballot: &Ballot, now: Timestamp, facts: &Facts<'_>) -> Deci
     eligible(case, voter, seat, facts)?;
     separate(case, voter.person())?;
     separate(case, seat)?;
-    if case.plan.risk == Risk::Critical && *choice == Choice::Approve && voter.proof().method != PASSKEY {
-        return Err(OversightError::StrongerProofNeeded);
+    if *choice == Choice::Approve {
+        strong_enough(case, voter)?;
     }
     if let Some(earlier) = case.votes.iter().find(|vote| vote.seat == *seat)
         && (earlier.by != *voter.person() || earlier.choice != *choice)
@@ -330,6 +338,8 @@ fn consume(case: &Case, digest: creto_kernel::Digest, admission: &String, now: T
     }
 }
 
+/// INVARIANT: no plan lets somebody break the glass of a request of their own, nor with less than an approval of its risk needs: the
+/// requirement is what a broken glass goes around, not who may be believed.
 fn break_glass(case: &Case, voter: &Voter, digest: creto_kernel::Digest, reason: &str, now: Timestamp, facts: &Facts<'_>) -> Decided {
     is_kind(case, Kind::Approval)?;
     pending(case, now)?;
@@ -338,20 +348,24 @@ fn break_glass(case: &Case, voter: &Voter, digest: creto_kernel::Digest, reason:
     if !voter.roles().has(Role::Operator) || facts.roster.inactive.contains(voter.person()) {
         return Err(OversightError::NotEligible("only an approver who also runs the installation breaks the glass".to_owned()));
     }
-    let review_by = now.saturating_add(timers::REVIEW_WITHIN);
-    Ok(vec![Event::GlassBroken { reason: reason.to_owned(), review_by, how: voter.proof().method.clone() }])
+    if quorum::is_own(case, voter.person()) {
+        return Err(OversightError::OwnGlass(voter.person().name().to_owned()));
+    }
+    strong_enough(case, voter)?;
+    let (review_by, proof) = (now.saturating_add(timers::REVIEW_WITHIN), voter.proof().clone());
+    Ok(vec![Event::GlassBroken { reason: reason.to_owned(), review_by, how: proof.method.clone(), proof: Some(proof) }])
 }
 
-fn review(case: &Case, voter: &Voter, justified: bool, comment: Option<&String>, facts: &Facts<'_>) -> Decided {
-    comment.map_or(Ok(()), |text| short(text))?;
+fn review(case: &Case, voter: &Voter, justified: bool, comment: &str, facts: &Facts<'_>) -> Decided {
+    words(comment, "the comment")?;
     let Some(glass) = &case.glass else {
         return Err(OversightError::BadInput("this request was not approved by breaking the glass".to_owned()));
     };
-    if glass.reviewed_by.is_some() {
-        return Err(OversightError::AlreadyVoted(voter.person().name().to_owned()));
+    if let Some(reviewer) = &glass.reviewed_by {
+        return Err(OversightError::AlreadyVoted(reviewer.name().to_owned()));
     }
-    if glass.by == *voter.person() || case.hops.contains(voter.person()) || facts.roster.inactive.contains(voter.person()) {
+    if glass.by == *voter.person() || quorum::is_own(case, voter.person()) || facts.roster.inactive.contains(voter.person()) {
         return Err(OversightError::SeparationOfDuties(voter.person().name().to_owned()));
     }
-    Ok(vec![Event::Reviewed { justified, comment: comment.cloned() }])
+    Ok(vec![Event::Reviewed { justified, comment: Some(comment.to_owned()) }])
 }

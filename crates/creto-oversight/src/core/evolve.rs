@@ -131,9 +131,18 @@ fn apply(case: &mut Case, event: &Event, recorded: &Recorded) {
         Event::Executed => case.state = State::Executed,
         Event::Failed => case.state = State::Failed,
         Event::Doubted => case.state = State::InDoubt,
-        Event::GlassBroken { reason, review_by, how } => {
+        Event::GlassBroken { reason, review_by, how, proof } => {
             let by = recorded.by.clone();
-            case.glass = Some(Glass { by: by.clone(), reason: reason.clone(), review_by: *review_by, reviewed_by: None, justified: None });
+            case.glass = Some(Glass {
+                by: by.clone(),
+                reason: reason.clone(),
+                proof: proof.clone(),
+                review_by: *review_by,
+                reviewed_by: None,
+                justified: None,
+                review: None,
+                reviewed_at: None,
+            });
             (case.decided_by, case.how, case.comment) = (Some(by), Some(how.clone()), Some(reason.clone()));
             end(case, State::Approved, recorded, None);
         }
@@ -142,9 +151,10 @@ fn apply(case: &mut Case, event: &Event, recorded: &Recorded) {
                 glass.review_by = *review_by;
             }
         }
-        Event::Reviewed { justified, .. } => {
+        Event::Reviewed { justified, comment } => {
             if let Some(glass) = &mut case.glass {
                 (glass.reviewed_by, glass.justified) = (Some(recorded.by.clone()), Some(*justified));
+                (glass.review, glass.reviewed_at) = (comment.clone(), Some(recorded.at));
             }
         }
     }

@@ -20,12 +20,18 @@ struct Candidate<'a> {
     seats: Vec<&'a NhiId>,
 }
 
-/// Whether `person` may not decide this request: they asked for it, are in its chain, own it, or edited it.
+/// Whether the request is this person's own: they asked for it, are in its chain, own it, or edited it.
+#[must_use]
+pub fn is_own(case: &Case, person: &NhiId) -> bool {
+    *person == case.agent || case.hops.contains(person) || case.editors.contains(person)
+}
+
+/// Whether `person` may not decide this request, as far as its plan separates duties.
 #[must_use]
 pub fn is_excluded(case: &Case, person: &NhiId) -> bool {
     match case.plan.separation {
         Separation::Agents => *person == case.agent,
-        Separation::Full => *person == case.agent || case.hops.contains(person) || case.editors.contains(person),
+        Separation::Full => is_own(case, person),
     }
 }
 

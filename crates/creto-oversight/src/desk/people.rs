@@ -37,17 +37,9 @@ impl Desk {
         let requirement = case.requirement();
         let mut roster = self.roster_of(tenant, requirement.selectors().into_iter()).await?;
         let voted = case.votes.iter().flat_map(|vote| [&vote.by, &vote.seat]);
-        let voter = match command {
-            Command::Vote(ballot) => vec![Some(ballot.voter.person()), ballot.stands_in_for.as_ref()],
-            Command::Answer { voter, .. }
-            | Command::AskBack { voter, .. }
-            | Command::Acknowledge { voter }
-            | Command::BreakGlass { voter, .. }
-            | Command::Review { voter, .. } => vec![Some(voter.person())],
-            Command::Edit(revised) => vec![Some(revised.voter.person())],
-            _ => Vec::new(),
-        };
-        let gone: Vec<NhiId> = voted.chain(voter.into_iter().flatten()).filter(|person| !self.people.is_active(person)).cloned().collect();
+        let seat = if let Command::Vote(ballot) = command { ballot.stands_in_for.as_ref() } else { None };
+        let acts = command.voter().map(Voter::person).into_iter().chain(seat);
+        let gone: Vec<NhiId> = voted.chain(acts).filter(|person| !self.people.is_active(person)).cloned().collect();
         roster.inactive.extend(gone);
         Ok(roster)
     }

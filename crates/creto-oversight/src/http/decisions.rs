@@ -221,8 +221,8 @@ struct GlassInput {
 #[serde(deny_unknown_fields)]
 struct ReviewInput {
     justified: bool,
-    #[serde(default)]
-    comment: Option<String>,
+    /// What the reviewer found; never empty.
+    comment: String,
 }
 
 /// Several decisions alike.

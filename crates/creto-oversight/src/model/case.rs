@@ -110,6 +110,9 @@ pub struct Glass {
     pub by: NhiId,
     /// Why.
     pub reason: String,
+    /// How they proved who they are; unknown where the glass was broken before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
     /// Until when somebody else must have looked at it.
     #[schema(value_type = String)]
     pub review_by: Timestamp,
@@ -120,6 +123,27 @@ pub struct Glass {
     /// Whether they found it right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub justified: Option<bool>,
+    /// What they said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review: Option<String>,
+    /// When they looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub reviewed_at: Option<Timestamp>,
+}
+
+impl Glass {
+    /// What a passkey signs to break the glass of an action: no approval's signature is one, and no such signature is an approval.
+    #[must_use]
+    pub fn signed(action: Digest) -> Digest {
+        Digest::of_parts(&[b"creto/break-glass/v1/", action.as_bytes()])
+    }
+
+    /// As it was broken, before anybody looked.
+    #[must_use]
+    pub fn unreviewed(self) -> Self {
+        Self { reviewed_by: None, justified: None, review: None, reviewed_at: None, ..self }
+    }
 }
 
 /// One word between an approver and the agent, while the request waits.

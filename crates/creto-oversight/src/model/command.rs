@@ -115,9 +115,26 @@ pub enum Command {
         voter: Voter,
         /// Whether it was right.
         justified: bool,
-        /// What they say.
-        comment: Option<String>,
+        /// What they say; never empty.
+        comment: String,
     },
+}
+
+impl Command {
+    /// The human whose command it is; `None` for those of agents, of time, and of whoever its caller checked.
+    #[must_use]
+    pub const fn voter(&self) -> Option<&Voter> {
+        match self {
+            Self::Vote(ballot) => Some(&ballot.voter),
+            Self::Edit(revised) => Some(&revised.voter),
+            Self::Answer { voter, .. }
+            | Self::AskBack { voter, .. }
+            | Self::Acknowledge { voter }
+            | Self::BreakGlass { voter, .. }
+            | Self::Review { voter, .. } => Some(voter),
+            _ => None,
+        }
+    }
 }
 
 /// A vote to be cast.

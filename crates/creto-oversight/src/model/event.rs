@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::case::{Binding, Kind, Vote};
 use crate::model::plan::Plan;
 use crate::model::requirement::Selector;
+use crate::model::voter::Proof;
 
 /// One event with who caused it and when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,6 +151,9 @@ pub enum Event {
         review_by: Timestamp,
         /// How they proved who they are: the method's word.
         how: String,
+        /// The whole of it; earlier events have the word alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        proof: Option<Proof>,
     },
     /// Nobody has looked at a broken glass in time; asked again.
     ReviewOverdue {

@@ -224,6 +224,8 @@ pub struct RequestFilter {
     pub agent: Option<NhiId>,
     /// Only those whose broken glass waits for a review.
     pub review: bool,
+    /// Only those whose broken glass somebody looked at.
+    pub reviewed: bool,
     /// Older than this one only: the `next` of the page before.
     pub before: Option<RequestId>,
     /// At most this many; 200 at the most, and the default.

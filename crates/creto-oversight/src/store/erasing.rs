@@ -8,16 +8,17 @@ use creto_enablement_common::erasure::{Count, ERASED, Erasing, Erasure};
 const ERASE: Sql = Sql::per_engine(
     "UPDATE oversight_request SET action = json_set(action, '$.arguments', json('{}')), digest = $6, first_digest = $6, lookup = NULL,
      salt = $7, reason = NULL, extra = NULL, context = NULL, tool_schema = NULL,
-     body = json_replace(json_set(body, '$.digest', $6, '$.comment', NULL, '$.answer', NULL, '$.option', NULL, '$.thread', json('[]'),
-     '$.votes', json('[]')), '$.glass.reason', '')
+     body = json_remove(json_replace(json_set(body, '$.digest', $6, '$.comment', NULL, '$.answer', NULL, '$.option', NULL,
+     '$.thread', json('[]'), '$.votes', json('[]')), '$.glass.reason', ''), '$.glass.review', '$.glass.proof.evidence')
      WHERE tenant = $1 AND opened_at < $2 AND ($3 = '' OR agent = $3) AND ($4 = '' OR run = $4) AND ($5 = '' OR digest = $5)
      AND state IN ('denied', 'timed_out', 'cancelled', 'superseded', 'answered', 'expired', 'revoked', 'executed', 'failed')
      AND digest <> $6 AND review_by IS NULL
      AND NOT EXISTS (SELECT 1 FROM oversight_hold h WHERE h.tenant = oversight_request.tenant AND h.request = oversight_request.id)",
     "UPDATE oversight_request SET action = jsonb_set(action::jsonb, '{arguments}', '{}')::text, digest = $6, first_digest = $6,
      lookup = NULL, salt = $7, reason = NULL, extra = NULL, context = NULL, tool_schema = NULL,
-     body = jsonb_set(body::jsonb || jsonb_build_object('digest', $6::text, 'comment', NULL, 'answer', NULL, 'option', NULL,
-     'thread', '[]'::jsonb, 'votes', '[]'::jsonb), '{glass,reason}', '\"\"', false)::text
+     body = (jsonb_set(body::jsonb || jsonb_build_object('digest', $6::text, 'comment', NULL, 'answer', NULL, 'option', NULL,
+     'thread', '[]'::jsonb, 'votes', '[]'::jsonb), '{glass,reason}', '\"\"', false)
+     #- '{glass,review}' #- '{glass,proof,evidence}')::text
      WHERE tenant = $1 AND opened_at < $2 AND ($3 = '' OR agent = $3) AND ($4 = '' OR run = $4) AND ($5 = '' OR digest = $5)
      AND state IN ('denied', 'timed_out', 'cancelled', 'superseded', 'answered', 'expired', 'revoked', 'executed', 'failed')
      AND digest <> $6 AND review_by IS NULL

@@ -116,6 +116,10 @@ fn review_by(case: &Case) -> Option<Timestamp> {
     case.glass.as_ref().filter(|glass| glass.reviewed_by.is_none()).map(|glass| glass.review_by)
 }
 
+fn is_reviewed(case: &Case) -> bool {
+    case.glass.as_ref().is_some_and(|glass| glass.reviewed_by.is_some())
+}
+
 /// Steps that write a request with its first events.
 pub(crate) fn insert(tenant: &TenantId, stored: &Stored, events: &[Recorded], leaf: Option<LeafId>) -> Result<Vec<Box<dyn Step>>, DbError> {
     let case = &stored.case;
@@ -195,7 +199,7 @@ pub(crate) fn update(tenant: &TenantId, transition: &Transition<'_>) -> Result<V
     };
     let row = Write::new(
         "UPDATE oversight_request SET seq = $1, digest = $2, action = $3, state = $4, risk = $5, body = $6, decided_at = $7, \
-         decided_by = $8, review_by = $9, deadline = $14 WHERE tenant = $10 AND id = $11 AND seq = $12 AND ($13 < 0 OR \
+         decided_by = $8, review_by = $9, deadline = $14, reviewed = $15 WHERE tenant = $10 AND id = $11 AND seq = $12 AND ($13 < 0 OR \
          COALESCE((SELECT version FROM oversight_roster WHERE tenant = $10), 0) = $13)",
         params![
             after.seq,
@@ -211,7 +215,8 @@ pub(crate) fn update(tenant: &TenantId, transition: &Transition<'_>) -> Result<V
             case.id,
             before.seq,
             roster.unwrap_or(-1),
-            case.deadline
+            case.deadline,
+            is_reviewed(case)
         ],
     )
     .exactly(1, code, message);
@@ -341,22 +346,32 @@ pub(crate) async fn list(db: &Db, tenant: &TenantId, filter: &RequestFilter) -> 
     let text = |value: Option<String>| value.unwrap_or_default();
     let state = filter.state.map(State::as_str);
     let (agent, run) = (filter.agent.as_ref().map(ToString::to_string), filter.run.clone());
-    let rows = match (state, &agent, &run, filter.review) {
-        (Some(state), None, None, false) => {
+    let rows = match (state, &agent, &run, (filter.review, filter.reviewed)) {
+        (Some(state), None, None, (false, false)) => {
             let sql = select_requests!("WHERE r.tenant = $1 AND r.state = $2 AND r.id < $3 ORDER BY r.id DESC LIMIT $4");
             db.query(sql, params![tenant, state, before, limit(filter)]).await?
         }
-        (None, None, None, false) => {
+        (None, None, None, (false, false)) => {
             let sql = select_requests!("WHERE r.tenant = $1 AND r.id < $2 ORDER BY r.id DESC LIMIT $3");
+            db.query(sql, params![tenant, before, limit(filter)]).await?
+        }
+        // Few requests have a broken glass: each list of them has an index of its own.
+        (None, None, None, (true, false)) => {
+            let sql = select_requests!("WHERE r.tenant = $1 AND r.review_by IS NOT NULL AND r.id < $2 ORDER BY r.id DESC LIMIT $3");
+            db.query(sql, params![tenant, before, limit(filter)]).await?
+        }
+        (None, None, None, (false, true)) => {
+            let sql = select_requests!("WHERE r.tenant = $1 AND r.reviewed = 1 AND r.id < $2 ORDER BY r.id DESC LIMIT $3");
             db.query(sql, params![tenant, before, limit(filter)]).await?
         }
         _ => {
             let sql = select_requests!(
                 "WHERE r.tenant = $1 AND ($2 = '' OR r.state = $2) AND ($3 = '' OR r.agent = $3) AND ($4 = '' OR r.run = $4) \
-                 AND ($5 = 0 OR r.review_by IS NOT NULL) AND r.id < $6 ORDER BY r.id DESC LIMIT $7"
+                 AND ($5 = 0 OR r.review_by IS NOT NULL) AND ($6 = 0 OR r.reviewed = 1) AND r.id < $7 ORDER BY r.id DESC LIMIT $8"
             );
             let state = state.unwrap_or_default();
-            db.query(sql, params![tenant, state, text(agent), text(run), filter.review, before, limit(filter)]).await?
+            let (review, reviewed) = (filter.review, filter.reviewed);
+            db.query(sql, params![tenant, state, text(agent), text(run), review, reviewed, before, limit(filter)]).await?
         }
     };
     rows.iter().map(read).collect()

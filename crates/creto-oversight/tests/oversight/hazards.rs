@@ -339,9 +339,10 @@ fn breaking_the_glass_approves_at_once_and_asks_somebody_else_to_look_until_they
     assert_eq!(sheet.tick(day).len(), 0);
     assert!(matches!(sheet.tick(day + 1)[..], [Event::Expired, Event::ReviewOverdue { .. }]), "{:?}", sheet.case);
     assert!(matches!(sheet.tick(2 * day + 1)[..], [Event::ReviewOverdue { .. }]), "asked again");
-    let review = |who| Command::Review { voter: who, justified: true, comment: None };
-    assert_eq!(code(sheet.run(&review(operator("olga")), &person("olga"), 9)), "oversight.separation_of_duties");
-    sheet.run(&review(voter("bob")), &person("bob"), 10).unwrap();
+    let review = |who, comment: &str| Command::Review { voter: who, justified: true, comment: comment.to_owned() };
+    assert_eq!(code(sheet.run(&review(operator("olga"), "it burned"), &person("olga"), 9)), "oversight.separation_of_duties");
+    assert_eq!(code(sheet.run(&review(voter("bob"), " "), &person("bob"), 9)), "oversight.bad_input", "who looked says what they found");
+    sheet.run(&review(voter("bob"), "it burned"), &person("bob"), 10).unwrap();
     assert_eq!(sheet.tick(5 * day), []);
 }
 

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::decisions::asked;
 use super::house::{House, SETS, approver};
 
-async fn call(house: &House, caller: Principal, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+pub(crate) async fn call(house: &House, caller: Principal, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
     let actions = Actions::new(Arc::clone(&house.gate));
     let router = Endpoints::new().and(creto_oversight::http::endpoints(&house.desk, &actions)).into_router();
     let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
