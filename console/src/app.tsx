@@ -14,6 +14,7 @@ import { Inbox } from "./pages/inbox";
 import { InvoicePage } from "./pages/invoice";
 import { Invoices } from "./pages/invoices";
 import { Invite } from "./pages/invite";
+import { Reviews } from "./pages/reviews";
 import { RunPage } from "./pages/run";
 import { Runs } from "./pages/runs";
 import { SignIn } from "./pages/sign-in";
@@ -24,13 +25,14 @@ import { Icon, type IconName } from "./ui/icons";
 import { useKeys } from "./ui/keys";
 import { useNow } from "./ui/load";
 import { Empty, ProblemBox, Skeleton, Who } from "./ui/parts";
-import { type Requests, useRequests } from "./ui/requests";
+import { type Glasses, type Requests, useRequests } from "./ui/requests";
 
-type Page = "inbox" | "runs" | "audit" | "usage" | "costs" | "budgets" | "invoices";
+type Page = "inbox" | "reviews" | "runs" | "audit" | "usage" | "costs" | "budgets" | "invoices";
 
 /** Pages, with the role that each needs and the key after `g`. */
 const PAGES: readonly { page: Page; title: string; icon: IconName; key: string; role?: string }[] = [
   { page: "inbox", title: "Inbox", icon: "inbox", key: "g i", role: "approver" },
+  { page: "reviews", title: "Reviews", icon: "glass", key: "g e", role: "approver" },
   { page: "runs", title: "Runs", icon: "runs", key: "g r" },
   { page: "audit", title: "Audit", icon: "audit", key: "g a" },
   { page: "usage", title: "Usage", icon: "usage", key: "g u", role: "operator" },
@@ -38,6 +40,9 @@ const PAGES: readonly { page: Page; title: string; icon: IconName; key: string; 
   { page: "budgets", title: "Budgets", icon: "budgets", key: "g b", role: "operator" },
   { page: "invoices", title: "Invoices", icon: "invoices", key: "g v", role: "operator" },
 ];
+
+/** Pages that are a list beside what is chosen of it, from edge to edge. */
+const LISTS: readonly Route["page"][] = ["inbox", "mail", "reviews"];
 
 function useRoute(): Route {
   const [route, setRoute] = useState(() => parseRoute(location.hash));
@@ -81,12 +86,13 @@ function Frame({ session, signOut }: { session: Session; signOut: () => void }):
   const [help, setHelp] = useState(false);
   const roles = session.roles.split("+");
   const approver = roles.includes("approver");
-  const requests = useRequests(approver);
+  const { requests, glasses } = useRequests(approver);
   const waiting = inbox(requests.value ?? [], useNow(5000)).waiting.length;
+  const counts: Partial<Record<Page, number>> = { inbox: waiting, reviews: glasses.value?.waiting.length ?? 0 };
 
   const allowed = PAGES.filter(({ role }) => role === undefined || roles.includes(role));
   // Who may not decide begins elsewhere.
-  const route: Route = asked.page === "inbox" && !approver ? { page: allowed[0]?.page ?? "costs" } as Route : asked;
+  const route: Route = (asked.page === "inbox" || asked.page === "reviews") && !approver ? { page: allowed[0]?.page ?? "costs" } as Route : asked;
   const current = route.page === "run" ? "runs" : route.page === "entry" ? "audit" : route.page === "invoice" ? "invoices" : route.page === "mail" ? "inbox" : route.page;
   const title = current === "you" ? "You" : (PAGES.find(({ page }) => page === current)?.title ?? "creto");
 
@@ -118,7 +124,7 @@ function Frame({ session, signOut }: { session: Session; signOut: () => void }):
               <a href={href({ page })} aria-current={page === current ? "page" : undefined}>
                 <Icon name={icon} />
                 <span>{title}</span>
-                {page === "inbox" && waiting > 0 && <span className="count" aria-label={`${waiting} waiting`}>{waiting}</span>}
+                {(counts[page] ?? 0) > 0 && <span className="count" aria-label={`${counts[page]} waiting`}>{counts[page]}</span>}
               </a>
             </li>
           ))}
@@ -140,8 +146,8 @@ function Frame({ session, signOut }: { session: Session; signOut: () => void }):
           </span>
         </div>
       </nav>
-      <main id="main" tabIndex={-1} className={`page page-${route.page}`}>
-        <Content route={route} session={session} requests={requests} approver={approver} operator={roles.includes("operator")} />
+      <main id="main" tabIndex={-1} className={LISTS.includes(route.page) ? "page page-inbox" : `page page-${route.page}`}>
+        <Content route={route} session={session} requests={requests} glasses={glasses} approver={approver} operator={roles.includes("operator")} />
       </main>
       {help && <Help close={() => setHelp(false)} />}
     </div>
@@ -152,14 +158,17 @@ interface ContentProps {
   route: Route;
   session: Session;
   requests: Requests;
+  glasses: Glasses;
   approver: boolean;
   operator: boolean;
 }
 
-function Content({ route, session, requests, approver, operator }: ContentProps): ReactNode {
+function Content({ route, session, requests, glasses, approver, operator }: ContentProps): ReactNode {
   switch (route.page) {
     case "inbox":
-      return <Inbox requests={requests} selected={route.request} approver={approver} />;
+      return <Inbox requests={requests} selected={route.request} approver={approver} operator={operator} me={session.identity} />;
+    case "reviews":
+      return <Reviews glasses={glasses} requests={requests} selected={route.request} me={session.identity} />;
     case "runs":
       return <Runs />;
     case "run":
@@ -179,7 +188,7 @@ function Content({ route, session, requests, approver, operator }: ContentProps)
     case "invoice":
       return <InvoicePage invoice={route.invoice} />;
     case "mail":
-      return <Inbox requests={requests} selected={route.request} mail={route.token} approver={approver} />;
+      return <Inbox requests={requests} selected={route.request} mail={route.token} approver={approver} operator={operator} me={session.identity} />;
     case "you":
       return <You session={session} />;
     case "invite":

@@ -149,6 +149,18 @@ export const api = {
   deny: (id: string, comment: string) =>
     call<OversightRequest>("POST", `/v1/oversight/requests/${part(id)}/deny`, comment === "" ? {} : { comment }),
 
+  /** The newest with a broken glass: those that wait to be looked at, or those that somebody looked at. */
+  glasses: async (which: "review" | "reviewed", limit: number, signal?: AbortSignal) =>
+    (await call<{ requests: OversightRequest[] }>("GET", `/v1/oversight/requests?${which}=true&limit=${limit}`, undefined, signal)).requests,
+  review: (id: string, justified: boolean, comment: string) =>
+    call<OversightRequest>("POST", `/v1/oversight/requests/${part(id)}/review`, { justified, comment }),
+  breakGlass: (id: string, digest: string, reason: string) =>
+    call<OversightRequest>("POST", `/v1/oversight/requests/${part(id)}/break-glass`, { digest, reason }),
+  async breakGlassByPasskey(id: string, digest: string, reason: string): Promise<OversightRequest> {
+    const question = await call<Question>("POST", `/v1/oversight/requests/${part(id)}/passkey/options`, { digest, signs: "glass" });
+    return call<OversightRequest>("POST", `/v1/oversight/requests/${part(id)}/break-glass/passkey`, { digest, reason, ...(await use(question)) });
+  },
+
   askBack: (id: string, text: string) => call<OversightRequest>("POST", `/v1/oversight/requests/${part(id)}/ask`, { text }),
   edit: (id: string, revision: number, args: unknown) =>
     call<OversightRequest>("POST", `/v1/oversight/requests/${part(id)}/edit`, { revision, arguments: args }),

@@ -2,6 +2,7 @@
 
 export type Route =
   | { readonly page: "inbox"; readonly request?: string }
+  | { readonly page: "reviews"; readonly request?: string }
   | { readonly page: "runs" }
   | { readonly page: "run"; readonly run: string }
   | { readonly page: "audit"; readonly from?: number }
@@ -24,6 +25,8 @@ export function parseRoute(hash: string): Route {
     case "":
     case "inbox":
       return argument ? { page: "inbox", request: argument } : { page: "inbox" };
+    case "reviews":
+      return argument ? { page, request: argument } : { page };
     case "runs":
       return argument ? { page: "run", run: argument } : { page: "runs" };
     case "audit":
@@ -57,6 +60,8 @@ export function href(route: Exclude<Route, { page: "lost" }>): string {
   switch (route.page) {
     case "inbox":
       return route.request === undefined ? "#/inbox" : `#/inbox/${encodeURIComponent(route.request)}`;
+    case "reviews":
+      return route.request === undefined ? "#/reviews" : `#/reviews/${encodeURIComponent(route.request)}`;
     case "run":
       return `#/runs/${encodeURIComponent(route.run)}`;
     case "invoice":

@@ -20,11 +20,14 @@ interface Props {
   requests: Requests;
   selected: string | undefined;
   approver: boolean;
+  operator: boolean;
+  /** Who is signed in. */
+  me: string;
   /** The secret of the mail this page was opened from. */
   mail?: string;
 }
 
-export function Inbox({ requests, selected, approver, mail }: Props): ReactNode {
+export function Inbox({ requests, selected, approver, operator, me, mail }: Props): ReactNode {
   const now = useNow();
   const { waiting, past } = inbox(requests.value ?? [], now);
   const all = [...waiting, ...past.slice(0, PAST_MAX)];
@@ -77,6 +80,8 @@ export function Inbox({ requests, selected, approver, mail }: Props): ReactNode 
             others={requests.value ?? []}
             changed={requests.reload}
             approver={approver}
+            operator={operator}
+            me={me}
             now={now}
             mail={mail}
           />

@@ -14,6 +14,7 @@ import { viewed } from "../core/view";
 import { unavailable } from "../core/passkey";
 import { Canonical } from "../ui/canonical";
 import { Edits, MoreWays } from "../ui/change";
+import { BreakGlass, BrokenGlass, ReviewForm, isOwn } from "../ui/glass";
 import { Icon } from "../ui/icons";
 import { useKeys } from "../ui/keys";
 import { useLoad, usePoll } from "../ui/load";
@@ -31,17 +32,22 @@ interface Props {
   others: readonly OversightRequest[];
   changed: () => void;
   approver: boolean;
+  operator: boolean;
+  /** Who is signed in. */
+  me: string;
   now: number;
+  /** The list it stands beside. */
+  back?: "inbox" | "reviews";
   /** The secret of the mail this page was opened from. */
   mail?: string | undefined;
 }
 
-export function RequestDetail({ id, listed, others, changed, approver, now, mail }: Props): ReactNode {
+export function RequestDetail({ id, listed, ...props }: Props): ReactNode {
   const stamp = listed ? `${listed.state} ${listed.decided_at ?? ""} ${listed.seq}` : "";
   const loaded = useLoad(`${id} ${stamp}`, (signal) => (listed ? Promise.resolve(listed) : api.request(id, signal)));
   const request = loaded.value ?? listed;
   if (!request) return loaded.problem ? <ProblemBox problem={loaded.problem} retry={loaded.reload} /> : <Skeleton rows={8} />;
-  return <Detail request={request} others={others} changed={changed} approver={approver} now={now} mail={mail} />;
+  return <Detail request={request} {...props} />;
 }
 
 /** What hashing the shown bytes in this browser gave; `same` where they name this very action. */
@@ -64,7 +70,7 @@ function useDigest(request: OversightRequest): Check {
   return check;
 }
 
-function Detail({ request, others, changed, approver, now, mail }: Omit<Props, "id" | "listed"> & { request: OversightRequest }): ReactNode {
+function Detail({ request, others, changed, approver, operator, me, now, back = "inbox", mail }: Omit<Props, "id" | "listed"> & { request: OversightRequest }): ReactNode {
   const { action, resource } = named(request.action);
   // Where something is hidden the view is what is read and approved; it names the digest of the whole action.
   const partly = request.view ? viewed(request.view) : undefined;
@@ -79,8 +85,8 @@ function Detail({ request, others, changed, approver, now, mail }: Omit<Props, "
 
   return (
     <article className="request">
-      <a className="back" href={href({ page: "inbox" })}>
-        <Icon name="back" /> inbox
+      <a className="back" href={href({ page: back })}>
+        <Icon name="back" /> {back}
       </a>
       <header>
         <h1><Visible text={resource || action} /></h1>
@@ -107,7 +113,7 @@ function Detail({ request, others, changed, approver, now, mail }: Omit<Props, "
           <ProblemBox problem={lost} />
         </div>
       )}
-      {!pending && <Decided request={request} state={state} />}
+      {request.glass ? <BrokenGlass request={request} now={now} /> : !pending && <Decided request={request} state={state} />}
 
       <h2>On whose authority</h2>
       <Path hops={request.hops} />
@@ -157,6 +163,10 @@ function Detail({ request, others, changed, approver, now, mail }: Omit<Props, "
         />
       )}
       {pending && approver && mail === undefined && <MoreWays request={request} changed={changed} />}
+      {pending && approver && operator && mail === undefined && request.kind === "approval" && !isOwn(request, me) && check.is === "done" && check.same && (
+        <BreakGlass request={request} digest={check.hex} changed={changed} />
+      )}
+      {approver && <ReviewForm request={request} me={me} changed={changed} />}
     </article>
   );
 }

@@ -4,6 +4,7 @@ import type { ReactNode } from "react";
 
 const PATHS = {
   inbox: "M4 13h4l1.5 3h5L16 13h4M4 13 6.5 5h11L20 13v6H4z",
+  glass: "M6 3.5h12l-1.6 17H7.6zM12 3.5l-2.5 6 4 3-3 8",
   runs: "M5 6h14M5 12h9M5 18h5M18 12l3 3-3 3",
   audit: "M12 3v6M6 15v-3h12v3M6 15h0M12 9v3M3 15h6v6H3zM15 15h6v6h-6z",
   costs: "M5 20V10M12 20V4M19 20v-7",

@@ -12,6 +12,7 @@ export const KEYS: readonly (readonly [keys: readonly string[], meaning: string]
   [["d"], "deny, after a confirmation"],
   [["Esc"], "back; close"],
   [["g i"], "inbox"],
+  [["g e"], "reviews of broken glasses"],
   [["g r"], "runs"],
   [["g a"], "audit log"],
   [["g u"], "usage"],

@@ -128,6 +128,7 @@ const WORDS: Readonly<Record<string, string>> = {
 const TONES: Readonly<Record<string, string>> = {
   pending: "wait", intent: "wait", running: "wait", consumed: "wait", requires_oversight: "wait",
   approved: "good", executed: "good", done: "good", allow: "good", finished: "good", ok: "good", finalized: "good", succeeded: "good", active: "good",
+  justified: "good", not_justified: "bad",
   denied: "bad", failed: "bad", deny: "bad", refused: "bad", voided: "muted", draft: "wait",
   in_doubt: "warn", no_outcome: "warn", timed_out: "warn", cancelled: "muted",
 };

@@ -41,8 +41,8 @@ function fixed(der) {
   return Buffer.concat(parts.map((part) => Buffer.concat([Buffer.alloc(32), part]).subarray(-32)));
 }
 
-async function signIn(page) {
-  await page.getByLabel("Name").fill(NAME);
+async function signIn(page, name = NAME) {
+  await page.getByLabel("Name").fill(name);
   await page.getByLabel("Password").fill(PASSWORD);
   await page.keyboard.press("Enter");
   await page.getByRole("navigation", { name: "pages" }).waitFor();
@@ -642,6 +642,94 @@ const tests = {
     await context.close();
   },
 
+  async "a glass is broken in the page, and somebody else says in words what they found"(fixture) {
+    const { server } = fixture;
+    await server.owner("POST", "/v1/accounts", { name: "rita", password: PASSWORD });
+    const asked = await ask(fixture, { arguments: { valve: "main\u202e7" } });
+    const { page, context, complaints } = await signedIn(fixture);
+    await goto(page, `#/inbox/${asked.id}`);
+    await page.getByRole("button", { name: "Break the glass" }).click();
+    const breaks = page.getByRole("button", { name: "Break it now" });
+    assert.equal(await breaks.isDisabled(), true, "a reason is required");
+    await page.getByLabel("Why can this wait for nobody?").fill("the plant burns");
+    await breaks.click();
+    const glass = page.getByRole("region", { name: "broken glass" });
+    await sees(glass, "the plant burns");
+    assert.match(await glass.innerText(), /The glass was broken\s+by\s+ada\s[\s\S]*proved by session/);
+    // Whoever broke it is offered no review of it.
+    await sees(page, "You broke this glass: somebody else looks at it.");
+    assert.equal(await page.getByRole("form", { name: "your review" }).count(), 0);
+    assert.equal((await asked.again()).json.state, "granted");
+
+    const other = await open(fixture);
+    await signIn(other.page, "rita");
+    await other.page.getByRole("link", { name: /^Reviews/ }).getByLabel("1 waiting").waitFor();
+    await other.page.keyboard.press("g");
+    await other.page.keyboard.press("e");
+    await sees(other.page.getByRole("region", { name: "broken glasses" }), "broken by ada");
+    await other.page.keyboard.press("j");
+    assert.equal(new URL(other.page.url()).hash, `#/reviews/${asked.id}`);
+    await sees(other.page, "computed here from the text above");
+    assert.equal((await other.page.locator(".digest .hash").innerText()).replace(/\s/g, ""), asked.digest);
+    assert.deepEqual(await other.page.locator(".laid-out .mark").allInnerTexts(), ["RLO"], "what its bytes hide is drawn");
+    const right = other.page.getByRole("button", { name: "It was justified" });
+    const wrong = other.page.getByRole("button", { name: "It was not justified" });
+    assert.deepEqual([await right.isDisabled(), await wrong.isDisabled()], [true, true], "a comment is required");
+    await other.page.getByLabel("What did you find?").fill("  ");
+    assert.equal(await wrong.isDisabled(), true, "and has words");
+    await other.page.getByLabel("What did you find?").fill("it did not\u200b burn");
+    await wrong.click();
+    const row = other.page.locator(".row", { hasText: asked.name });
+    await sees(row, "looked at by rita");
+    assert.match(await row.innerText(), /not justified/);
+    const looked = other.page.getByRole("region", { name: "broken glass", exact: true });
+    assert.match(await looked.innerText(), /Not justified\s+says\s+rita\s[\s\S]*it did not[\s\S]*ZWSP[\s\S]*burn/);
+    await sees(other.page, "All looked at");
+    // Who broke it reads it without a reload.
+    await sees(glass, "Not justified");
+    const { glass: kept } = await server.owner("GET", `/v1/oversight/requests/${asked.id}`);
+    assert.deepEqual([kept.justified, kept.review, kept.reviewed_by.endsWith("/human/rita")], [false, "it did not\u200b burn", true]);
+    assert.deepEqual([...complaints, ...other.complaints], []);
+    await context.close();
+    await other.context.close();
+  },
+
+  async "a critical glass is broken with a passkey, and who is in the chain is not offered it"(fixture) {
+    const { server } = fixture;
+    const document = { requirement: { at_least: { count: 2, of: ["role:approver"] } }, separation: "agents", risk: "critical" };
+    await server.owner("PUT", "/v1/oversight/policies/require_approval", { policy: document });
+    await server.owner("POST", "/v1/accounts", { name: "pia", password: PASSWORD, operator: true });
+    const { page, context, complaints } = await open(fixture, {}, byName(server));
+    await authenticator(context, page);
+    await signIn(page, "pia");
+    await goto(page, "#/you");
+    await page.getByLabel("Name of the device").fill("red key");
+    await page.getByRole("button", { name: "Add a passkey" }).click();
+    await page.locator("tr", { hasText: "red key" }).waitFor();
+    const asked = await ask(fixture);
+    await goto(page, `#/inbox/${asked.id}`);
+    await page.getByRole("button", { name: "Break the glass" }).click();
+    await page.getByLabel("Why can this wait for nobody?").fill("the plant burns");
+    await page.getByRole("button", { name: "Break it with your passkey" }).click();
+    await sees(page.getByRole("region", { name: "broken glass" }), "proved by passkey");
+    const { glass } = await server.owner("GET", `/v1/oversight/requests/${asked.id}`);
+    const client = JSON.parse(Buffer.from(JSON.parse(glass.proof.evidence).assertion.client_data, "base64url").toString());
+    const signed = createHash("sha256").update("creto/break-glass/v1/").update(Buffer.from(asked.digest, "hex")).digest();
+    const nonce = Buffer.from(JSON.parse(glass.proof.evidence).nonce, "base64url");
+    assert.equal(client.challenge, createHash("sha256").update(signed).update(nonce).digest("base64url"));
+
+    // An agent of her own: she is in its chain.
+    await server.owner("POST", "/v1/identities", { kind: "agent", name: "pias-bot" });
+    const { token: mine } = await server.owner("POST", "/v1/keys", { role: "operator", name: "pia" });
+    const { json } = await server.agent(mine, "POST", "/v1/keys", { role: "agent", name: "pias-bot", agent: "pias-bot" });
+    const own = await ask({ server, key: json.token });
+    await goto(page, `#/inbox/${own.id}`);
+    await sees(page, "computed here from the text above");
+    assert.equal(await page.getByRole("button", { name: "Break the glass" }).count(), 0);
+    assert.deepEqual(complaints, []);
+    await context.close();
+  },
+
   async "an approver who may not see a secret approves what they were shown"(fixture) {
     const document = { requirement: { at_least: { count: 1, of: ["role:approver"] } }, separation: "agents", secrets: ["card"] };
     await fixture.server.owner("PUT", "/v1/oversight/policies/require_approval", { policy: document });
@@ -705,7 +793,7 @@ const tests = {
   async "every page fits a telephone, and breaks no rule of its content policy"(fixture) {
     const asked = await ask(fixture, { arguments: { long: "x".repeat(600) } });
     const { page, context, complaints } = await signedIn(fixture, { viewport: { width: 390, height: 844 } });
-    for (const hash of ["#/inbox", `#/inbox/${asked.id}`, "#/runs", "#/audit", "#/usage", "#/costs", "#/budgets", "#/invoices"]) {
+    for (const hash of ["#/inbox", `#/inbox/${asked.id}`, "#/runs", "#/audit", "#/usage", "#/costs", "#/budgets", "#/invoices", "#/reviews"]) {
       await goto(page, hash);
       await page.locator("main .skeleton").first().waitFor({ state: "detached" });
       assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= 390, `${hash} is wider than the screen`);
@@ -718,7 +806,7 @@ const tests = {
 
   async "the keyboard reaches every page, and explains itself"(fixture) {
     const { page, context } = await signedIn(fixture);
-    for (const [key, title] of [["r", "Runs"], ["a", "Audit log"], ["u", "Usage"], ["c", "Costs"], ["b", "Budgets"], ["v", "Invoices"], ["i", "Inbox"]]) {
+    for (const [key, title] of [["r", "Runs"], ["a", "Audit log"], ["u", "Usage"], ["c", "Costs"], ["b", "Budgets"], ["v", "Invoices"], ["e", "Reviews"], ["i", "Inbox"]]) {
       await page.keyboard.press("g");
       await page.keyboard.press(key);
       await page.getByRole("heading", { level: 1, name: new RegExp(`^${title}`) }).waitFor();
