@@ -46,5 +46,10 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
             sqlite: include_str!("../migrations/sqlite/0005_reviews.sql"),
             postgres: include_str!("../migrations/postgres/0005_reviews.sql"),
         },
+        Migration {
+            version: 6,
+            sqlite: include_str!("../migrations/sqlite/0006_claims.sql"),
+            postgres: include_str!("../migrations/postgres/0006_claims.sql"),
+        },
     ],
 };

@@ -13,14 +13,14 @@ use crate::store::timers;
 
 /// Most timers one claim takes.
 pub(super) const CLAIM_MAX: u32 = 100;
-/// Longest time between two looks: another server may have opened something that is due sooner.
+/// Longest time between two looks: another server may have opened something that is due sooner, or died with what it claimed.
 const LOOK_MAX: Duration = Duration::from_secs(1);
 /// Shortest time between two looks.
 const LOOK_MIN: Duration = Duration::from_millis(10);
 
 impl Desk {
     /// Fires what is due now, the longest overdue first, and answers how many there were. Each is one commit with its effect and its next
-    /// moment; one whose server dies before is due again when its lease runs out.
+    /// moment; one whose server dies before is fired when its lease has run out.
     pub async fn fire_due(&self) -> Result<usize, OversightError> {
         let mut fired = 0;
         loop {
@@ -46,7 +46,7 @@ impl Desk {
     async fn fire(&self, tenant: &TenantId, request: RequestId, lease: Timestamp) -> Result<(), OversightError> {
         let server = self.server.clone();
         let after = self.apply(tenant, request, &server, &Command::Tick).await?;
-        // Where nothing was due after all, the claim moved the timer, and it goes back to where it belongs.
+        // Where nothing was due after all, the claim ends here.
         let due = crate::core::timers::due(&after.case);
         timers::put_back(&self.db, tenant, request, lease, due).await?;
         Ok(())

@@ -288,8 +288,8 @@ fn timer(tenant: &TenantId, before: Option<&Case>, after: &Case) -> Option<Box<d
     let due = timers::due(after);
     match due {
         Some(due) => Some(Box::new(Write::new(
-            "INSERT INTO oversight_timer (tenant, request, due) VALUES ($1,$2,$3) \
-             ON CONFLICT (tenant, request) DO UPDATE SET due = excluded.due",
+            "INSERT INTO oversight_timer (tenant, request, due, claimable) VALUES ($1,$2,$3,$3) \
+             ON CONFLICT (tenant, request) DO UPDATE SET due = excluded.due, claimable = excluded.claimable",
             params![tenant, after.id, due],
         ))),
         None => before.and_then(timers::due).map(|_| {

@@ -16,15 +16,18 @@ pub(crate) struct Claimed {
     pub(crate) timers: Vec<(TenantId, RequestId)>,
 }
 
-/// Claims the timers that are due, the longest overdue first, at most `most`. A claimed timer is due again when its lease runs out, so
-/// that one whose server died is not lost; the transition it causes sets the next moment in its own commit.
+/// Claims the timers that are due, the longest overdue first, at most `most`. A claimed timer may be claimed again when its lease runs
+/// out, so that one whose server died is not lost; the transition it causes sets the next moment in its own commit.
+///
+/// What is due keeps its place in the order of all: a queue whose front moves to its end would be balanced anew by every claim, and SQLite
+/// looks through its whole page cache after that.
 pub(crate) async fn claim(db: &Db, now: Timestamp, most: u32) -> Result<Claimed, DbError> {
     // SKIP LOCKED: several servers share the work instead of waiting for each other.
     let sql = Sql::per_engine(
-        "UPDATE oversight_timer SET due = $1 WHERE rowid IN (SELECT rowid FROM oversight_timer WHERE due <= $2 ORDER BY due LIMIT $3) \
-         RETURNING tenant, request",
-        "UPDATE oversight_timer t SET due = $1 FROM (SELECT tenant, request FROM oversight_timer WHERE due <= $2 ORDER BY due LIMIT $3 \
-         FOR UPDATE SKIP LOCKED) d WHERE t.tenant = d.tenant AND t.request = d.request RETURNING t.tenant, t.request",
+        "UPDATE oversight_timer SET claimable = $1 WHERE rowid IN (SELECT rowid FROM oversight_timer WHERE due <= $2 AND claimable <= $2 \
+         ORDER BY due LIMIT $3) RETURNING tenant, request",
+        "UPDATE oversight_timer t SET claimable = $1 FROM (SELECT tenant, request FROM oversight_timer WHERE due <= $2 AND claimable <= $2 \
+         ORDER BY due LIMIT $3 FOR UPDATE SKIP LOCKED) d WHERE t.tenant = d.tenant AND t.request = d.request RETURNING t.tenant, t.request",
     );
     let lease = now.saturating_add(LEASE);
     let rows = db.upkeep(sql, params![lease, now, most]).await?;
@@ -34,9 +37,9 @@ pub(crate) async fn claim(db: &Db, now: Timestamp, most: u32) -> Result<Claimed,
     Ok(Claimed { lease, timers: claimed })
 }
 
-/// When the next timer is due.
+/// When the next timer that nobody has claimed is due.
 pub(crate) async fn next(db: &Db) -> Result<Option<Timestamp>, DbError> {
-    let row = db.query_optional("SELECT MIN(due) FROM oversight_timer", params![]).await?;
+    let row = db.query_optional("SELECT MIN(due) FROM oversight_timer WHERE claimable = due", params![]).await?;
     Ok(row.map(|row| row.opt_int(0)).transpose()?.flatten().and_then(Timestamp::from_micros))
 }
 
@@ -51,11 +54,11 @@ pub(crate) async fn put_back(
 ) -> Result<(), DbError> {
     match due {
         Some(due) => {
-            let sql = "UPDATE oversight_timer SET due = $1 WHERE tenant = $2 AND request = $3 AND due = $4";
+            let sql = "UPDATE oversight_timer SET due = $1, claimable = $1 WHERE tenant = $2 AND request = $3 AND claimable = $4";
             db.upkeep(sql, params![due, tenant, request, lease]).await?;
         }
         None => {
-            let sql = "DELETE FROM oversight_timer WHERE tenant = $1 AND request = $2 AND due = $3";
+            let sql = "DELETE FROM oversight_timer WHERE tenant = $1 AND request = $2 AND claimable = $3";
             db.upkeep(sql, params![tenant, request, lease]).await?;
         }
     }

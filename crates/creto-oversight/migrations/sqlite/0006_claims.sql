@@ -1,0 +1,3 @@
+-- From when a server may claim it: its due moment, or the end of another claim's lease. Claims leave the order of `due` as it is.
+ALTER TABLE oversight_timer ADD COLUMN claimable INTEGER NOT NULL DEFAULT 0;
+UPDATE oversight_timer SET claimable = due;
