@@ -127,12 +127,12 @@ fn a_chain_that_repeats_tells_each_of_its_people_in_turn_as_often_as_it_says_and
     let owner = server.owner();
     let agent = agent(&server);
     publish(&owner, &[("ada", 1), ("bob", 1)], json!({ "repeat": 1 }));
-    // The last step would be over after four seconds.
-    let repeats = asked(&agent, 8);
+    // The last of their steps would be over long before they time out.
+    let repeats = asked(&agent, 10);
     publish(&owner, &[("ada", 1), ("bob", 1)], json!({}));
-    let once = asked(&agent, 4);
+    let once = asked(&agent, 10);
     publish(&owner, &[("carol", 1)], json!({ "repeat": 2 }));
-    let alone = asked(&agent, 6);
+    let alone = asked(&agent, 10);
 
     for (request, steps) in [(&repeats, 3), (&once, 1), (&alone, 2)] {
         until("the last step has begun", || shown(&owner, request)["step"] == steps);
@@ -157,7 +157,7 @@ fn a_chain_that_repeats_tells_each_of_its_people_in_turn_as_often_as_it_says_and
 }
 
 /// Until the first step is over, in seconds: long enough for everybody to be told of the request before its server ends.
-const FIRST_SECS: u64 = 4;
+const FIRST_SECS: u64 = 6;
 const LATER_SECS: u64 = 1;
 /// How long the step has that begins after the downtime.
 const LONG_SECS: u64 = 600;

@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use crate::oversight::{keys, verified};
 use crate::support::{Answer, Cast, Client, Home, Options, Server, list, make_key, text, until};
 
+/// How long a request waits whose deadline is awaited, in seconds: long enough for two to say no before.
+const SOON_SECS: u64 = 8;
 /// Most decisions of one batch.
 const BATCH_MAX: usize = 50;
 
@@ -60,7 +62,7 @@ fn one_no_of_the_two_that_end_a_request_leaves_it_open_and_after_the_second_noth
     publish(&server, document);
 
     // One says no, by one way and by the other: one human, one no.
-    let (request, digest) = pending(&cast.agent, "INV-1", 4);
+    let (request, digest) = pending(&cast.agent, "INV-1", SOON_SECS);
     let yes = json!({ "choice": "approve", "digest": digest, "revision": 1 });
     let no = json!({ "choice": "deny", "revision": 1, "comment": "not this one" });
     let first = cast.approver.post(&at(&request, "vote"), no.clone()).ok();
@@ -70,7 +72,7 @@ fn one_no_of_the_two_that_end_a_request_leaves_it_open_and_after_the_second_noth
     let batch = json!({ "choice": "deny", "requests": [{ "request": request, "digest": digest, "revision": 1 }] });
     assert_eq!(text(&cast.approver.post("/v1/oversight/batch", batch.clone()).ok()["requests"][0], "state"), "pending");
     assert_eq!(events(&bob, &request), ["opened", "voted"]);
-    assert_eq!(pending(&cast.agent, "INV-1", 4), (request.clone(), digest), "its agent is told of no decision");
+    assert_eq!(pending(&cast.agent, "INV-1", SOON_SECS), (request.clone(), digest), "its agent is told of no decision");
 
     // The second ends it.
     let second = bob.post(&at(&request, "vote"), no.clone()).ok();
@@ -89,14 +91,14 @@ fn one_no_of_the_two_that_end_a_request_leaves_it_open_and_after_the_second_noth
     over(cast.operator.post(&at(&request, "escalate"), json!({})));
     over(cast.operator.post(&at(&request, "reassign"), json!({ "to": ["role:approver"] })));
     // Nor does its deadline, which a request that was asked later shows to be past.
-    let (later, _) = pending(&cast.agent, "INV-3", 4);
+    let (later, _) = pending(&cast.agent, "INV-3", SOON_SECS);
     let ended = carol.get(&at(&later, "watch?seen=1&wait_secs=50")).ok();
     assert_eq!(text(&ended, "state"), "timed_out", "{ended}");
     assert!(text(&ended, "deadline") > text(&second, "deadline"));
     let after = standing(&owner, &[&request]);
     assert_eq!(after["histories"], before["histories"]);
     assert_eq!(bob.get(&format!("/v1/oversight/requests/{request}")).ok(), second);
-    cast.agent.post("/v1/actions", payment("INV-1", 4)).refused(403, "gate.denied_by_human");
+    cast.agent.post("/v1/actions", payment("INV-1", SOON_SECS)).refused(403, "gate.denied_by_human");
 
     // A no that is one of two outweighs nothing: those who are asked still agree.
     let (request, digest) = pending(&cast.agent, "INV-4", 600);

@@ -235,7 +235,7 @@ impl<'a> Day<'a> {
     fn action(&self, what: &str) -> Value {
         let mut action = json!({
             "action": if what == "slow" { "tool.call" } else { "tool.call_with_approval" }, "resource": "tool:pay_invoice",
-            "arguments": self.arguments(what, false), "wait_secs": 0, "timeout_secs": if what == "late" { 1 } else { 3600 }
+            "arguments": self.arguments(what, false), "wait_secs": 0, "timeout_secs": if what == "late" { 2 } else { 3600 }
         });
         if what == "pay" {
             let attempt = json!({ "accepts_edits": true, "attempt_id": self.name, "asker_id": "process-1" });
