@@ -210,8 +210,8 @@ async fn all_callers(desk: &Desk, requests: Vec<Request>) -> Fallible<f64> {
     Ok(count as f64 / started.elapsed().as_secs_f64())
 }
 
-/// Milliseconds to claim a hundred due timers at the median, of few and of many, round by round beside each other: what else goes on at
-/// this machine is the same for both.
+/// Milliseconds to claim a hundred due timers, of few and of many, round by round beside each other: what else goes on at this machine is
+/// the same for both. Of each the fastest tenth: most rounds are shorter than waking the thread that writes takes.
 async fn claims(few: &House, full: &House) -> Fallible<(f64, f64)> {
     let (mut small, mut large) = (Vec::new(), Vec::new());
     // The first rounds pay for what filling the tables left in the write-ahead log.
@@ -228,7 +228,7 @@ async fn claims(few: &House, full: &House) -> Fallible<(f64, f64)> {
             house.clock.advance(Duration::from_secs(3_600));
         }
     }
-    Ok((quantile(&mut small, 0.5), quantile(&mut large, 0.5)))
+    Ok((quantile(&mut small, 0.1), quantile(&mut large, 0.1)))
 }
 
 async fn rows() -> Fallible<Vec<Value>> {

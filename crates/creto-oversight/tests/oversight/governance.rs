@@ -382,6 +382,10 @@ async fn timers_fire_once_across_servers_and_none_is_lost_while_nobody_runs() {
         // A deadline that passes while no server runs is past for whoever votes first.
         house.world.clock.advance(Duration::from_secs(270));
         assert_eq!(vote(&other, "bob", &all[0], Choice::Approve).await.unwrap_err().code().as_str(), "oversight.deadline_passed");
+        // A server dies with all it claimed; nobody else fires it while that one may still be at work.
+        assert_eq!(house.desk.claim_due().await.unwrap(), 30);
+        assert_eq!(other.fire_due().await.unwrap(), 0);
+        house.world.clock.advance(Duration::from_secs(31));
         assert_eq!(other.fire_due().await.unwrap(), 30);
         assert_eq!(other.list(chain.tenant(), Some(State::TimedOut)).await.unwrap().len(), 30);
         assert_eq!(other.fire_due().await.unwrap(), 0);
