@@ -206,6 +206,36 @@ def test_who_muted_mail_or_has_no_address_is_sent_none(server, post, tool):
     assert bob.put("/v1/oversight/me", json={"email": "bob@example.org"}).status_code == 200
 
 
+def test_an_operator_sends_somebodys_mail_elsewhere_and_the_link_stays_theirs(server, post, tool):
+    def prefer(address):
+        server.operator.call("PUT", "/v1/oversight/people/bob/preferences", {"email": address})
+
+    prefer("bobs-desk@example.org")
+    try:
+        asked = ask(server, tool)
+        _, request, secret = link_of(post.about(asked["request"], "bobs-desk@example.org")[0])
+        assert not [mail for rcpt, mail in post.mails if rcpt == ["bob@example.org"] and request in mail["message-id"]]
+        path, body = f"/v1/oversight/requests/{request}/mail", {"token": secret, "choice": "deny", "comment": "no"}
+        assert signed_in(server, "ada").post(path, json=body).json()["code"] == "oversight.mail_token"
+        assert signed_in(server, "bob").post(path, json=body).json()["state"] == "denied"
+    finally:
+        prefer("bob@example.org")
+
+
+def test_who_muted_mail_is_not_mailed_because_a_client_names_the_address(server, post, tool):
+    bob = signed_in(server, "bob")
+    assert bob.put("/v1/oversight/me", json={"email": "bob@example.org", "mute": ["email"]}).status_code == 200
+    try:
+        spec = {"fn": tool, "kwargs": {}, "channel": {"email": {"address": "Bob@example.org", "additional_recipients": [{"address": "zed@example.org"}]}}}
+        made = server.agent().call("POST", "/humanlayer/v1/function_calls", {"run_id": "run", "call_id": tool, "spec": spec})
+        # Addresses are told in order: whoever mailed zed has mailed bob, or never will.
+        post.about(made["creto"]["request"], "zed@example.org")
+        mailed = [rcpt for rcpt, mail in post.mails if made["creto"]["request"] in mail["message-id"]]
+        assert [address for rcpt in mailed for address in rcpt if address.lower() == "bob@example.org"] == [], mailed
+    finally:
+        assert bob.put("/v1/oversight/me", json={"email": "bob@example.org"}).status_code == 200
+
+
 def test_a_humanlayer_request_is_mailed_where_it_asks_within_our_domains(server, post, tool):
     others = [{"address": "cfo@example.org", "field": "cc"}, {"address": "anybody@elsewhere.example"}]
     spec = {"fn": tool, "kwargs": {"amount": 5}, "channel": {"email": {"address": "desk@example.org", "additional_recipients": others}}}

@@ -11,6 +11,7 @@ from slack_sdk.models.blocks import Block
 from slack_sdk.signature import SignatureVerifier
 
 from conftest import Server
+from creto import ProblemError
 
 SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
 ROOM, TEAM, USER = "C0ROOM", "T0TEAM", "U0ADA"
@@ -70,6 +71,15 @@ def ada(server):
     return ada
 
 
+@pytest.fixture(scope="module")
+def dora(server, ada):
+    """Dora, who linked hers too and is told after ada: whoever has told dora of a request has told ada, or never will."""
+    server.operator.call("POST", "/v1/accounts", {"name": "dora", "password": "correct horse battery"})
+    dora = Person(server, "dora")
+    assert "linked" in command(server, f"link {dora.code()}", user="U0DORA").json()["text"]
+    return dora
+
+
 class Person:
     def __init__(self, server, name):
         url = server.url
@@ -79,6 +89,10 @@ class Person:
 
     def code(self):
         return self.client.post("/v1/oversight/me/links/slack", json={}).json()["code"]
+
+    def prefers(self, **preferences):
+        answer = self.client.put("/v1/oversight/me", json=preferences)
+        assert answer.status_code == 200, answer.text
 
     def links(self):
         return self.client.get("/v1/oversight/me").json()["links"]
@@ -225,6 +239,67 @@ def test_a_link_is_proved_by_a_code_used_once_and_ends_with_its_person(server, s
     assert signed(server, click(card, "creto_approve", user="U0CAROL")).status_code == 200
     assert "oversight.not_linked" in slack.said("chat.postEphemeral", "U0CAROL")["text"]
     assert state(server, request) == "pending"
+
+
+def told(slack, request, fence="U0DORA"):
+    """Where a request was told of, once dora was."""
+
+    def rooms(received):
+        return {body["channel"] for _, path, body, _ in received if path == "/api/chat.postMessage" and request in json.dumps(body)}
+
+    slack.until(lambda received: fence in rooms(received), f"{fence} was told of {request}")
+    return rooms(slack.received)
+
+
+def test_who_muted_slack_is_told_nothing_there_and_decides_in_the_room_all_the_same(server, slack, ada, dora, tool):
+    assert told(slack, ask(server, f"{tool}-heard")) >= {ROOM, USER}
+    ada.prefers(mute=["slack"])
+    try:
+        request = ask(server, tool)
+        places = told(slack, request)
+        assert ROOM in places and USER not in places, places
+        assert [link["subject"] for link in ada.links()] == [f"{TEAM}/{USER}"], "she is linked still"
+        # A client's own wish tells nobody who wants to hear nothing.
+        spec = {"fn": tool, "kwargs": {}, "channel": {"slack": {"channel_or_user_id": USER, "context_about_channel_or_user": "ada"}}}
+        made = server.agent().call("POST", "/humanlayer/v1/function_calls", {"run_id": "run", "call_id": tool, "spec": spec})
+        places = told(slack, made["creto"]["request"])
+        assert ROOM in places and USER not in places, places
+        card = next(b for _, p, b, _ in slack.received if p == "/api/chat.postMessage" and b["channel"] == ROOM and request in json.dumps(b))
+        assert signed(server, click(card, "creto_approve")).status_code == 200
+        assert state(server, request) == "approved"
+    finally:
+        ada.prefers()
+    assert told(slack, ask(server, f"{tool}-again")) >= {ROOM, USER}, "and hears again"
+
+
+def test_an_operator_says_how_somebody_else_is_told_and_nobody_else_does(server, slack, ada, dora, tool):
+    at = "/v1/oversight/people/ada/preferences"
+
+    def mine():
+        return ada.client.get("/v1/oversight/me").json()["preferences"]
+
+    for client in (ada.client, dora.client):
+        assert client.put(at, json={"mute": ["slack"]}).json()["code"] == "http.forbidden"
+    with pytest.raises(ProblemError) as refused:
+        server.operator.call("PUT", at, {"mute": ["pigeon"]})
+    assert (refused.value.code, mine()) == ("oversight.bad_input", {})
+    for nobody in ("nobody-here", "No%20Body", "ada%2F..%2Fdora"):
+        with pytest.raises(ProblemError):
+            server.operator.call("PUT", f"/v1/oversight/people/{nobody}/preferences", {"mute": ["slack"]})
+    assert server.operator.call("PUT", at, {"mute": ["slack"]})["person"].endswith("/human/ada")
+    try:
+        assert mine() == {"mute": ["slack"]}
+        places = told(slack, ask(server, tool))
+        assert ROOM in places and USER not in places, places
+        # On record: that it was set, for whom and by whom, and no word of it.
+        entries = server.operator.call("GET", "/v1/audit/entries?from=0&limit=500")["entries"]
+        leaf = [entry["entry"] for entry in entries if entry["entry"]["action"] == "oversight.prefer"][-1]
+        assert leaf["resource"] == "person:ada" and not leaf["actor"].endswith("/human/ada"), leaf
+        assert "slack" not in json.dumps(leaf)
+    finally:
+        # What somebody says of themselves later stands.
+        ada.prefers()
+    assert told(slack, ask(server, f"{tool}-again")) >= {ROOM, USER}
 
 
 def test_a_service_that_is_down_decides_nothing_and_hears_of_it_later(server, slack, ada, tool):

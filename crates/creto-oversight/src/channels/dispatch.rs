@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use creto_db::{Handled, Handler, Message};
 use creto_enablement_common::webhook::Webhooks;
-use creto_kernel::NhiId;
+use creto_kernel::{NhiId, TenantId};
 use creto_nhi::{AuthMethod, Status};
 use futures::future::BoxFuture;
 use serde_json::json;
@@ -92,13 +92,14 @@ impl Channels {
         }
         let mut failures = Vec::new();
         let mut targets = self.targets(channel, notice).await.map_err(|e| e.to_string())?;
-        for address in requested::addresses(extra, channel.name()).into_iter().filter(|address| channel.takes(address)) {
-            // Whoever is told as themselves is not told as an address too.
-            let known = targets.iter().any(|target| target.address == address || target.address.ends_with(&format!("/{address}")));
-            if !known {
-                targets.push(Target { person: None, address });
-            }
+        let mut named = requested::addresses(extra, channel.name());
+        named.retain(|address| channel.takes(address));
+        if !named.is_empty() {
+            let muted = self.muted(&notice.tenant, channel.name()).await.map_err(|e| e.to_string())?;
+            // Whoever is told as themselves is not told as an address too, and whoever wants to hear nothing here is not told at all.
+            named.retain(|address| !targets.iter().map(|target| &target.address).chain(&muted).any(|known| is_same(known, address)));
         }
+        targets.extend(named.into_iter().map(|address| Target { person: None, address }));
         for target in targets {
             let result = self.send_one(channel, notice, card, &target).await;
             failures.extend(result.err());
@@ -150,6 +151,19 @@ impl Channels {
         if failures.is_empty() { Ok(()) } else { Err(failures.join("; ")) }
     }
 
+    /// The addresses of those who muted this channel.
+    async fn muted(&self, tenant: &TenantId, channel: &str) -> Result<Vec<String>, OversightError> {
+        let mut addresses = Vec::new();
+        for person in store::reachable(&self.0.db, tenant).await? {
+            let (preferences, links) = self.of(&person).await?;
+            if preferences.mute.iter().any(|muted| muted == channel) {
+                addresses.extend(preferences.email.filter(|_| channel == "email"));
+                addresses.extend(links.into_iter().filter(|link| link.channel == channel).map(|link| link.subject));
+            }
+        }
+        Ok(addresses)
+    }
+
     /// Rooms, and the people the notice is for who did not mute the channel and can be reached by it.
     async fn targets(&self, channel: &dyn Channel, notice: &Notice) -> Result<Vec<Target>, OversightError> {
         let rooms = channel.rooms().into_iter().map(|address| Target { person: None, address });
@@ -175,4 +189,9 @@ impl Channels {
         }
         Ok(targets)
     }
+}
+
+/// Whether an address that a request names is this one: a person's own is `team/user` where the channel has teams. Mail servers fold case.
+fn is_same(known: &str, named: &str) -> bool {
+    known.eq_ignore_ascii_case(named) || known.rsplit_once('/').is_some_and(|(_, user)| user == named)
 }
