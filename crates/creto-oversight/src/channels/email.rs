@@ -6,6 +6,7 @@
 mod authentication;
 mod quote;
 pub mod reply;
+mod secrets;
 
 use std::time::Duration;
 

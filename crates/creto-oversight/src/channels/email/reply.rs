@@ -5,7 +5,7 @@
 use creto_kernel::Digest;
 use mail_parser::{Address, HeaderValue, Message, MessageParser, MimeHeaders as _};
 
-use super::{authentication, quote};
+use super::{authentication, quote, secrets};
 use crate::channels::people::is_mail;
 use crate::error::MailError;
 use crate::model::comment::Sender;
@@ -203,7 +203,7 @@ impl Replies {
         let texts: Vec<_> = (0..message.text_body_count()).filter_map(|at| message.body_text(at)).collect();
         // No database keeps a zero byte in a text.
         let text = texts.join("\n").replace("\r\n", "\n").replace('\r', "\n").replace('\0', "␀");
-        let (text, left_out) = quote::own(&without_secrets(&text, token));
+        let (text, left_out) = quote::own(&secrets::without(&text, token));
         if text.is_empty() {
             return Err(MailError::Empty);
         }
@@ -265,33 +265,6 @@ fn may_encode_mails(bytes: &[u8]) -> bool {
 fn types_at_most(bytes: &[u8]) -> usize {
     let squeezed: Vec<u8> = bytes.iter().filter(|byte| !byte.is_ascii_whitespace()).map(u8::to_ascii_lowercase).collect();
     squeezed.windows(b"content-type".len()).filter(|part| *part == b"content-type").count()
-}
-
-/// The text without the secrets of the mail that is quoted in it: the token it was answered by, and that of its link.
-fn without_secrets(text: &str, token: &str) -> String {
-    const LINK: &str = "/#/mail/";
-    let mut out = String::with_capacity(text.len());
-    let mut from = 0;
-    for (at, _) in text.to_ascii_lowercase().match_indices(token) {
-        out.push_str(text.get(from..at).unwrap_or_default());
-        out.push('…');
-        from = at + token.len();
-    }
-    out.push_str(text.get(from..).unwrap_or_default());
-    let mut parts = out.split(LINK);
-    let mut clean = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        clean.push_str(LINK);
-        match part.split_once('/') {
-            Some((request, secret)) if request.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') => {
-                clean.push_str(request);
-                clean.push_str("/…");
-                clean.push_str(secret.trim_start_matches(|c: char| c.is_ascii_hexdigit()));
-            }
-            _ => clean.push_str(part),
-        }
-    }
-    clean
 }
 
 #[cfg(test)]
@@ -478,6 +451,9 @@ mod tests {
         let link = "fe".repeat(32);
         let said = format!("see approvals+{upper}@x and http://h/#/mail/req_1/{link} and http://h/#/mail/a b/c");
         assert_eq!(text(&format!("{FROM}\n{said}")), "see approvals+…@x and http://h/#/mail/req_1/… and http://h/#/mail/a b/c");
+        let said = format!("I clicked https://safe.example/?url=http%3A%2F%2Fh%2F%23%2Fmail%2Freq_1%2F{link}&data=05");
+        let kept = "I clicked https://safe.example/?url=http%3A%2F%2Fh%2F%23%2Fmail%2Freq_1%2F…&data=05";
+        assert_eq!(text(&format!("{FROM}\n{said}")), kept);
     }
 
     #[test]
