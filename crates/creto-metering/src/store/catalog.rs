@@ -11,11 +11,18 @@ use crate::store::paging::listed;
 /// The tables of catalog and subscriptions.
 pub const CATALOG_MIGRATIONS: MigrationSet = MigrationSet {
     name: "metering_catalog",
-    migrations: &[Migration {
-        version: 1,
-        sqlite: include_str!("../../migrations/catalog/0001_catalog.sql"),
-        postgres: include_str!("../../migrations/catalog/0001_catalog.sql"),
-    }],
+    migrations: &[
+        Migration {
+            version: 1,
+            sqlite: include_str!("../../migrations/catalog/0001_catalog.sql"),
+            postgres: include_str!("../../migrations/catalog/0001_catalog.sql"),
+        },
+        Migration {
+            version: 2,
+            sqlite: include_str!("../../migrations/catalog/0002_first_plan.sql"),
+            postgres: include_str!("../../migrations/catalog/0002_first_plan.sql"),
+        },
+    ],
 };
 
 pub(crate) const EXISTS: ErrorCode = ErrorCode::new("metering.already_exists");
@@ -42,7 +49,10 @@ pub(crate) fn insert(tenant: &TenantId, it: &Written<'_>) -> Vec<Write> {
         params![tenant, it.kind.as_str(), it.id, it.code, it.version, it.body, it.salt, it.now],
     )
     .unique(EXISTS, format!("there is a {} `{}` already", it.kind.as_str(), it.code));
-    std::iter::once(row).chain(keep_version(tenant, it)).chain([bump(tenant)]).collect()
+    let first = (it.kind == Kind::Plan).then(|| {
+        Write::new("INSERT INTO meter_first_plan (tenant, plan) VALUES ($1,$2) ON CONFLICT (tenant) DO NOTHING", params![tenant, it.id])
+    });
+    std::iter::once(row).chain(keep_version(tenant, it)).chain(first).chain([bump(tenant)]).collect()
 }
 
 /// Puts the next version in force, if the one before is still the one it follows.
@@ -117,10 +127,10 @@ pub(crate) async fn epoch(db: &Db, tenant: &TenantId) -> Result<(i64, Option<Tim
     }
 }
 
-/// The first plan a tenant ever made, as it was made.
+/// The plan of a tenant that was committed first, as it was made.
 pub(crate) async fn first_plan(db: &Db, tenant: &TenantId) -> Result<Option<Plan>, DbError> {
     let sql = "SELECT v.body FROM meter_definition_version v WHERE v.tenant = $1 AND v.kind = 'plan' AND v.version = 1 AND v.id = \
-               (SELECT id FROM meter_definition WHERE tenant = $1 AND kind = 'plan' ORDER BY created_at, id LIMIT 1)";
+               (SELECT plan FROM meter_first_plan WHERE tenant = $1)";
     let row = db.query_optional(sql, params![tenant]).await?;
     row.map(|row| serde_json::from_str(row.text(0)?).map_err(|e| DbError::Corrupt(format!("the first plan: {e}")))).transpose()
 }

@@ -1,13 +1,16 @@
 //! Several currencies in one tenant: what is used is billed in its own, and no budget counts another one than its own.
 
+use std::sync::Arc;
+
 use creto_db::testkit::each_engine;
+use creto_kernel::time::ManualClock;
 use creto_kernel::{Coded as _, ErrorCode, Micros};
 use creto_metering::model::customer::Customer;
 use creto_metering::model::event::EventInput;
 use creto_metering::model::page::Page;
 use creto_metering::model::plan::Plan;
 use creto_metering::model::wallets::WalletInput;
-use creto_metering::{FeeFilter, Outcome, Taking};
+use creto_metering::{Catalog, FeeFilter, Outcome, Taking};
 use creto_nhi::VerifiedChain;
 use serde_json::{Value, json};
 
@@ -92,6 +95,33 @@ async fn each_currency_is_billed_in_its_own_and_budgets_count_only_theirs() {
                 .sum()
         };
         assert_eq!((billed("s"), billed("yen"), billed("dinar")), (1_234, 0, 12_340));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_budgets_currency_stays_that_of_the_plan_committed_first_whatever_other_clocks_say() {
+    each_engine(SETS, async |db| {
+        let shop = shop(db.clone()).await;
+        let (by, tenant) = (server("default"), server("default").tenant().clone());
+        let chain = shop.house.chain("default", None, &["planner"]).await;
+        let euros = async |id: &str| {
+            assert_eq!(
+                send(&shop, &chain, vec![call(id, "s", 1), call(&format!("{id}-y"), "yen", 1)]).await,
+                [Ok(Micros::new(1_234_000)), Ok(Micros::ZERO)]
+            );
+            shop.meter.accounts(&tenant).await.unwrap().iter().all(|it| it.currency.as_deref() == Some("EUR"))
+        };
+        let behind = Catalog::new(db.clone(), Arc::new(ManualClock::at(at("2020-01-01T00:00:00Z"))));
+        behind.create(&by, read::<Plan>(plan("early", "JPY"))).await.unwrap();
+        assert!(euros("a").await);
+        // What earlier versions kept is read as they read it: by what clocks said.
+        db.upkeep("DELETE FROM meter_first_plan", vec![]).await.unwrap();
+        let fill = include_str!("../../migrations/catalog/0002_first_plan.sql").split(';').nth(1).unwrap();
+        db.upkeep(fill, vec![]).await.unwrap();
+        let first =
+            db.query_optional("SELECT d.code FROM meter_first_plan f JOIN meter_definition d ON d.id = f.plan", vec![]).await.unwrap();
+        assert_eq!(first.unwrap().text(0).unwrap(), "early");
     })
     .await;
 }
