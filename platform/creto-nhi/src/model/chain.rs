@@ -85,8 +85,8 @@ impl VerifiedChain {
     /// The acting identity.
     #[must_use]
     pub fn leaf(&self) -> &NhiId {
+        let hops = self.hops();
         #[expect(clippy::indexing_slicing, reason = "INVARIANT: verify refuses an empty chain")]
-        let hops = &self.proven.hops;
         &hops[hops.len() - 1].identity
     }
 
