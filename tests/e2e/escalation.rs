@@ -121,18 +121,21 @@ fn moments(owner: &Client, request: &str) -> Vec<u64> {
     list(&history, "events").iter().map(|event| seconds(&event["at"])).collect()
 }
 
+/// How long a step has, in seconds: a machine that stalls for as long begins two at once.
+const STEP_SECS: u64 = 4;
+
 #[test]
 fn a_chain_that_repeats_tells_each_of_its_people_in_turn_as_often_as_it_says_and_no_more() {
     let (office, server) = Office::open();
     let owner = server.owner();
     let agent = agent(&server);
-    publish(&owner, &[("ada", 1), ("bob", 1)], json!({ "repeat": 1 }));
+    publish(&owner, &[("ada", STEP_SECS), ("bob", STEP_SECS)], json!({ "repeat": 1 }));
     // The last of their steps would be over long before they time out.
-    let repeats = asked(&agent, 10);
-    publish(&owner, &[("ada", 1), ("bob", 1)], json!({}));
-    let once = asked(&agent, 10);
-    publish(&owner, &[("carol", 1)], json!({ "repeat": 2 }));
-    let alone = asked(&agent, 10);
+    let repeats = asked(&agent, 6 * STEP_SECS);
+    publish(&owner, &[("ada", STEP_SECS), ("bob", STEP_SECS)], json!({}));
+    let once = asked(&agent, 6 * STEP_SECS);
+    publish(&owner, &[("carol", STEP_SECS)], json!({ "repeat": 2 }));
+    let alone = asked(&agent, 6 * STEP_SECS);
 
     for (request, steps) in [(&repeats, 3), (&once, 1), (&alone, 2)] {
         until("the last step has begun", || shown(&owner, request)["step"] == steps);
@@ -146,7 +149,7 @@ fn a_chain_that_repeats_tells_each_of_its_people_in_turn_as_often_as_it_says_and
 
     assert_eq!(events(&owner, &repeats), ["opened", "escalated 1", "escalated 2", "escalated 3", "timed_out"]);
     let moments = moments(&owner, &repeats);
-    assert!(moments.windows(2).all(|pair| pair[1] > pair[0]), "each step has its second: {moments:?}");
+    assert!(moments.windows(2).all(|pair| pair[1] > pair[0]), "each step has its time: {moments:?}");
     assert_eq!(office.told(&repeats), ["opened 0", "escalated 1", "escalated 2", "escalated 3", "resolved 3"]);
     assert_eq!(office.mails(&repeats), ["ada decide", "bob decide (escalated)", "ada decide (escalated)", "bob decide (escalated)"]);
 
@@ -157,7 +160,7 @@ fn a_chain_that_repeats_tells_each_of_its_people_in_turn_as_often_as_it_says_and
 }
 
 /// Until the first step is over, in seconds: long enough for everybody to be told of the request before its server ends.
-const FIRST_SECS: u64 = 6;
+const FIRST_SECS: u64 = 15;
 const LATER_SECS: u64 = 1;
 /// How long the step has that begins after the downtime.
 const LONG_SECS: u64 = 600;

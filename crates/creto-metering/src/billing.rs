@@ -35,6 +35,7 @@ use crate::model::wallets::{MovementKind, MovementStatus};
 use crate::payments::Task;
 use crate::store::billing as store;
 use crate::store::catalog::CHANGED;
+use crate::store::fees::{self, FeeFilter};
 use crate::wallets::Wallets;
 
 pub use coupons::CouponRedemption;
@@ -98,7 +99,7 @@ impl Billing {
     /// An invoice with its lines.
     pub async fn get(&self, tenant: &TenantId, id: InvoiceId) -> Result<InvoiceDocument, MeteringError> {
         let kept = self.kept(tenant, id).await?;
-        let fees = store::fees(&self.db, tenant, id).await?;
+        let fees = fees::of_invoice(&self.db, tenant, id).await?;
         let leaf = (!kept.leaf.is_empty()).then_some(kept.leaf);
         let payment = crate::store::payments::payment(&self.db, tenant, id).await?;
         Ok(InvoiceDocument { invoice: kept.invoice, fees, billed_to: kept.billed_to, leaf, payment })
@@ -111,13 +112,13 @@ impl Billing {
 
     /// One line with its invoice.
     pub async fn fee(&self, tenant: &TenantId, id: FeeId) -> Result<(InvoiceId, Fee), MeteringError> {
-        let found = store::fee(&self.db, tenant, id).await?;
+        let found = fees::one(&self.db, tenant, id).await?;
         found.ok_or_else(|| MeteringError::UnknownDefinition { kind: "fee", code: id.to_string() })
     }
 
     /// A page of lines, newest first, each with its invoice.
-    pub async fn fees(&self, tenant: &TenantId, filter: &store::FeeFilter, page: Page) -> Result<Listed<(InvoiceId, Fee)>, MeteringError> {
-        Ok(store::all_fees(&self.db, tenant, filter, page).await?)
+    pub async fn fees(&self, tenant: &TenantId, filter: &FeeFilter, page: Page) -> Result<Listed<(InvoiceId, Fee)>, MeteringError> {
+        Ok(fees::page(&self.db, tenant, filter, page).await?)
     }
 
     /// An invoice without its lines.

@@ -59,11 +59,12 @@ pub use service::{
 };
 pub use store::MIGRATIONS;
 pub use store::alerts::ALERT_MIGRATIONS;
-pub use store::billing::{BILLING_MIGRATIONS, FeeFilter, InvoiceFilter, NoteFilter};
+pub use store::billing::{BILLING_MIGRATIONS, InvoiceFilter, NoteFilter};
 pub use store::catalog::CATALOG_MIGRATIONS;
 pub use store::daily::DAILY_MIGRATIONS;
 pub use store::entitlements::ENTITLEMENT_MIGRATIONS;
 pub use store::events::MIGRATIONS as EVENTS_MIGRATIONS;
+pub use store::fees::FeeFilter;
 pub use store::lago::LAGO_MIGRATIONS;
 pub use store::payments::PAYMENT_MIGRATIONS;
 pub use store::quarantine::QUARANTINE_MIGRATIONS;

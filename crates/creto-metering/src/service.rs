@@ -7,6 +7,7 @@ mod counting;
 mod current;
 pub(crate) mod drafting;
 mod ingest;
+mod intake;
 mod over_time;
 mod quarantine;
 mod reading;

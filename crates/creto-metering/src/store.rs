@@ -10,6 +10,7 @@ pub(crate) mod daily;
 pub(crate) mod entitlements;
 pub(crate) mod events;
 pub(crate) mod export;
+pub(crate) mod fees;
 pub(crate) mod lago;
 pub(crate) mod ledger;
 mod paging;

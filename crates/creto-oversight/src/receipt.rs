@@ -149,6 +149,7 @@ impl Receipt {
         }
         let leaf: Leaf = serde_json::from_str(&self.entry).map_err(|_| bad("its entry is no leaf"))?;
         check_opening(decision, &self.salt, &leaf)?;
+        check_glass(decision)?;
         Ok(decision)
     }
 }
@@ -173,12 +174,9 @@ pub(crate) fn check_opening(decision: &Decision, salt: &str, leaf: &Leaf) -> Res
     check_votes(decision)
 }
 
-/// What votes and a broken glass prove by themselves, whatever the log's keys signed: a passkey's assertion is over this very action, and
-/// where very much is at stake nobody agreed, or broke the glass, without one.
+/// What votes prove by themselves, whatever the log's keys signed: a passkey's assertion is over this very action, and where very much is at
+/// stake nobody agreed without one.
 fn check_votes(decision: &Decision) -> Result<(), OversightError> {
-    if let Some(glass) = &decision.glass {
-        check_glass(decision, glass)?;
-    }
     let agreed_alone = decision.state == State::Approved && decision.glass.is_none() && decision.grant.is_none();
     for vote in &decision.votes {
         let (who, approves) = (vote.by.name(), vote.choice == Choice::Approve);
@@ -194,7 +192,9 @@ fn check_votes(decision: &Decision) -> Result<(), OversightError> {
     Ok(())
 }
 
-fn check_glass(decision: &Decision, glass: &Glass) -> Result<(), OversightError> {
+/// What a broken glass proves by itself, as votes do.
+pub(crate) fn check_glass(decision: &Decision) -> Result<(), OversightError> {
+    let Some(glass) = &decision.glass else { return Ok(()) };
     let who = glass.by.name();
     match glass.proof.as_ref().filter(|proof| proof.method == PASSKEY) {
         Some(proof) => check_assertion(proof, who, Glass::signed(decision.digest)),

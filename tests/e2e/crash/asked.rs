@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -37,8 +37,8 @@ const COMMITS: [&str; 10] = [
     "oversight.decide:1",
     "oversight.decide:2",
 ];
-/// And once its time has come: a step, a deadline, a withdrawal. A timer that a server dies with is fired half a minute later, so a lane
-/// finishes these days at its end, all at once.
+/// And once its time has come: a step, a deadline, a withdrawal. Each of these days has a database of its own. A timer that a server dies
+/// with is fired half a minute later, so they are finished at the end.
 const TIMED: [&str; 3] = ["oversight.update:3", "oversight.decide:3", "oversight.decide:4"];
 
 type Step<T = ()> = Result<T, Died>;
@@ -58,29 +58,40 @@ fn dies_in_each_commit(name: &str, lanes: usize, points: &[&str]) {
     let deaths: Vec<(String, bool)> = COMMITS.iter().chain(&TIMED).flat_map(at).collect();
     let (next, died, failed) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(Vec::new()));
     let run = |lane: usize| {
-        let Some(lane) = Lane::open(&format!("{name}_{lane}")) else { return };
-        let (mut later, mut at) = (Vec::new(), "the end".to_owned());
+        let home = format!("{name}_{lane}");
+        let Some(lane) = Lane::open(&home) else { return };
+        let (mut later, mut at) = (Vec::<Day>::new(), "the end".to_owned());
+        // What a server died with is told again after a minute; one of the tests waits for it.
+        let look = |lane: &Lane, server: &Server| {
+            lane.check(server);
+            if points.contains(&"db.after_commit") {
+                lane.told(server);
+            }
+        };
         let lived = catch_unwind(AssertUnwindSafe(|| {
             while let Some((number, (failpoint, timed))) = Some(next.fetch_add(1, Ordering::SeqCst)).and_then(|n| Some((n, deaths.get(n)?)))
             {
                 failpoint.clone_into(&mut at);
-                let mut day = Day::new(&lane, number);
-                match lane.dies(failpoint, &mut day) {
+                // Timers of another day would count into the turns of this one.
+                let own = if *timed { Lane::open(&format!("{home}_{number}")).unwrap() } else { Arc::clone(&lane) };
+                let mut day = Day::new(own, number);
+                match day.dies(failpoint) {
                     true => println!("died: {failpoint} ({})", died.fetch_add(1, Ordering::SeqCst) + 1),
                     false => println!("not reached: {failpoint}"),
                 }
                 match timed {
                     true => later.push(day),
-                    false => lane.finish(&mut [day]).stop(),
+                    false => day.finish().stop(),
                 }
             }
-            "the end".clone_into(&mut at);
-            let server = lane.finish(&mut later);
-            lane.check(&server);
-            // What a server died with is told again after a minute; one of the tests waits for it.
-            if points.contains(&"db.after_commit") {
-                lane.told(&server);
+            for mut day in later {
+                format!("the end of {}", day.name).clone_into(&mut at);
+                let server = day.finish();
+                look(&day.lane, &server);
+                server.stop();
             }
+            "the end".clone_into(&mut at);
+            look(&lane, &lane.home.serve(&lane.options));
         }));
         if lived.is_err() {
             failed.lock().unwrap().push(at);
@@ -105,7 +116,7 @@ struct Lane {
 }
 
 impl Lane {
-    fn open(name: &str) -> Option<Self> {
+    fn open(name: &str) -> Option<Arc<Self>> {
         let schema = Schema::new(&format!("asked_{name}"))?;
         let (home, sink) = (Home::new(), Sink::new());
         let options = Options { more: format!("{}{}", schema.line(), sink.allowed()), ..Options::default() };
@@ -123,31 +134,7 @@ impl Lane {
         let token = |role: &str, name: &str| text(&make_key(&owner, json!({ "role": role, "name": name })), "token").to_owned();
         let (agent, voters) = (token("agent", "worker"), ["ada", "bob"].map(|name| token("approver", name)));
         server.stop();
-        Some(Self { home, options, sink, agent, voters, _schema: schema })
-    }
-
-    /// Whether a server died there, in this day.
-    fn dies(&self, failpoint: &str, day: &mut Day<'_>) -> bool {
-        let status = match self.home.try_serve(&Options { failpoint: Some(failpoint.to_owned()), ..self.options.clone() }) {
-            Err(status) => status,
-            Ok(server) => match day.live(&server) {
-                Err(Died) => server.ended(),
-                Ok(()) => return false,
-            },
-        };
-        assert_eq!(status.signal(), Some(SIGKILL), "{status}");
-        true
-    }
-
-    /// Starts again, finishes the days, and looks at what came of them.
-    fn finish(&self, days: &mut [Day<'_>]) -> Server {
-        let server = self.home.serve(&self.options);
-        for day in days {
-            day.remembered(&server.owner());
-            day.live(&server).unwrap_or_else(|_| panic!("the server died without a failpoint"));
-            day.check(&server.owner());
-        }
-        server
+        Some(Arc::new(Self { home, options, sink, agent, voters, _schema: schema }))
     }
 
     /// Each request is decided once in the log too.
@@ -184,8 +171,8 @@ impl Lane {
 }
 
 /// What the clients of a day know; a server's death takes nothing of it.
-struct Day<'a> {
-    lane: &'a Lane,
+struct Day {
+    lane: Arc<Lane>,
     name: String,
     requests: BTreeMap<&'static str, String>,
     /// What a server said is done: the request and the event.
@@ -194,9 +181,32 @@ struct Day<'a> {
     acted: Vec<String>,
 }
 
-impl<'a> Day<'a> {
-    fn new(lane: &'a Lane, number: usize) -> Self {
+impl Day {
+    fn new(lane: Arc<Lane>, number: usize) -> Self {
         Self { lane, name: format!("day-{number}"), requests: BTreeMap::new(), said: Vec::new(), acted: Vec::new() }
+    }
+
+    /// Whether a server died there, in this day.
+    fn dies(&mut self, failpoint: &str) -> bool {
+        let lane = Arc::clone(&self.lane);
+        let status = match lane.home.try_serve(&Options { failpoint: Some(failpoint.to_owned()), ..lane.options.clone() }) {
+            Err(status) => status,
+            Ok(server) => match self.live(&server) {
+                Err(Died) => server.ended(),
+                Ok(()) => return false,
+            },
+        };
+        assert_eq!(status.signal(), Some(SIGKILL), "{status}");
+        true
+    }
+
+    /// Starts again, finishes the day, and looks at what came of it.
+    fn finish(&mut self) -> Server {
+        let server = self.lane.home.serve(&self.lane.options);
+        self.remembered(&server.owner());
+        self.live(&server).unwrap_or_else(|_| panic!("the server died without a failpoint"));
+        self.check(&server.owner());
+        server
     }
 
     /// Does what is left of the day.

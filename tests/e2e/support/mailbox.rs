@@ -90,7 +90,9 @@ fn head(reader: &mut impl io::BufRead) -> io::Result<(String, String)> {
     let (mut fields, mut body) = (Vec::<String>::new(), false);
     loop {
         let mut line = String::new();
-        reader.read_line(&mut line)?;
+        if reader.read_line(&mut line)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         let line = line.trim_end();
         if line == "." {
             break;

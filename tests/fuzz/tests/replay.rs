@@ -92,7 +92,7 @@ fn mutations_of_every_corpus_never_panic_and_keep_one_spelling() {
         let seeds: LazyLock<Vec<Vec<u8>>, _> = LazyLock::new(|| corpus(target).into_iter().map(|(_, bytes)| bytes).collect());
         let asked = std::env::var("CRETO_FUZZ_CASES").ok().map(|cases| cases.parse().unwrap());
         let cases = asked.unwrap_or(CASES);
-        let cases = if SLOW.contains(&target.name) { cases * CASES_SLOW / CASES } else { cases };
+        let cases = if SLOW.contains(&target.name) { (cases / CASES).saturating_mul(CASES_SLOW).max(CASES_SLOW) } else { cases };
         let mut runner = TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() });
         let mutations = (0..seeds.len(), prop::collection::vec(change(), 1..5));
         let tried = runner.run(&mutations, |(seed, changes)| {

@@ -19,7 +19,7 @@ use crate::model::price::PriceModel;
 use crate::service::drafting::Dims;
 use crate::store::advance::{self, Due};
 use crate::store::catalog::CHANGED;
-use crate::store::events;
+use crate::store::{events, fees};
 
 /// Events of one step, and most lines of one invoice.
 const STEP_MAX: i64 = 200;
@@ -158,7 +158,7 @@ impl Billing {
         let tenant = by.tenant();
         let mut kept = self.kept(tenant, id).await?;
         let now = self.now(tenant).await?;
-        let mut fees = store::fees(&self.db, tenant, id).await?;
+        let mut fees = fees::of_invoice(&self.db, tenant, id).await?;
         let before: Vec<FeeId> = fees.iter().map(|fee| fee.id).collect();
         change(&mut fees);
         let coupons = self.reductions(tenant, &kept.invoice).await?;
@@ -166,7 +166,7 @@ impl Billing {
         (kept.invoice.sums, kept.invoice.taxes) = (built.sums, built.taxes);
         writes.push(self.next(tenant, &mut kept, now)?);
         let told = fees.iter().filter(|fee| !before.contains(&fee.id)).map(|fee| fee.id).collect::<Vec<_>>();
-        writes.extend(store::replace_fees(tenant, &kept.invoice, &fee_rows(fees)?, kept.invoice.created_at));
+        writes.extend(fees::replace(tenant, &kept.invoice, &fee_rows(fees)?, kept.invoice.created_at));
         let leaf = event_leaf(&*self.clock, by, "metering.collect_fees", &format!("invoice:{id}"))?
             .fact("total_cents", kept.invoice.sums.total_cents);
         let sealed = self.with_fees_told(leaf, &told).steps(super::steps(writes));

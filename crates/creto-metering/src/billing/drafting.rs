@@ -23,7 +23,7 @@ use crate::model::page::{PER_PAGE_MAX, Page};
 use crate::model::plan::Interval;
 use crate::model::subscription::SubscriptionId;
 use crate::model::tax::Tax;
-use crate::store::rerates;
+use crate::store::{fees, rerates};
 
 /// One period to bill: the part of a charge period that the subscription covers.
 #[derive(Clone, Copy, Debug)]
@@ -169,7 +169,7 @@ impl Billing {
         except: Option<InvoiceId>,
     ) -> Result<i64, MeteringError> {
         let begin = view.period(due.from).from(&view.zone);
-        let fees = store::usage_fees(&self.db, tenant, view.subscription.id).await?;
+        let fees = fees::of_usage(&self.db, tenant, view.subscription.id).await?;
         let inside = |fee: &Fee| fee.from.is_some_and(|from| from >= begin && from < due.to);
         let counts = |kind: &str| kind != "progressive_billing";
         let others = fees.iter().filter(|(kind, invoice, fee)| counts(kind) && Some(*invoice) != except && inside(fee));
@@ -198,7 +198,7 @@ impl Billing {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<i64, MeteringError> {
-        let fees = store::usage_fees(&self.db, tenant, view.subscription.id).await?;
+        let fees = fees::of_usage(&self.db, tenant, view.subscription.id).await?;
         let inside = |fee: &Fee| fee.from == Some(from) && fee.to.is_some_and(|end| end <= to);
         let mut billed: BTreeMap<InvoiceId, i64> = BTreeMap::new();
         for (_, invoice, fee) in fees.iter().filter(|(kind, _, fee)| kind == "progressive_billing" && inside(fee)) {
@@ -220,7 +220,7 @@ impl Billing {
     ) -> Result<Vec<Fee>, MeteringError> {
         let (mut late, mut changed) = (Vec::new(), false);
         let mut room: i64 = own.iter().map(|fee| fee.amount_cents).sum();
-        let billed = store::usage_fees(&self.db, tenant, view.subscription.id).await?;
+        let billed = fees::of_usage(&self.db, tenant, view.subscription.id).await?;
         let rerated: BTreeMap<Timestamp, u32> = rerates::versions(&self.db, tenant, view.subscription.id).await?.into_iter().collect();
         for past in store::periods(&self.db, tenant, view.subscription.id).await? {
             if !past.is_final || past.to > due.from {
@@ -353,7 +353,7 @@ impl Billing {
         let mut writes = vec![store::insert_invoice(tenant, &written, once)];
         writes.extend(with);
         let events: Vec<FeeId> = fees.iter().filter(|fee| fee.advance.is_some()).map(|fee| fee.id).collect();
-        writes.extend(store::replace_fees(tenant, &invoice, &fee_rows(fees)?, invoice.created_at));
+        writes.extend(fees::replace(tenant, &invoice, &fee_rows(fees)?, invoice.created_at));
         writes.extend(invoice.periods.iter().map(|period| store::insert_period(tenant, invoice.id, period)));
         let leaf = event_leaf(&*self.clock, by, "metering.draft_invoice", &format!("invoice:{}", invoice.id))?
             .fact("customer", invoice.customer)

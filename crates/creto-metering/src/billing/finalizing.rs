@@ -19,6 +19,7 @@ use crate::model::page::{PER_PAGE_MAX, Page};
 use crate::model::wallets::WalletStatus;
 use crate::payments::Task;
 use crate::store::catalog::CHANGED;
+use crate::store::fees;
 use crate::store::wallets as purses;
 
 impl Billing {
@@ -31,7 +32,7 @@ impl Billing {
             let (fees, built) = self.rebuilt(tenant, &mut kept.invoice, now).await?;
             (kept.invoice.sums, kept.invoice.taxes) = (built.sums, built.taxes);
             let mut writes = vec![self.next(tenant, &mut kept, now)?, store::seen_to(tenant, id, now)];
-            writes.extend(store::replace_fees(tenant, &kept.invoice, &fee_rows(fees)?, kept.invoice.created_at));
+            writes.extend(fees::replace(tenant, &kept.invoice, &fee_rows(fees)?, kept.invoice.created_at));
             let leaf = event_leaf(&*self.clock, by, "metering.refresh_invoice", &format!("invoice:{id}"))?
                 .fact("total_cents", kept.invoice.sums.total_cents);
             match commit(&self.db, Sealed::new(leaf).steps(steps(writes))).await {
@@ -71,7 +72,7 @@ impl Billing {
         invoice: &mut Invoice,
         now: Timestamp,
     ) -> Result<(Vec<Fee>, invoicing::Built), MeteringError> {
-        let kept = store::fees(&self.db, tenant, invoice.id).await?;
+        let kept = fees::of_invoice(&self.db, tenant, invoice.id).await?;
         let (mut fees, mut billed_before) = (kept.clone(), 0);
         if invoice.kind == InvoiceKind::Subscription && !invoice.periods.is_empty() {
             fees = Vec::new();
@@ -166,7 +167,7 @@ impl Billing {
         let id = leaf.id.to_string();
         let written = store::Written { invoice, body: &body, billed_to: &billed_to, salt: &salt, leaf: &id };
         writes.push(store::replace_invoice(tenant, &written));
-        writes.extend(store::replace_fees(tenant, invoice, &fee_rows(fees)?, invoice.created_at));
+        writes.extend(fees::replace(tenant, invoice, &fee_rows(fees)?, invoice.created_at));
         let sealed = self.catalog.collecting(tenant, Sealed::new(leaf).steps(steps(writes)), Task::Invoice(invoice.id));
         commit(&self.db, sealed).await
     }

@@ -20,6 +20,7 @@ use crate::model::definition::{self, DefinitionError};
 use crate::model::invoice::{Fee, FeeId, FeeKind, InvoiceDocument, InvoiceKind};
 use crate::model::page::{PER_PAGE_MAX, Page};
 use crate::model::wallets::{MovementKind, MovementStatus, WalletId, WalletTransaction};
+use crate::store::fees;
 use crate::store::wallets::MovementFilter;
 
 /// Most lines of a one-off invoice.
@@ -180,7 +181,7 @@ impl Billing {
         let (body, salt) = (canonical_text(&invoice)?, fresh_salt()?);
         let written = store::Written { invoice: &invoice, body: &body, billed_to: "", salt: &salt, leaf: "" };
         let mut writes = vec![store::insert_invoice(tenant, &written, &format!("credits:{}", bought.id))];
-        writes.extend(store::replace_fees(tenant, &invoice, &fee_rows(fees)?, now));
+        writes.extend(fees::replace(tenant, &invoice, &fee_rows(fees)?, now));
         writes.push(store::bill_purchase(tenant, &bought, &canonical_text(&bought)?));
         let leaf = event_leaf(&*self.clock, by, "metering.draft_invoice", &format!("invoice:{}", invoice.id))?
             .fact("customer", invoice.customer)

@@ -11,6 +11,7 @@ use crate::model::entry::DefinitionId;
 use crate::model::invoice::{Fee, FeeKind, InvoiceId, Sums};
 use crate::model::page::{Listed, Page};
 use crate::service::drafting::charge_period;
+use crate::store::fees;
 
 /// The usage of one billed period.
 #[derive(Debug)]
@@ -56,7 +57,7 @@ impl Billing {
         let periods = store::past_periods(&self.db, tenant, customer, external_id, page).await?;
         let mut past = Vec::with_capacity(periods.items.len());
         for period in &periods.items {
-            let mut fees = store::fees(&self.db, tenant, period.invoice).await?;
+            let mut fees = fees::of_invoice(&self.db, tenant, period.invoice).await?;
             fees.retain(|fee| fee.kind == FeeKind::Charge && fee.subscription == Some(period.subscription));
             let view = self.catalog.view_of(tenant, period.subscription).await?;
             past.push(PastUsage { view, from: period.from, to: period.to, invoice: period.invoice, fees });
@@ -68,7 +69,7 @@ impl Billing {
     pub async fn billed_usage_cents(&self, tenant: &TenantId, external_id: &str) -> Result<i64, MeteringError> {
         let mut sum = 0_i64;
         for view in self.catalog.reader(tenant).await?.history(external_id).await?.iter() {
-            let fees = store::usage_fees(&self.db, tenant, view.subscription.id).await?;
+            let fees = fees::of_usage(&self.db, tenant, view.subscription.id).await?;
             let cents = fees.iter().filter(|(_, _, fee)| fee.kind != FeeKind::Subscription).map(|(_, _, fee)| fee.amount_cents);
             sum = cents.fold(sum, i64::saturating_add);
         }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::drafting::{is_in_advance, terms};
-use super::{Billing, ChargeUsage, store};
+use super::{Billing, ChargeUsage};
 use crate::catalog::{SubscriptionView, canonical_text, commit, event_leaf};
 use crate::core::bill;
 use crate::core::exact::Exact;
@@ -17,7 +17,7 @@ use crate::model::charge::{Charge, ChargeFilter, Pricing};
 use crate::model::definition::DefinitionError;
 use crate::model::invoice::{Fee, FeeKind};
 use crate::store::recording::PLAN_CHANGED;
-use crate::store::rerates;
+use crate::store::{fees, rerates};
 
 /// Which period is to be rated under which version of its plan.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -89,7 +89,7 @@ impl Billing {
         let then = self.catalog.view(tenant, subscription).await?;
         check_alike(&view, &then)?;
         let taxes = self.taxes(tenant).await?;
-        let billed = store::usage_fees(&self.db, tenant, view.subscription.id).await?;
+        let billed = fees::of_usage(&self.db, tenant, view.subscription.id).await?;
         let standing: Vec<&Fee> = billed
             .iter()
             .filter(|(kind, _, fee)| kind == "subscription" && fee.from == Some(period.from))

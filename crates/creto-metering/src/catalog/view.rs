@@ -210,6 +210,11 @@ impl Catalog {
 }
 
 impl CatalogReader {
+    /// The catalog as it stands now.
+    pub(crate) async fn again(&self) -> Result<Self, MeteringError> {
+        self.catalog.reader(&self.tenant).await
+    }
+
     /// Changes with every change of the catalog.
     #[must_use]
     pub const fn epoch(&self) -> i64 {

@@ -25,7 +25,8 @@ use crate::model::invoice::{
     AppliedCoupon, BillingRun, CreditNote, Fee, FeeKind, Invoice, InvoiceDocument, InvoiceKind, InvoiceStatus, PaymentStatus,
 };
 use crate::model::page::{Listed, PER_PAGE_DEFAULT, Page};
-use crate::store::billing::{FeeFilter, InvoiceFilter, NoteFilter};
+use crate::store::billing::{InvoiceFilter, NoteFilter};
+use crate::store::fees::FeeFilter;
 
 /// Nothing on an invoice's page comes from elsewhere, and nothing on it runs.
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'";

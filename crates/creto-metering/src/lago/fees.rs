@@ -20,7 +20,7 @@ use crate::error::MeteringError;
 use crate::model::billable_metric::BillableMetric;
 use crate::model::customer::Customer;
 use crate::model::invoice::{Fee, FeeId, FeeKind, Invoice, InvoiceId};
-use crate::store::billing::FeeFilter;
+use crate::store::fees::FeeFilter;
 
 const ROOT: &str = "fee";
 /// Lago's words for what a line is for, and ours.

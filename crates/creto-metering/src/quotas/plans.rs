@@ -7,8 +7,9 @@ use creto_kernel::Digest;
 
 use super::index::Plan;
 
-/// Eight mebibytes of them, from the first plan on. Of 100,000 chains one in six thousand shares its set with more than fit into it.
-const SETS: usize = 1 << 17;
+/// Four mebibytes of them, from the first plan on, and at most 393,216 plans, each of which keeps its counters. Of 100,000 chains one in two
+/// hundred shares its set with more than fit into it.
+const SETS: usize = 1 << 16;
 /// Places of a set.
 const WAYS: usize = 6;
 
@@ -54,8 +55,10 @@ impl Plans {
         let mut set = line.lock();
         let same = set.plans.iter().position(|known| known.as_ref().is_some_and(|known| known.chain == plan.chain));
         let spare = || set.plans.iter().position(|known| known.as_ref().is_none_or(|known| known.version < plan.version));
-        let at = same.or_else(spare).unwrap_or(usize::from(set.turn) % WAYS);
-        set.turn = set.turn.wrapping_add(1);
+        let at = same.or_else(spare).unwrap_or_else(|| {
+            set.turn = set.turn.wrapping_add(1);
+            usize::from(set.turn) % WAYS
+        });
         if let Some(known) = set.tags.get_mut(at) {
             *known = tag;
         }
@@ -65,12 +68,12 @@ impl Plans {
     }
 }
 
-const _: () = assert!(SETS == 1 << 17, "as many as the bits that `place` takes");
+const _: () = assert!(SETS == 1 << u16::BITS, "as many as `place` tells apart");
 
 /// The set of a chain, and its tag in there: a digest is spread as it stands.
 fn place(chain: &Digest) -> (usize, u8) {
-    let [first, second, third, tag, ..] = *chain.as_bytes();
-    (usize::from(first) | usize::from(second) << 8 | usize::from(third & 1) << 16, tag)
+    let [low, high, tag, ..] = *chain.as_bytes();
+    (usize::from(u16::from_le_bytes([low, high])), tag)
 }
 
 #[cfg(test)]

@@ -14,7 +14,8 @@ use creto_kernel::{Coded as _, Digest, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::ingest::{DRAFTS_MAX, Intake, Outcome, Sent, Taking, refused, root_of};
+use super::ingest::{Outcome, Taking};
+use super::intake::{Intake, Sent, refused, root_of};
 use super::{Meter, drafting};
 use crate::core::backfill::{Rehearsal, Shift};
 use crate::core::exact::Exact;
@@ -107,22 +108,18 @@ impl Meter {
         agreed: Option<Digest>,
     ) -> Result<Backfill, MeteringError> {
         let acting = acting.into();
-        let mut reader = self.accounts.reader(acting.chain.tenant()).await?;
+        let reader = self.accounts.reader(acting.chain.tenant()).await?;
         let now = reader.time(self.clock.now());
         let sent: Vec<Sent> = inputs.into_iter().map(|input| Sent::read(input, now)).collect();
-        for _ in 0..DRAFTS_MAX {
+        let sent = sent.as_slice();
+        self.redrafting(reader, move |reader| async move {
             let now = reader.time(self.clock.now());
-            let mut intake = Intake::new(self, acting, Taking { trusted: true, all_or_none: true }, now, &sent);
+            let mut intake = Intake::new(self, acting, Taking { trusted: true, all_or_none: true }, now, sent);
             intake.draft(&reader).await?;
             intake.ask_policy().await?;
-            match intake.rehearse(agreed).await {
-                Err(MeteringError::Conflict { code, .. }) if code == recording::CATALOG_CHANGED => {}
-                Err(MeteringError::Refused(refusal)) if refusal.code() == recording::CATALOG_CHANGED => {}
-                done => return done,
-            }
-            reader = self.accounts.reader(acting.chain.tenant()).await?;
-        }
-        Err(MeteringError::Db(DbError::Busy("the catalog kept changing".to_owned())))
+            intake.rehearse(agreed).await
+        })
+        .await
     }
 }
 

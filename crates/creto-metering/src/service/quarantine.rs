@@ -11,7 +11,7 @@ use creto_kernel::{Coded as _, Digest, Micros, NhiId, TenantId, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::ingest::{DRAFTS_MAX, refused, request_for, said_by_draft};
+use super::intake::{refused, request_for, said_by_draft};
 use super::{Meter, Outcome};
 use crate::core::batch_tree;
 use crate::core::recording::{Fate as Drawn, Paying};
@@ -126,9 +126,8 @@ impl Meter {
 
     async fn replay_one(&self, by: &NhiId, kept: &Kept, event: Event) -> Result<Outcome, MeteringError> {
         let tenant = by.tenant();
-        let event = Arc::new(event);
-        for _ in 0..DRAFTS_MAX {
-            let reader = self.accounts.reader(tenant).await?;
+        let event = &Arc::new(event);
+        self.redrafting(self.accounts.reader(tenant).await?, move |reader| async move {
             let mut drafting = Drafting::default();
             let source = drafting.source(kept.source.source());
             match reader.subscription(&event.subscription, event.occurred_at).await? {
@@ -136,14 +135,14 @@ impl Meter {
                     if view.apart {
                         self.accounts.check_currency(tenant, &kept.source.source().accounts, view.currency, false).await?;
                     }
-                    drafting.plan(tenant, 0, Arc::clone(&event), source, &view)?;
+                    drafting.plan(tenant, 0, Arc::clone(event), source, &view)?;
                 }
                 None if !reader.history(&event.subscription).await?.is_empty() => {
                     return Err(MeteringError::NotRunning { subscription: event.subscription.clone(), at: event.occurred_at });
                 }
                 None => {
-                    self.check_house(tenant, &event, &kept.source).await?;
-                    drafting.house(tenant, 0, Arc::clone(&event), source, &self.accounts.metric(tenant, &event.code).await?)?;
+                    self.check_house(tenant, event, &kept.source).await?;
+                    drafting.house(tenant, 0, Arc::clone(event), source, &self.accounts.metric(tenant, &event.code).await?)?;
                 }
             }
             let (admission, told) = (AdmissionId::generate(), recording::Told::default());
@@ -166,20 +165,20 @@ impl Meter {
             };
             let leaf = self.leaf(by, "metering.replay_event", &format!("event:{}", kept.key))?.fact("admission", admission);
             let sealed = Sealed::new(leaf).step(Deciding(draft)).step(store::remove(tenant, &kept.key)).late(told.lately());
-            return match (self.db.commit(sealed).await, told.fates().pop()) {
+            match (self.db.commit(sealed).await, told.fates().pop()) {
                 (Ok(_), Some(Drawn::Recorded { seq, cost })) => Ok(Outcome::Recorded { seq, cost }),
-                (Err(DbError::Conflict { code, .. }), _) if code == recording::CATALOG_CHANGED => continue,
+                (Err(error), _) if error.code() == recording::CATALOG_CHANGED => Err(error.into()),
                 (Err(DbError::Conflict { code, .. }), Some(Drawn::Used { seq })) if said_by_draft(code) => {
-                    self.used_meanwhile(by, kept, &event, seq).await
+                    self.used_meanwhile(by, kept, event, seq).await
                 }
                 (Err(DbError::Conflict { code, .. }), Some(fate)) if said_by_draft(code) => {
                     Ok(Outcome::Refused(refused(fate, || event.transaction_id.clone())))
                 }
                 (Err(error), _) => Err(error.into()),
                 (Ok(_), _) => Err(MeteringError::Db(DbError::Corrupt("a replayed event was not recorded".to_owned()))),
-            };
-        }
-        Err(MeteringError::Db(DbError::Busy("the catalog kept changing".to_owned())))
+            }
+        })
+        .await
     }
 
     /// The same event was recorded meanwhile, and is kept no longer; or another one was, and then it stays.

@@ -7,7 +7,7 @@ use creto_kernel::{Digest, NhiId, TenantId};
 use creto_nhi::VerifiedChain;
 
 use super::Meter;
-use super::ingest::Intake;
+use super::intake::Intake;
 use crate::catalog::SubscriptionView;
 use crate::core::reporting::{ANYBODY, Bound};
 use crate::error::MeteringError;

@@ -49,8 +49,13 @@ pub(crate) fn insert(tenant: &TenantId, it: &Written<'_>) -> Vec<Write> {
         params![tenant, it.kind.as_str(), it.id, it.code, it.version, it.body, it.salt, it.now],
     )
     .unique(EXISTS, format!("there is a {} `{}` already", it.kind.as_str(), it.code));
+    // It is this one, unless a server of an earlier version made one meanwhile.
     let first = (it.kind == Kind::Plan).then(|| {
-        Write::new("INSERT INTO meter_first_plan (tenant, plan) VALUES ($1,$2) ON CONFLICT (tenant) DO NOTHING", params![tenant, it.id])
+        Write::new(
+            "INSERT INTO meter_first_plan (tenant, plan) SELECT tenant, id FROM meter_definition WHERE tenant = $1 AND kind = $2 \
+             ORDER BY created_at, id LIMIT 1 ON CONFLICT (tenant) DO NOTHING",
+            params![tenant, it.kind.as_str()],
+        )
     });
     std::iter::once(row).chain(keep_version(tenant, it)).chain(first).chain([bump(tenant)]).collect()
 }

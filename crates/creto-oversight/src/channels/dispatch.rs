@@ -154,7 +154,7 @@ impl Channels {
     /// The addresses of those who muted this channel.
     async fn muted(&self, tenant: &TenantId, channel: &str) -> Result<Vec<String>, OversightError> {
         let mut addresses = Vec::new();
-        for person in store::reachable(&self.0.db, tenant).await? {
+        for person in store::reachable(&self.0.db, tenant).await?.into_iter().filter(|person| self.is_active(person)) {
             let (preferences, links) = self.of(&person).await?;
             if preferences.mute.iter().any(|muted| muted == channel) {
                 addresses.extend(preferences.email.filter(|_| channel == "email"));
@@ -162,6 +162,10 @@ impl Channels {
             }
         }
         Ok(addresses)
+    }
+
+    fn is_active(&self, person: &NhiId) -> bool {
+        self.0.credentials.authority().identity(person).is_ok_and(|found| found.status == Status::Active)
     }
 
     /// Rooms, and the people the notice is for who did not mute the channel and can be reached by it.
@@ -179,8 +183,7 @@ impl Channels {
             }
         }
         for person in people {
-            let active = |id: &NhiId| self.0.credentials.authority().identity(id).is_ok_and(|found| found.status == Status::Active);
-            if !active(&person) {
+            if !self.is_active(&person) {
                 continue;
             }
             if let Some(address) = self.address(&person, channel.name()).await? {

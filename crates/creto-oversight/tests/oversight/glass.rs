@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use creto_db::testkit::each_engine;
-use creto_db::{Db, Sealed};
+use creto_db::{Db, Sealed, Sql};
 use creto_enablement_common::erasure::{Erasure, Whose};
 use creto_kernel::id::LeafId;
 use creto_kernel::{Clock as _, Coded as _, Digest, Leaf, NhiId};
@@ -180,8 +180,9 @@ async fn reviews_that_wait_and_those_that_were_made_are_listed_and_their_words_a
         let (house, chain) = house(db, "high").await;
         let tenant = chain.tenant();
         let (open, other) = (asked(&house, &chain, "pay").await, asked(&house, &chain, "mail").await);
-        for open in [&open, &other] {
-            house.desk.break_glass(operator("olga"), id(open), open.digest, "the plant burns").await.unwrap();
+        // A zero byte is text too, and none of `jsonb`.
+        for (open, reason) in [(&open, "it burns\0"), (&other, "the plant burns")] {
+            house.desk.break_glass(operator("olga"), id(open), open.digest, reason).await.unwrap();
         }
         assert_eq!(listed(&house, tenant, (true, false)).await, [other.id.clone(), open.id.clone()]);
         assert_eq!(listed(&house, tenant, (false, true)).await, Vec::<String>::new());
@@ -189,6 +190,14 @@ async fn reviews_that_wait_and_those_that_were_made_are_listed_and_their_words_a
         assert_eq!(listed(&house, tenant, (true, false)).await, [other.id.as_str()]);
         assert_eq!(listed(&house, tenant, (false, true)).await, [open.id.as_str()]);
         assert_eq!(listed(&house, tenant, (true, true)).await, Vec::<String>::new(), "nothing is both");
+        // As a database that was filled before is brought up to date.
+        let update = |migration: &'static str| migration.lines().find(|line| line.starts_with("UPDATE")).unwrap();
+        let [sqlite, postgres] =
+            [include_str!("../../migrations/sqlite/0005_reviews.sql"), include_str!("../../migrations/postgres/0005_reviews.sql")]
+                .map(update);
+        house.db.upkeep("UPDATE oversight_request SET reviewed = 0", vec![]).await.unwrap();
+        house.db.upkeep(Sql::per_engine(sqlite, postgres), vec![]).await.unwrap();
+        assert_eq!(listed(&house, tenant, (false, true)).await, [open.id.as_str()]);
 
         // Once it is over its words go, also those of the review, and who did what stays.
         let withdrawn = Command::Cancel { by: person("olga"), reason: None };

@@ -108,7 +108,11 @@ pub(super) fn describe(total: &Total) -> String {
         let said = match (&item.standing, decision) {
             (Standing::Decided, Some(short)) => {
                 decided += 1;
-                let around = if short.glass { ", around the requirement" } else { "" };
+                let around = match (short.glass, short.glass_unproven) {
+                    (false, _) => "",
+                    (true, false) => ", around the requirement",
+                    (true, true) => ", around the requirement by somebody whose proof was not kept",
+                };
                 let by = match &short.grant {
                     Some(grant) => format!("standing grant {grant}"),
                     None => format!("voters: {}", short.voters.join(", ")),

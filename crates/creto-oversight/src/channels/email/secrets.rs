@@ -54,43 +54,53 @@ fn without_links(text: &str) -> String {
     clean
 }
 
-/// Where the secret of the link that the text begins with begins and ends.
+/// Where the secret of the link that the text begins with begins and ends. A quotation may break the line anywhere in it; a link that is
+/// broken before its secret has a whole one, and what follows a break belongs to a secret only where it completes it.
 fn secret(text: &str, style: Style) -> Option<(usize, usize)> {
-    let mut at = 0;
+    let (mut at, mut broken) = (0, false);
+    let mut next = |at: &mut usize| {
+        let rest = text.get(*at..)?;
+        let unbroken = after_break(rest);
+        broken |= unbroken.is_some();
+        let unbroken = unbroken.unwrap_or(rest);
+        let (found, length) = unit(unbroken, style)?;
+        *at = text.len() - unbroken.len() + length;
+        Some(found)
+    };
     for wanted in LINK.chars() {
-        let (found, length) = unit(text.get(at..)?, style)?;
+        let found = next(&mut at)?;
         if !(found.eq_ignore_ascii_case(&wanted) || (wanted, found) == ('#', '*')) {
             return None;
         }
-        at += length;
     }
-    let names = at;
-    let slash = loop {
-        let (found, length) = unit(text.get(at..)?, style)?;
-        if !(found.is_ascii_alphanumeric() || found == '_') {
-            break (found == '/' && at > names).then_some(length)?;
+    let mut named = 0;
+    loop {
+        match next(&mut at)? {
+            '/' if named > 0 => break,
+            found if found.is_ascii_alphanumeric() || found == '_' => named += 1,
+            _ => return None,
         }
-        at += length;
-    };
-    let begins = at + slash;
-    let (mut ends, mut digits) = digits(text, begins, SECRET_DIGITS, style);
-    if digits == 0 {
-        return None;
     }
-    // A quotation may break the line within it; only what completes it belongs to it.
+    let begins = at;
+    let (mut ends, mut count) = digits(text, begins, SECRET_DIGITS, style);
     let mut after = ends;
-    while let Some(next) = text.get(after..).filter(|_| digits < SECRET_DIGITS).and_then(|rest| rest.strip_prefix('\n')) {
-        let next = next.trim_start_matches(['>', ' ', '\t']);
-        let more = self::digits(text, text.len() - next.len(), SECRET_DIGITS - digits, style);
-        if more.1 == 0 {
+    while let Some(next) = text.get(after..).filter(|_| count < SECRET_DIGITS).and_then(after_break) {
+        let (to, more) = digits(text, text.len() - next.len(), SECRET_DIGITS - count, style);
+        if more == 0 {
             break;
         }
-        (after, digits) = (more.0, digits + more.1);
-        if digits == SECRET_DIGITS {
+        (after, count) = (to, count + more);
+        if count == SECRET_DIGITS {
             ends = after;
         }
     }
-    Some((begins, ends))
+    (ends > begins && (!broken || count == SECRET_DIGITS)).then_some((begins, ends))
+}
+
+/// What follows a break of the line that the text begins with: of flowed text (RFC 3676), of quoted-printable, or of neither.
+fn after_break(text: &str) -> Option<&str> {
+    let text = text.strip_prefix([' ', '=']).unwrap_or(text);
+    text.strip_prefix('\n').map(|next| next.trim_start_matches(['>', ' ', '\t']))
 }
 
 /// Where the hexadecimal digits end that begin at `at`, and how many they are: at most `most`.
@@ -156,6 +166,21 @@ mod tests {
                 assert_eq!(without(&without(&said, TOKEN), TOKEN), without(&said, TOKEN), "and no more of it the second time");
             }
         }
+    }
+
+    #[test]
+    fn a_secret_is_taken_out_wherever_its_link_is_broken() {
+        let (request, hex) = (format!("req_{}", "0a".repeat(16)), "fe09".repeat(16));
+        let link = format!("/#/mail/{request}/{hex}");
+        for at in 1..link.len() {
+            for line in ["\n", "\n> ", " \n>> ", "=\n"] {
+                let said = without(&format!("> http://h{}{line}{} ok", &link[..at], &link[at..]), TOKEN);
+                assert!(!said.contains("fe09") && said.ends_with(" ok") && said.contains('…'), "{at}: {said}");
+            }
+        }
+        // A name that a line ends with, and words under it.
+        let said = format!("/#/mail/{request}\nadded/feed");
+        assert_eq!(without(&said, TOKEN), said);
     }
 
     #[test]
