@@ -192,8 +192,17 @@ fn check_votes(decision: &Decision) -> Result<(), OversightError> {
     Ok(())
 }
 
+/// The same of a decision in a bundle, which may be from before proofs of glasses were kept: whether this one was, and then it is checked.
+pub(crate) fn check_kept_glass(decision: &Decision) -> Result<bool, OversightError> {
+    let kept = decision.glass.as_ref().is_none_or(|glass| glass.proof.is_some());
+    if kept {
+        check_glass(decision)?;
+    }
+    Ok(kept)
+}
+
 /// What a broken glass proves by itself, as votes do.
-pub(crate) fn check_glass(decision: &Decision) -> Result<(), OversightError> {
+fn check_glass(decision: &Decision) -> Result<(), OversightError> {
     let Some(glass) = &decision.glass else { return Ok(()) };
     let who = glass.by.name();
     match glass.proof.as_ref().filter(|proof| proof.method == PASSKEY) {
@@ -316,7 +325,7 @@ mod tests {
         let by = |method: &str, evidence: Option<&str>| {
             Some(Proof { method: method.to_owned(), channel: "http".to_owned(), evidence: evidence.map(str::to_owned) })
         };
-        check_votes(&broken(by(PASSKEY, Some(GLASS_EVIDENCE)))).unwrap();
+        check_glass(&broken(by(PASSKEY, Some(GLASS_EVIDENCE)))).unwrap();
         for (proof, why) in [
             (None, "without a passkey"),
             (by("session", None), "without a passkey"),
@@ -324,11 +333,13 @@ mod tests {
             // What approves the action breaks no glass.
             (by(PASSKEY, Some(EVIDENCE)), "did not sign this action"),
         ] {
-            let refused = check_votes(&broken(proof.clone())).unwrap_err().to_string();
+            let refused = check_glass(&broken(proof.clone())).unwrap_err().to_string();
             assert!(refused.contains(why), "{proof:?}: {refused}");
             // Where less is at stake no passkey is needed, and one that is named is checked.
-            let lesser = check_votes(&Decision { risk: Risk::High, ..broken(proof.clone()) });
-            assert_eq!(lesser.is_ok(), proof.is_none_or(|proof| proof.method != PASSKEY), "{why}");
+            let lesser = check_glass(&Decision { risk: Risk::High, ..broken(proof.clone()) });
+            assert_eq!(lesser.is_ok(), proof.as_ref().is_none_or(|proof| proof.method != PASSKEY), "{why}");
+            // What a bundle holds from before proofs were kept is told apart, and is not refused.
+            assert_eq!(check_kept_glass(&broken(proof.clone())).ok(), proof.is_none().then_some(false), "{why}");
         }
         let mut voted = decision();
         voted.votes[0].proof.evidence = Some(GLASS_EVIDENCE.to_owned());

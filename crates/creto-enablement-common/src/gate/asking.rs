@@ -17,6 +17,9 @@ use crate::refusal::Refusal;
 /// Longest wait for a human: a week.
 const WAIT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// How often a request is opened for one attempt, where something else was faster each time.
+const OPENINGS_MAX: u32 = 8;
+
 /// Between the rules of one request; no rule's name holds it.
 const RULES_JOINED_BY: &str = "+";
 
@@ -76,13 +79,18 @@ impl Gate {
         patience: Duration,
     ) -> Result<Asked, Refusal> {
         let tenant = &cleared.action.tenant.clone();
-        let id = match self.found(cleared).await? {
-            Some(id) => id,
-            None => match self.open(request, cleared, rules).await {
-                // Another attempt at the same action opened its request in the same moment: wait for that one.
-                Err(refusal) if refusal.kind() == Kind::Conflict => self.found(cleared).await?.ok_or(refusal)?,
-                opened => opened?,
-            },
+        let mut opened = 0;
+        let id = loop {
+            if let Some(id) = self.found(cleared).await? {
+                break id;
+            }
+            opened += 1;
+            match self.open(request, cleared, rules).await {
+                // Another attempt at the same action opened its request in the same moment, which is waited for; or what approves it
+                // beforehand was used up, and a human is asked.
+                Err(refusal) if refusal.kind() == Kind::Conflict && opened < OPENINGS_MAX => {}
+                outcome => break outcome?,
+            }
         };
         let Some(verdict) = self.options.approvals.wait_at_most(tenant, id, patience).await? else {
             return Ok(Asked::Pending(id));

@@ -13,7 +13,7 @@ use super::line::{
     mentions,
 };
 use crate::error::OversightError;
-use crate::receipt::{Decision, check_glass, check_opening};
+use crate::receipt::{Decision, check_kept_glass, check_opening};
 
 /// How much earlier than an export an entry may say it was made that the log got after it: a commit reads the clock before it waits.
 const COMMIT_TIME_MAX: Duration = Duration::from_secs(60);
@@ -96,10 +96,6 @@ pub struct Short {
 }
 
 impl Short {
-    fn is_glass_unproven(decision: &Decision) -> bool {
-        decision.glass.as_ref().is_some_and(|glass| glass.proof.is_none())
-    }
-
     fn of(decision: &Decision) -> Self {
         Self {
             state: decision.state,
@@ -108,7 +104,7 @@ impl Short {
             policy: decision.policy,
             voters: decision.votes.iter().map(|vote| format!("{} by {}", vote.by.name(), vote.proof.method)).collect(),
             glass: decision.glass.is_some(),
-            glass_unproven: Self::is_glass_unproven(decision),
+            glass_unproven: false,
             grant: decision.grant.clone(),
             at: decision.at,
             test: decision.test,
@@ -281,10 +277,8 @@ impl Verifier {
             return Err(of("its policy documents are not in the bundle"));
         }
         check_opening(decision, salt, leaf).map_err(|e| of(&e.to_string()))?;
-        if !Short::is_glass_unproven(decision) {
-            check_glass(decision).map_err(|e| of(&e.to_string()))?;
-        }
-        if self.receipts.insert(request, (digest, Short::of(decision))).is_some() {
+        let glass_unproven = !check_kept_glass(decision).map_err(|e| of(&e.to_string()))?;
+        if self.receipts.insert(request, (digest, Short { glass_unproven, ..Short::of(decision) })).is_some() {
             return Err(of("there are two"));
         }
         self.unproven = Some(request);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use creto_db::Sealed;
 use creto_enablement_common::{Change, OpenRequest};
 use creto_kernel::id::{LeafId, RequestId};
-use creto_kernel::{Coded, Digest, NhiId, TenantId, canonical};
+use creto_kernel::{Coded, Digest, NhiId, TenantId, Timestamp, canonical};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -203,13 +203,13 @@ impl Desk {
         }
     }
 
-    /// The standing grant that approves this action, where one does.
-    pub(super) async fn grant_for(&self, request: &OpenRequest, plan: &Plan) -> Result<Option<Grant>, OversightError> {
+    /// The standing grant that approves this action now, where one does.
+    pub(super) async fn grant_for(&self, request: &OpenRequest, plan: &Plan, now: Timestamp) -> Result<Option<Grant>, OversightError> {
         if plan.risk >= Risk::High {
             return Ok(None);
         }
         let action = &request.action;
-        let all = grants::list(&self.db, &action.tenant, Some((&action.agent, request.now))).await?;
+        let all = grants::list(&self.db, &action.tenant, Some((&action.agent, now))).await?;
         let covers = |grant: &Grant| grant.covers(action.action.as_str(), action.resource.as_str(), &request.rule, &action.arguments);
         // Of a giver who may not act any more nothing is left.
         Ok(all.into_iter().find(|grant| covers(grant) && self.people.is_active(&grant.given_by)))

@@ -189,9 +189,9 @@ impl Desk {
     pub(super) async fn opening_of(&self, request: &OpenRequest) -> Result<Change, OversightError> {
         let tenant = &request.action.tenant;
         let (plan, timeout) = self.plan(tenant, &request.rule).await?;
-        let grant = self.grant_for(request, &plan).await?;
         // The Gate says how long; from when is the desk's clock, which all servers share.
         let (now, wait) = (self.clock.now(), request.deadline.since(request.now));
+        let grant = self.grant_for(request, &plan, now).await?;
         let as_text = |value: &Value| canonical::to_vec(value).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let draft = Draft {
             opened: Opened {

@@ -230,6 +230,14 @@ async fn a_standing_grant_approves_so_many_alike_until_it_is_taken_back() {
         let second = house.desk.give(&bob, new(9)).await.unwrap();
         house.desk.revoke_grant(&boss().identity, &second.id).await.unwrap();
         assert!(!admit("pay-5").await, "taken back");
+        // Of eight at once three are approved by it, and of the others humans are asked: nobody is refused.
+        house.desk.give(&bob, new(3)).await.unwrap();
+        let together = futures::future::join_all((10..18).map(async |n| {
+            let mut asking = request(&chain, "tool.call_with_approval", &format!("tool:pay-{n}"));
+            asking.wait = Duration::from_secs(600);
+            matches!(house.gate.admit_within(asking, Duration::ZERO).await.unwrap(), Admission::Granted(_))
+        }));
+        assert_eq!(together.await.into_iter().filter(|granted| *granted).count(), 3);
         assert_eq!(house.desk.grants(chain.tenant()).await.unwrap().iter().find(|g| g.id == grant.id).unwrap().used, 2);
     })
     .await;
