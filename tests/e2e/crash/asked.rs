@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -73,7 +74,7 @@ fn dies_in_each_commit(name: &str, lanes: usize, points: &[&str]) {
             {
                 failpoint.clone_into(&mut at);
                 // Timers of another day would count into the turns of this one.
-                let own = if *timed { Lane::open(&format!("{home}_{number}")).unwrap() } else { Arc::clone(&lane) };
+                let own = if *timed { Lane::open(&format!("{home}_{number}")).unwrap() } else { Rc::clone(&lane) };
                 let mut day = Day::new(own, number);
                 match day.dies(failpoint) {
                     true => println!("died: {failpoint} ({})", died.fetch_add(1, Ordering::SeqCst) + 1),
@@ -116,7 +117,7 @@ struct Lane {
 }
 
 impl Lane {
-    fn open(name: &str) -> Option<Arc<Self>> {
+    fn open(name: &str) -> Option<Rc<Self>> {
         let schema = Schema::new(&format!("asked_{name}"))?;
         let (home, sink) = (Home::new(), Sink::new());
         let options = Options { more: format!("{}{}", schema.line(), sink.allowed()), ..Options::default() };
@@ -134,7 +135,7 @@ impl Lane {
         let token = |role: &str, name: &str| text(&make_key(&owner, json!({ "role": role, "name": name })), "token").to_owned();
         let (agent, voters) = (token("agent", "worker"), ["ada", "bob"].map(|name| token("approver", name)));
         server.stop();
-        Some(Arc::new(Self { home, options, sink, agent, voters, _schema: schema }))
+        Some(Rc::new(Self { home, options, sink, agent, voters, _schema: schema }))
     }
 
     /// Each request is decided once in the log too.
@@ -172,7 +173,7 @@ impl Lane {
 
 /// What the clients of a day know; a server's death takes nothing of it.
 struct Day {
-    lane: Arc<Lane>,
+    lane: Rc<Lane>,
     name: String,
     requests: BTreeMap<&'static str, String>,
     /// What a server said is done: the request and the event.
@@ -182,13 +183,13 @@ struct Day {
 }
 
 impl Day {
-    fn new(lane: Arc<Lane>, number: usize) -> Self {
+    fn new(lane: Rc<Lane>, number: usize) -> Self {
         Self { lane, name: format!("day-{number}"), requests: BTreeMap::new(), said: Vec::new(), acted: Vec::new() }
     }
 
     /// Whether a server died there, in this day.
     fn dies(&mut self, failpoint: &str) -> bool {
-        let lane = Arc::clone(&self.lane);
+        let lane = Rc::clone(&self.lane);
         let status = match lane.home.try_serve(&Options { failpoint: Some(failpoint.to_owned()), ..lane.options.clone() }) {
             Err(status) => status,
             Ok(server) => match self.live(&server) {
