@@ -5,14 +5,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Client, Home, Options, Schema, Server, Sink, list, make_key, text, until};
+use crate::support::{Answer, Client, Home, Options, Schema, Sink, list, make_key, text, until};
 
 /// How long a revocation may take to reach the other server, on a loaded machine; the server looks twice a second.
 const REACH_MAX: Duration = Duration::from_secs(10);
-
-fn caught_up(server: &Server) {
-    until("the log has caught up", || server.nobody().get("/metrics").text().contains("creto_log_lag_leaves 0"));
-}
 
 /// Every entry of the tenant's log, as this server has it.
 fn checkpoint(home: &Home) -> Vec<String> {
@@ -59,8 +55,8 @@ fn what_one_server_decides_the_other_knows_and_goes_on_without_it_and_their_logs
             });
         }
     });
-    caught_up(&first);
-    caught_up(&second);
+    first.caught_up();
+    second.caught_up();
     until("both have sealed the same tree", || checkpoint(&one) == checkpoint(&two) && checkpoint(&one).len() == 3);
     let pin = one.data().with_file_name("pin");
     fs::copy(one.data().join("log/default/checkpoint"), &pin).unwrap();
@@ -69,7 +65,7 @@ fn what_one_server_decides_the_other_knows_and_goes_on_without_it_and_their_logs
     first.kill();
     second.owner().post("/v1/identities/agent/worker/resume", json!({})).ok();
     there.get("/v1/whoami").ok();
-    caught_up(&second);
+    second.caught_up();
     let verified = two.command(["audit", "verify", "--pin"]).arg(&pin).output().unwrap();
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
 
@@ -192,7 +188,7 @@ fn what_one_server_is_asked_the_other_decides_once_and_time_passes_once_for_both
         assert_eq!(times(&ada_there, request, "timed_out"), 1);
     }
     assert!(stepped.iter().all(|request| times(&ada_there, request, "escalated") == 1), "no step began twice");
-    caught_up(&second);
+    second.caught_up();
     let report = second.owner().get("/v1/audit/verify").ok();
     assert!(report["report"]["size"].as_u64() > Some(0), "the log is whole: {report}");
 }

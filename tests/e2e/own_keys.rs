@@ -141,7 +141,7 @@ fn a_person_delegates_by_their_own_key_and_the_log_says_that_the_server_did_not_
 
 /// The leaves of delegations, from the verified log.
 fn delegations(home: &Home, server: &Server) -> Vec<Value> {
-    crate::support::until("the log has caught up", || server.nobody().get("/metrics").text().contains("creto_log_lag_leaves 0"));
+    server.caught_up();
     let entries = home.data().join("log/default/tile/entries");
     let output = std::process::Command::new("find").arg(&entries).args(["-type", "f"]).output().unwrap();
     let files = String::from_utf8(output.stdout).unwrap();

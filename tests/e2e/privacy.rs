@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::support::{Cast, Home, Options, Server, text, until};
+use crate::support::{Cast, Home, Options, Server, text};
 
 /// The words nobody shall find afterwards.
 const ERASED: [&str; 6] = ["zebra-args", "zebra-reason", "zebra-yes", "zebra-no", "zebra-memory", "zebra-because"];
@@ -76,7 +76,7 @@ fn what_was_said_leaves_every_file_and_the_log_and_the_totals_stay() {
     let server = home.serve(&Options::default());
     let cast = Cast::of(&server, &server.owner());
     let request = a_day(&server, &cast);
-    until("the log has caught up", || server.nobody().get("/metrics").text().contains("creto_log_lag_leaves 0"));
+    server.caught_up();
     let pin = home.data().with_file_name("pin");
     fs::copy(home.data().join("log/default/checkpoint"), &pin).unwrap();
     for word in ERASED {

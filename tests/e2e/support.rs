@@ -1,5 +1,6 @@
 //! A small HTTP client, servers in directories of their own, and what most tests begin with.
 
+mod heard;
 pub(crate) mod http;
 pub(crate) mod mailbox;
 pub(crate) mod schema;

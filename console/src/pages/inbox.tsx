@@ -1,16 +1,16 @@
 /** The approval inbox: what waits for a human on the left, one request on the right. */
 
-import { type ReactNode, useEffect } from "react";
+import type { ReactNode } from "react";
 import type { OversightRequest } from "../api/types";
 import { identity } from "../core/identity";
-import { inbox, neighbour, stateAt } from "../core/inbox";
+import { inbox, stateAt } from "../core/inbox";
 import { href } from "../core/route";
 import { countdown, ago } from "../core/time";
 import { named } from "../core/timeline";
-import { useKeys } from "../ui/keys";
 import { useNow } from "../ui/load";
 import { Empty, ProblemBox, Skeleton, State, Visible } from "../ui/parts";
 import type { Requests } from "../ui/requests";
+import { useWalk } from "../ui/walk";
 import { RequestDetail } from "./request";
 
 /** Older ones are in the audit log. */
@@ -32,23 +32,7 @@ export function Inbox({ requests, selected, approver, operator, me, mail }: Prop
   const { waiting, past } = inbox(requests.value ?? [], now);
   const all = [...waiting, ...past.slice(0, PAST_MAX)];
   const current = (requests.value ?? []).find((request) => request.id === selected);
-
-  const go = (request: OversightRequest | undefined) => {
-    if (request) location.hash = href({ page: "inbox", request: request.id });
-  };
-  useKeys({
-    j: () => go(neighbour(all, selected, 1)),
-    k: () => go(neighbour(all, selected, -1)),
-    ArrowDown: () => go(neighbour(all, selected, 1)),
-    ArrowUp: () => go(neighbour(all, selected, -1)),
-    Enter: () => (selected === undefined ? go(all[0]) : undefined),
-    Escape: () => {
-      location.hash = href({ page: "inbox" });
-    },
-  });
-  useEffect(() => {
-    document.querySelector(".inbox-list [aria-current=true]")?.scrollIntoView({ block: "nearest" });
-  }, [selected]);
+  useWalk("inbox", all, selected);
 
   return (
     <div className={selected === undefined ? "inbox" : "inbox inbox-open"}>

@@ -1,17 +1,16 @@
 /** Broken glasses: what waits to be looked at on the left, with what was; one of them on the right. */
 
-import { type ReactNode, useEffect } from "react";
+import type { ReactNode } from "react";
 import type { OversightRequest } from "../api/types";
 import { identity } from "../core/identity";
-import { neighbour } from "../core/inbox";
 import { isOverdue } from "../core/reviews";
 import { href } from "../core/route";
 import { ago, countdown } from "../core/time";
 import { named } from "../core/timeline";
-import { useKeys } from "../ui/keys";
 import { useNow } from "../ui/load";
 import { Empty, ProblemBox, Skeleton, State, Visible } from "../ui/parts";
 import type { Glasses, Requests } from "../ui/requests";
+import { useWalk } from "../ui/walk";
 import { RequestDetail } from "./request";
 
 interface Props {
@@ -25,22 +24,7 @@ export function Reviews({ glasses, requests, selected, me }: Props): ReactNode {
   const now = useNow();
   const { waiting, made } = glasses.value ?? { waiting: [], made: [] };
   const all = [...waiting, ...made];
-  const go = (request: OversightRequest | undefined) => {
-    if (request) location.hash = href({ page: "reviews", request: request.id });
-  };
-  useKeys({
-    j: () => go(neighbour(all, selected, 1)),
-    k: () => go(neighbour(all, selected, -1)),
-    ArrowDown: () => go(neighbour(all, selected, 1)),
-    ArrowUp: () => go(neighbour(all, selected, -1)),
-    Enter: () => (selected === undefined ? go(all[0]) : undefined),
-    Escape: () => {
-      location.hash = href({ page: "reviews" });
-    },
-  });
-  useEffect(() => {
-    document.querySelector(".inbox-list [aria-current=true]")?.scrollIntoView({ block: "nearest" });
-  }, [selected]);
+  useWalk("reviews", all, selected);
 
   const rows = (some: readonly OversightRequest[]) => (
     <ul>{some.map((request) => <Row key={request.id} request={request} current={request.id === selected} now={now} />)}</ul>

@@ -202,23 +202,8 @@ impl Accounts {
         }
         drafting.sort();
         let told = Told::default();
-        let draft = Draft {
-            tenant: tenant.clone(),
-            admission,
-            collector: chain.leaf().clone(),
-            now,
-            epoch: reader.epoch(),
-            paying: if matches!(funding, Funding::Ahead) { Paying::WithinCeilings } else { Paying::InFull },
-            all_or_none: true,
-            sources: drafting.sources,
-            slots: drafting.slots,
-            events: drafting.events,
-            marks: drafting.marks,
-            rehearsal: None,
-            root: None,
-            looks: std::sync::OnceLock::new(),
-            told: told.clone(),
-        };
+        let paying = if matches!(funding, Funding::Ahead) { Paying::WithinCeilings } else { Paying::InFull };
+        let draft = Draft { paying, ..drafting.draft(chain.leaf(), admission, reader.epoch(), now, &told) };
         steps.push(Box::new(Deciding(draft)));
         Ok(Posting { steps, cost: told.bill })
     }

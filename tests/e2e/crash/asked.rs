@@ -9,13 +9,13 @@ use std::rc::Rc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::day::Died;
 use super::{POINTS, SIGKILL};
-use crate::support::{Answer, Client, Home, Options, Schema, Server, Sink, list, make_key, text, until};
+use crate::support::{Answer, Client, Home, Options, Schema, Server, Sink, list, make_key, text, until_within};
 
 /// Deaths that the days of a test may do without: commits that became one.
 const MISSED_MAX: usize = 2;
@@ -141,7 +141,7 @@ impl Lane {
     /// Each request is decided once in the log too.
     fn check(&self, server: &Server) {
         let owner = server.owner();
-        until("the log has caught up", || server.nobody().get("/metrics").text().contains("creto_log_lag_leaves 0"));
+        server.caught_up();
         let report = &owner.get("/v1/audit/verify").ok()["report"];
         assert_eq!((&report["in_doubt"], &report["outcomes_without_intent"]), (&json!([]), &json!([])), "{report}");
         let (mut decided, mut from) = (BTreeMap::<String, Vec<String>>::new(), 0);
@@ -276,12 +276,15 @@ impl Day {
 
     /// Waits for what time alone does: nothing is asked that would have it done.
     fn waits(&self, reader: &Client, what: &str, holds: impl Fn(&Value) -> bool) -> Step {
-        let started = Instant::now();
-        while !holds(&self.shown(reader, what)?) {
-            assert!(started.elapsed() < LEASE_MAX, "a timer of `{what}` was lost");
-            thread::sleep(Duration::from_millis(50));
-        }
-        Ok(())
+        let mut lives = Ok(());
+        until_within(LEASE_MAX, &format!("a timer of `{what}` fires"), || match self.shown(reader, what) {
+            Ok(shown) => holds(&shown),
+            Err(died) => {
+                lives = Err(died);
+                true
+            }
+        });
+        lives
     }
 
     fn say(&mut self, by: &Client, what: &'static str, how: &str, body: Value, event: &'static str) -> Step {

@@ -1,10 +1,11 @@
 //! A mail server on loopback (RFC 5321, as far as a client needs it that sends): keeps who was written to about what.
 
-use std::cell::RefCell;
 use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::net::TcpStream;
+use std::sync::mpsc::Sender;
 use std::thread;
+
+use super::heard::Heard;
 
 /// A mail that was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,31 +16,21 @@ pub(crate) struct Mail {
     pub(crate) id: String,
 }
 
-/// A listener on a free port, until the test ends.
+/// The mails that came.
 #[derive(Debug)]
-pub(crate) struct Mailbox {
-    port: u16,
-    came: Receiver<Mail>,
-    kept: RefCell<Vec<Mail>>,
-}
+pub(crate) struct Mailbox(Heard<Mail>);
 
 impl Mailbox {
     pub(crate) fn new() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (sender, came) = channel();
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let sender = sender.clone();
-                // A client keeps its connection for the next mail; whoever hangs up early sends it again.
-                thread::spawn(move || take(stream, &sender));
-            }
-        });
-        Self { port, came, kept: RefCell::default() }
+        Self(Heard::listen(|stream, sender| {
+            let sender = sender.clone();
+            // A client keeps its connection for the next mail; whoever hangs up early sends it again.
+            thread::spawn(move || take(stream, &sender));
+        }))
     }
 
     pub(crate) fn place(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.0.place()
     }
 
     /// The line of a configuration that sends mail here.
@@ -49,9 +40,7 @@ impl Mailbox {
 
     /// Every mail about this request that has come by now, in the order in which they came.
     pub(crate) fn about(&self, request: &str) -> Vec<Mail> {
-        let mut kept = self.kept.borrow_mut();
-        kept.extend(self.came.try_iter());
-        kept.iter().filter(|mail| mail.id.contains(request)).cloned().collect()
+        self.0.so_far(|mail| mail.id.contains(request))
     }
 }
 

@@ -10,6 +10,7 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use tempfile::TempDir;
 
 use super::http::{Client, Place};
+use super::until;
 
 /// The binary under test.
 pub(crate) fn binary() -> PathBuf {
@@ -132,6 +133,11 @@ impl Server {
     /// Where it serves HTTP.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Waits until every commit is in the signed log.
+    pub(crate) fn caught_up(&self) {
+        until("the log has caught up", || self.nobody().get("/metrics").text().contains("creto_log_lag_leaves 0"));
     }
 
     /// As nobody.

@@ -1,42 +1,32 @@
 //! Whoever is told by webhooks: keeps what came, and answers that it came.
 
-use std::cell::RefCell;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
+use std::net::TcpStream;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// A listener on a free port, until the test ends.
+use super::heard::Heard;
+
+/// The events that came.
 #[derive(Debug)]
-pub(crate) struct Sink {
-    port: u16,
-    came: Receiver<Value>,
-    passed: RefCell<Vec<Value>>,
-}
+pub(crate) struct Sink(Heard<Value>);
 
 impl Sink {
     pub(crate) fn new() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (sender, came) = channel();
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                // Whoever hangs up early sends it again.
-                let _ = take(stream, &sender);
-            }
-        });
-        Self { port, came, passed: RefCell::default() }
+        Self(Heard::listen(|stream, sender| {
+            // Whoever hangs up early sends it again.
+            let _ = take(stream, sender);
+        }))
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/hook", self.port)
+        format!("http://{}/hook", self.place())
     }
 
     pub(crate) fn place(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.0.place()
     }
 
     /// The line of a configuration that lets a server send here.
@@ -46,19 +36,17 @@ impl Sink {
 
     /// Every event about this request that has come by now and that nobody took, in the order in which they came.
     pub(crate) fn about(&self, request: &str) -> Vec<Value> {
-        let mut passed = self.passed.borrow_mut();
-        passed.extend(self.came.try_iter());
-        passed.iter().filter(|event| event["data"]["request"] == request).cloned().collect()
+        self.0.so_far(|event| event["data"]["request"] == request)
     }
 
     /// The next event of this kind about this request; what comes before it about others waits for whoever asks for that.
     pub(crate) fn event(&self, kind: &str, request: &str, patience: Duration) -> Value {
         let ends = Instant::now() + patience;
         let wanted = |event: &Value| event["type"] == kind && event["data"]["request"] == request;
-        let mut passed = self.passed.borrow_mut();
+        let mut passed = self.0.kept.borrow_mut();
         while !passed.iter().any(wanted) {
             let left = ends.saturating_duration_since(Instant::now());
-            match self.came.recv_timeout(left) {
+            match self.0.came.recv_timeout(left) {
                 Ok(event) => passed.push(event),
                 Err(_) => panic!("no `{kind}` about {request} within {patience:?}; what came: {passed:#?}"),
             }

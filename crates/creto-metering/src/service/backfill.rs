@@ -4,7 +4,6 @@
 //! one that differs undoes it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::OnceLock;
 
 use creto_db::{DbError, Deciding, Sealed, Step};
 use creto_enablement_common::Effect;
@@ -21,7 +20,7 @@ use crate::core::backfill::{Rehearsal, Shift};
 use crate::core::exact::Exact;
 use crate::core::fee;
 use crate::core::matching::Group;
-use crate::core::recording::{Drafted, Fate, Paying, Slot};
+use crate::core::recording::{Drafted, Fate, Slot};
 use crate::error::MeteringError;
 use crate::model::event::EventInput;
 use crate::store::recording::{self, Draft, Told};
@@ -193,26 +192,9 @@ impl Intake<'_> {
     }
 
     fn draft_of(&self, admission: AdmissionId, told: &Told, rehearsal: Rehearsal) -> Draft {
-        let drafting = &self.drafting;
-        let mut marks = drafting.marks.clone();
-        marks.quiet = true;
-        Draft {
-            tenant: self.tenant().clone(),
-            admission,
-            collector: self.acting.chain.leaf().clone(),
-            now: self.now,
-            epoch: self.epoch,
-            paying: Paying::WithinCeilings,
-            all_or_none: false,
-            sources: drafting.sources.clone(),
-            slots: drafting.slots.clone(),
-            events: drafting.events.clone(),
-            marks,
-            rehearsal: Some(rehearsal),
-            root: None,
-            looks: OnceLock::new(),
-            told: told.clone(),
-        }
+        let mut draft = self.drafting.copy().draft(self.acting.chain.leaf(), admission, self.epoch, self.now, told);
+        draft.marks.quiet = true;
+        Draft { all_or_none: false, rehearsal: Some(rehearsal), ..draft }
     }
 
     fn refusals(&self) -> Vec<BackfillRefusal> {

@@ -1,10 +1,11 @@
 //! From checked events to a draft: which aggregates each one says something to.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use creto_db::DbError;
-use creto_kernel::{Digest, TenantId, Timestamp};
+use creto_kernel::id::AdmissionId;
+use creto_kernel::{Digest, NhiId, TenantId, Timestamp};
 use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +16,7 @@ use crate::core::expression::EventScope;
 use crate::core::matching::{self, Group};
 use crate::core::period::{self, Period};
 use crate::core::reading::{self, ReadError, reading};
-use crate::core::recording::{Drafted, Share, Slot, SlotKey};
+use crate::core::recording::{Drafted, Paying, Share, Slot, SlotKey};
 use crate::core::zone::{Day, Zone};
 use crate::error::MeteringError;
 use crate::model::alert::Watched;
@@ -27,6 +28,7 @@ use crate::model::plan::Interval;
 use crate::model::price::PriceModel;
 use crate::model::source::Source;
 use crate::store::alerts::{Mark, Marks};
+use crate::store::recording::{Draft, Told};
 
 /// Minor units of the house's own prices: they are in units of the currency.
 const HOUSE_SUBUNITS: u32 = 100;
@@ -69,6 +71,35 @@ impl Drafting {
         }
         drafting.source(source);
         drafting
+    }
+
+    /// What was gathered, without what gathering more of it takes.
+    pub(super) fn copy(&self) -> Self {
+        let Self { slots, sources, events, places, marks, .. } = self;
+        let (slots, sources, events) = (slots.clone(), sources.clone(), events.clone());
+        Self { slots, sources, events, places: places.clone(), marks: marks.clone(), ..Self::default() }
+    }
+
+    /// The draft of one commit by `collector`, under the catalog of `epoch`: within ceilings, and all or none.
+    pub(crate) fn draft(self, collector: &NhiId, admission: AdmissionId, epoch: i64, now: Timestamp, told: &Told) -> Draft {
+        let Self { slots, sources, events, marks, .. } = self;
+        Draft {
+            tenant: collector.tenant().clone(),
+            admission,
+            collector: collector.clone(),
+            now,
+            epoch,
+            paying: Paying::WithinCeilings,
+            all_or_none: true,
+            sources,
+            slots,
+            events,
+            marks,
+            rehearsal: None,
+            root: None,
+            looks: OnceLock::new(),
+            told: told.clone(),
+        }
     }
 
     /// The place of a source.

@@ -1,7 +1,7 @@
 //! One request of events on its way: checked, attributed, drafted, committed at once, answered one by one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use creto_db::{DbError, Deciding, Step};
@@ -21,7 +21,7 @@ use super::reporters::Allowed;
 use crate::catalog::CatalogReader;
 use crate::core::aggregate::Value as Reported;
 use crate::core::batch_tree;
-use crate::core::recording::{Drafted, Fate, Paying};
+use crate::core::recording::{Drafted, Fate};
 use crate::error::MeteringError;
 use crate::model::account;
 use crate::model::currency::Currency;
@@ -248,27 +248,13 @@ impl<'a> Intake<'a> {
         }
         let admission = AdmissionId::generate();
         let told = Told::default();
-        let Drafting { slots, sources, events, places, marks, .. } = std::mem::take(&mut self.drafting);
-        let root = (events.len() > 1).then(|| root_of(&events));
-        let request = self.request(admission, &events, root)?;
-        let mut counted = self.counting.of(&events, &told, self.meter.clock.now())?;
-        let draft = Draft {
-            tenant: self.tenant().clone(),
-            admission,
-            collector: self.acting.chain.leaf().clone(),
-            now: self.now,
-            epoch: self.epoch,
-            paying: Paying::WithinCeilings,
-            all_or_none: self.taking.all_or_none,
-            sources,
-            slots,
-            events,
-            marks,
-            rehearsal: None,
-            root,
-            looks: OnceLock::new(),
-            told: told.clone(),
-        };
+        let mut drafting = std::mem::take(&mut self.drafting);
+        let places = std::mem::take(&mut drafting.places);
+        let root = (drafting.events.len() > 1).then(|| root_of(&drafting.events));
+        let request = self.request(admission, &drafting.events, root)?;
+        let mut counted = self.counting.of(&drafting.events, &told, self.meter.clock.now())?;
+        let draft = drafting.draft(self.acting.chain.leaf(), admission, self.epoch, self.now, &told);
+        let draft = Draft { all_or_none: self.taking.all_or_none, root, ..draft };
         let mut steps: Vec<Box<dyn Step>> = Vec::new();
         let mut late = vec![told.lately()];
         if let Some((cancelled, given)) = instead_of {

@@ -2,7 +2,7 @@
 //! discards them. What is kept aside is not recorded: it counts in no usage, costs nothing, and is answered as such.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use creto_db::{DbError, Deciding, Sealed};
 use creto_enablement_common::gate::Acting;
@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use super::intake::{refused, request_for, said_by_draft};
 use super::{Meter, Outcome};
 use crate::core::batch_tree;
-use crate::core::recording::{Fate as Drawn, Paying};
+use crate::core::recording::Fate as Drawn;
 use crate::core::reporting::Bound;
 use crate::error::MeteringError;
 use crate::model::event::{self, Event};
@@ -22,7 +22,7 @@ use crate::model::quarantine::{KeptEvent, KeptSource, QuarantinedEvent};
 use crate::model::source::Source;
 use crate::service::drafting::Drafting;
 use crate::store::quarantine::{self as store, Fate, Keep, Kept, Told};
-use crate::store::recording::{self, Draft};
+use crate::store::recording;
 use crate::store::{events, reporters};
 
 /// Most events of one page, and of one replay.
@@ -146,23 +146,7 @@ impl Meter {
                 }
             }
             let (admission, told) = (AdmissionId::generate(), recording::Told::default());
-            let draft = Draft {
-                tenant: tenant.clone(),
-                admission,
-                collector: kept.source.collector.clone(),
-                now: reader.time(self.clock.now()),
-                epoch: reader.epoch(),
-                paying: Paying::WithinCeilings,
-                all_or_none: true,
-                sources: drafting.sources,
-                slots: drafting.slots,
-                events: drafting.events,
-                marks: drafting.marks,
-                rehearsal: None,
-                root: None,
-                looks: OnceLock::new(),
-                told: told.clone(),
-            };
+            let draft = drafting.draft(&kept.source.collector, admission, reader.epoch(), reader.time(self.clock.now()), &told);
             let leaf = self.leaf(by, "metering.replay_event", &format!("event:{}", kept.key))?.fact("admission", admission);
             let sealed = Sealed::new(leaf).step(Deciding(draft)).step(store::remove(tenant, &kept.key)).late(told.lately());
             match (self.db.commit(sealed).await, told.fates().pop()) {

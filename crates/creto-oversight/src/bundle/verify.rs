@@ -96,7 +96,7 @@ pub struct Short {
 }
 
 impl Short {
-    fn of(decision: &Decision) -> Self {
+    fn of(decision: &Decision, glass_unproven: bool) -> Self {
         Self {
             state: decision.state,
             revision: decision.revision,
@@ -104,7 +104,7 @@ impl Short {
             policy: decision.policy,
             voters: decision.votes.iter().map(|vote| format!("{} by {}", vote.by.name(), vote.proof.method)).collect(),
             glass: decision.glass.is_some(),
-            glass_unproven: false,
+            glass_unproven,
             grant: decision.grant.clone(),
             at: decision.at,
             test: decision.test,
@@ -278,7 +278,7 @@ impl Verifier {
         }
         check_opening(decision, salt, leaf).map_err(|e| of(&e.to_string()))?;
         let glass_unproven = !check_kept_glass(decision).map_err(|e| of(&e.to_string()))?;
-        if self.receipts.insert(request, (digest, Short { glass_unproven, ..Short::of(decision) })).is_some() {
+        if self.receipts.insert(request, (digest, Short::of(decision, glass_unproven))).is_some() {
             return Err(of("there are two"));
         }
         self.unproven = Some(request);

@@ -3,8 +3,8 @@
 use creto_db::{Sql, Step, Write, params};
 use creto_enablement_common::erasure::{Count, ERASED, Erasing, Erasure};
 
-// `jsonb` keeps no U+0000, which words and arguments may have. The action keeps its names and loses its arguments, so that a closed request still says what it was about; who voted how stays in the
-// log's leaves.
+// The action keeps its names and loses its arguments, so that a closed request still says what it was about; who voted how stays in the
+// log's leaves. `jsonb` keeps no U+0000, which words and arguments may have.
 const ERASE: Sql = Sql::per_engine(
     "UPDATE oversight_request SET action = json_set(action, '$.arguments', json('{}')), digest = $6, first_digest = $6, lookup = NULL,
      salt = $7, reason = NULL, extra = NULL, context = NULL, tool_schema = NULL,
@@ -14,10 +14,11 @@ const ERASE: Sql = Sql::per_engine(
      AND state IN ('denied', 'timed_out', 'cancelled', 'superseded', 'answered', 'expired', 'revoked', 'executed', 'failed')
      AND digest <> $6 AND review_by IS NULL
      AND NOT EXISTS (SELECT 1 FROM oversight_hold h WHERE h.tenant = oversight_request.tenant AND h.request = oversight_request.id)",
-    "UPDATE oversight_request SET action = jsonb_set(replace(action, '\\u0000', '\\u0020')::jsonb, '{arguments}', '{}')::text, digest = $6, first_digest = $6,
-     lookup = NULL, salt = $7, reason = NULL, extra = NULL, context = NULL, tool_schema = NULL,
-     body = (jsonb_set(replace(body, '\\u0000', '\\u0020')::jsonb || jsonb_build_object('digest', $6::text, 'comment', NULL, 'answer', NULL, 'option', NULL,
-     'thread', '[]'::jsonb, 'votes', '[]'::jsonb), '{glass,reason}', '\"\"', false)
+    "UPDATE oversight_request SET action = jsonb_set(replace(action, '\\u0000', '\\u0020')::jsonb, '{arguments}', '{}')::text,
+     digest = $6, first_digest = $6, lookup = NULL, salt = $7, reason = NULL, extra = NULL, context = NULL, tool_schema = NULL,
+     body = (jsonb_set(replace(body, '\\u0000', '\\u0020')::jsonb
+     || jsonb_build_object('digest', $6::text, 'comment', NULL, 'answer', NULL, 'option', NULL, 'thread', '[]'::jsonb,
+     'votes', '[]'::jsonb), '{glass,reason}', '\"\"', false)
      #- '{glass,review}' #- '{glass,proof,evidence}')::text
      WHERE tenant = $1 AND opened_at < $2 AND ($3 = '' OR agent = $3) AND ($4 = '' OR run = $4) AND ($5 = '' OR digest = $5)
      AND state IN ('denied', 'timed_out', 'cancelled', 'superseded', 'answered', 'expired', 'revoked', 'executed', 'failed')

@@ -38,12 +38,9 @@ pub(crate) struct Subjects([u32; SUBJECTS_MAX]);
 impl Subjects {
     pub(crate) fn of(hops: &[Hop]) -> Self {
         let mut hashes = [0; SUBJECTS_MAX];
-        let Some(root) = hops.first().map(|hop| &hop.identity) else { return Self(hashes) };
+        let Some(root) = hops.first().map(|hop| &hop.identity).filter(|_| hops.len() < SUBJECTS_MAX) else { return Self(hashes) };
         let agents = hops.iter().skip(1).map(|hop| (Standing::Agent, hop.identity.name()));
         let subjects = [(Standing::Tenant, ""), (Standing::Root, root.name())].into_iter().chain(agents);
-        if hops.len() + 1 > SUBJECTS_MAX {
-            return Self(hashes);
-        }
         hashes.iter_mut().zip(subjects).for_each(|(place, (standing, name))| *place = subject_hash(root.tenant(), standing, name));
         Self(hashes)
     }
